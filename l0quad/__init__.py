@@ -1,0 +1,71 @@
+"""L0-constrained least squares with a proof of how good the answer is.
+
+``l0quad`` solves
+
+    minimise  1/2 ||A w - b||^2 + ridge ||w - w0||^2 + linear' w   subject to  ||w||_0 <= k
+
+and returns, with the answer, a lower bound on the optimum. This page is the whole public interface; the names are
+loaded when they are first used, so ``import l0quad`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from l0quad._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from l0quad._solve import minimize as minimize
+    from l0quad._solve import solve as solve
+    from l0quad.constraints import Cardinality as Cardinality
+    from l0quad.constraints import Constraint as Constraint
+    from l0quad.constraints import NofM as NofM
+    from l0quad.constraints import PerBlock as PerBlock
+    from l0quad.errors import KernelCacheWarning as KernelCacheWarning
+    from l0quad.problem import Problem as Problem
+    from l0quad.progress import State as State
+    from l0quad.result import Result as Result
+    from l0quad.result import Status as Status
+    from l0quad.solvers.active_set import ActiveSet as ActiveSet
+    from l0quad.solvers.auto import Auto as Auto
+    from l0quad.solvers.backsolve import Backsolve as Backsolve
+    from l0quad.solvers.block_backsolve import BlockBacksolve as BlockBacksolve
+    from l0quad.solvers.coordinate_descent import CoordinateDescent as CoordinateDescent
+    from l0quad.solvers.iht import IHT as IHT
+    from l0quad.solvers.magnitude import Magnitude as Magnitude
+    from l0quad.solvers.registry import METHODS as METHODS
+
+_HOME = {
+    "solve": "_solve",
+    "minimize": "_solve",
+    "Problem": "problem",
+    "Result": "result",
+    "Status": "result",
+    "State": "progress",
+    "Constraint": "constraints",
+    "Cardinality": "constraints",
+    "PerBlock": "constraints",
+    "NofM": "constraints",
+    "METHODS": "solvers.registry",
+    "Magnitude": "solvers.magnitude",
+    "IHT": "solvers.iht",
+    "CoordinateDescent": "solvers.coordinate_descent",
+    "Auto": "solvers.auto",
+    "ActiveSet": "solvers.active_set",
+    "Backsolve": "solvers.backsolve",
+    "BlockBacksolve": "solvers.block_backsolve",
+    "KernelCacheWarning": "errors",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'l0quad' has no attribute {name!r}")
+    value = getattr(import_module(f"l0quad.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

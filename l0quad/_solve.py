@@ -1,0 +1,192 @@
+"""solve and minimize: start, method, final refit, lower bound, Result."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from l0quad import threads, validation
+from l0quad.bounds import Bound, lower_bound, trivial_bound
+from l0quad.constraints import Cardinality, NofM, PerBlock
+from l0quad.problem import Problem
+from l0quad.progress import Callback, SolveMonitor
+from l0quad.result import Point, Result, Status
+from l0quad.solvers.magnitude import largest_entries
+from l0quad.solvers.registry import Method, resolve
+
+# A relative gap of at most this much is called optimal.
+OPTIMAL = 1e-6
+_TINY = float(np.finfo(np.float64).tiny)
+# A problem this much taller than wide is reduced to p rows for an iterative method, where p is small enough.
+_TALL = 4
+_REDUCED_COLUMNS = 1024
+
+
+def solve(
+    problem: Problem,
+    method: Any = "auto",
+    *,
+    start: Any = None,
+    bound: str = "fast",
+    time_limit: float | None = None,
+    n_threads: int | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+    verbose: int = 0,
+) -> Result:
+    """Solve a problem and say how good the answer is.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : str or options object
+        A name of `METHODS`, or options such as ``IHT(max_iter=50)``.
+    start : array_like, Result or None
+        Where to begin: a point (floats, shape (p,)), a support (integers, or a boolean mask of shape (p,)), or an
+        earlier result. A point with too many nonzeros keeps its largest allowed ones. Default: the largest entries of
+        w0, or of the ridge solution where w0 = 0.
+    bound : {"fast", "none", "tight"}
+        How much to spend on the lower bound: about a pass over A and a few refits; nothing (the trivial bound); as
+        much as the relaxation's optimum takes.
+    time_limit : float, optional
+        Seconds, after which the best point so far is returned.
+    n_threads : int, optional
+        Threads for BLAS and for compiled kernels; default: BLAS as it is configured, kernels all cores.
+    seed : int
+        For methods that draw random numbers; the same seed gives the same answer.
+    callback : callable, optional
+        Called with a `State` once an iteration; a true return value stops the solve.
+    verbose : int
+        1: a line on stderr at most five times a second.
+
+    Returns
+    -------
+    Result
+        A limit, a callback's stop and Ctrl-C return the best feasible point, with the status that says so.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, the rule and the value, before any work.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}; minimize() takes A and b")
+    chosen, options = resolve(method)
+    validation.choice(bound, "bound", ("none", "fast", "tight"))
+    validation.integer(seed, "seed", 0)
+    validation.integer(verbose, "verbose", 0)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: must be callable, got {callback!r}")
+    begin = _start(problem, start)
+    monitor = SolveMonitor(
+        best=Point(np.empty(0, dtype=np.int64), np.empty(0), problem.objective_at_zero),
+        user_objective=problem.user_objective,
+        time_limit=None if time_limit is None else validation.real(time_limit, "time_limit"),
+        callback=callback,
+        verbose=int(verbose),
+        n_threads=threads.available() if n_threads is None else validation.integer(n_threads, "n_threads", 1),
+    )
+    with threads.limited(n_threads):
+        point, status = _run(problem, chosen, options, begin, monitor)
+        return _result(problem, point, status, bound, options.name, monitor)
+
+
+def minimize(
+    A: Any,
+    b: Any,
+    k: int | Cardinality | PerBlock | NofM,
+    *,
+    ridge: float = 0.0,
+    w0: Any = None,
+    linear: Any = None,
+    method: Any = "auto",
+    **options: Any,
+) -> Result:
+    """Build a `Problem` and `solve` it: ``minimize(A, b, k, ridge=..., method=...)``; takes all of their arguments."""
+    return solve(Problem(A, b, k, ridge, w0, linear), method, **options)
+
+
+def _start(problem: Problem, start: Any) -> Callable[[], Point]:
+    """Check ``start`` and return what makes a point of it."""
+    if start is None:
+        return functools.partial(largest_entries, problem)
+    if isinstance(start, Result):
+        start = start.w
+    array = np.asarray(start)
+    if array.dtype.kind == "f":
+        w = problem.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
+        support = problem.constraint.select(np.abs(w))
+        support = support[w[support] != 0]
+        return lambda: problem.evaluate(support, w[support])
+    support = validation.indices(start, "start", problem.shape[1])
+    if np.any(problem.constraint.room(support) < 0):
+        raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
+    return lambda: problem.evaluate(support, problem.w0[support])
+
+
+def _run(
+    problem: Problem, method: Method, options: Any, begin: Callable[[], Point], monitor: SolveMonitor
+) -> tuple[Point, Status]:
+    """Run the method and refit; on Ctrl-C return the best point so far."""
+    try:
+        start = begin()
+        n, p = problem.shape
+        reduce = method.iterative and n >= _TALL * p and p <= _REDUCED_COLUMNS
+        point, status = method.solver(problem.reduced() if reduce else problem, start, options, monitor)
+        status = monitor.stopped or status
+        if reduce or not point.refit:
+            # An objective of the reduced problem is off by its rounding.
+            point = problem.evaluate(point.support, point.w)
+            if method.refit and monitor.affords(*_refit_work(problem, point)):
+                refitted = problem.refit(point.support)
+                point = min(refitted, point, key=lambda each: each.objective)
+        return point, status
+    except KeyboardInterrupt:
+        monitor.stopped = Status.INTERRUPTED
+        return monitor.best, Status.INTERRUPTED
+
+
+def _refit_work(problem: Problem, point: Point) -> tuple[float, float]:
+    n, size = problem.shape[0], point.support.size
+    return 4.0 * n * size * problem.dtype.itemsize, float(min(n, size)) ** 2 * (max(n, size) + min(n, size) / 3)
+
+
+def _result(problem: Problem, point: Point, status: Status, mode: str, name: str, monitor: SolveMonitor) -> Result:
+    """Round the point to A's dtype, bound the optimum and put the Result together."""
+    w = problem.user_w(point)
+    support = np.flatnonzero(w).astype(np.int64)
+    if w.dtype != np.float64 or support.size != point.support.size:
+        own = problem.own_w(w[support].astype(np.float64))
+        point = problem.evaluate(support, own)
+    bound = trivial_bound(problem)
+    try:
+        bound = lower_bound(problem, point, mode, monitor)
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    gap = max(point.objective - bound.value, 0.0)
+    objective = problem.objective(w)
+    eps = float(np.finfo(problem.dtype).eps)
+    negligible = OPTIMAL * max(abs(point.objective), eps * problem.objective_at_zero)
+    if gap <= negligible and status is not Status.INTERRUPTED:
+        status = Status.OPTIMAL
+    user_gap = problem.user_objective(point.objective) - problem.user_objective(point.objective - gap)
+    return Result(
+        w=w,
+        support=support,
+        objective=objective,
+        lower_bound=objective - user_gap,
+        gap=user_gap,
+        relative_gap=gap / max(abs(point.objective), _TINY),
+        status=status,
+        message=_message(status, gap, point, bound),
+        n_iter=len(monitor.history),
+        history=tuple(monitor.history),
+        solve_time=monitor.seconds(),
+        method=name,
+    )
+
+
+def _message(status: Status, gap: float, point: Point, bound: Bound) -> str:
+    relative = gap / max(abs(point.objective), _TINY)
+    return f"{status.value}; {bound.basis}" + ("" if status is Status.OPTIMAL else f"; relative gap {relative:.3g}")

@@ -1,0 +1,136 @@
+"""Lower bounds on the optimum: the dual of the perspective relaxation, the all-columns bound and the trivial one.
+
+For every nu in R^n, with mu = 2 ridge, v = w0 - A'nu/mu and T(s) the largest sum of s over an allowed support,
+
+    D(nu) = -1/2 ||nu||^2 - b'nu + mu/2 (||w0||^2 - T(v^2))  <=  F*.
+
+D is concave; its maximum is the value of the perspective relaxation (`l0quad.relaxation`). nu = A w - b is a good
+choice already where w is a good point. Source: Pilanci, Wainwright and El Ghaoui, "Sparse learning via Boolean
+relaxations", Math. Program. 2015; Bertsimas and Van Parys, "Sparse high-dimensional regression", Ann. Stat. 2020.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from l0quad.problem import Problem
+from l0quad.progress import SolveMonitor
+from l0quad.relaxation import Relaxation
+from l0quad.result import Point
+from l0quad.types import FloatArray
+
+_EPS = float(np.finfo(np.float64).eps)
+# Below this mu (A being of size 1) the ridge term, and D with it, is lost in rounding.
+_SMALLEST_MU = 2.0**-100
+# "fast": a few Newton steps, while what they could still gain is more than this share of the gap.
+_FAST_STEPS = 4
+_FAST_SHARE = 0.1
+_FAST_ENOUGH = 1e-4
+# "tight": the relative primal-dual gap of the relaxation at which it counts as solved; the steps are a safeguard.
+_TIGHT_TOLERANCE = 1e-5
+_TIGHT_STEPS = 500
+# The all-columns bound of "fast" is computed where it takes at most this many flops.
+_CHEAP_FLOPS = 2e9
+
+
+class Bound(NamedTuple):
+    """A lower bound in the problem's units, and what it rests on in words."""
+
+    value: float
+    basis: str
+
+
+def lower_bound(problem: Problem, point: Point, mode: str, monitor: SolveMonitor) -> Bound:
+    """Return the best lower bound that ``mode`` pays for.
+
+    Parameters
+    ----------
+    point : Point
+        A feasible point; the better it is, the better the bound.
+    mode : {"none", "fast", "tight"}
+        The trivial bound, which costs nothing; D at the point's residual and a few ascent steps while they pay; the
+        ascent to the optimum of the relaxation (primal-dual gap 1e-5).
+
+    Returns
+    -------
+    Bound
+        Never above the optimum: rounding errors of D are bounded and subtracted.
+    """
+    best = trivial_bound(problem)
+    if mode == "none" or not monitor.affords(problem.matrix.nbytes, 0.0):
+        return best
+    if problem.mu < _SMALLEST_MU:
+        return _better(best, _all_columns(problem, mode, monitor))
+    return _better(best, _ascent(problem, point, mode, monitor))
+
+
+def trivial_bound(problem: Problem) -> Bound:
+    """Return the bound from the ridge term alone: w differs from w0 at least outside of the best support."""
+    outside = problem.w0.copy()
+    outside[problem.constraint.select(problem.w0**2)] = 0.0
+    value = 0.5 * problem.mu * float(outside @ outside) * (1 - 2 * outside.size * _EPS)
+    return Bound(value + problem.constant, "the bound is the trivial one")
+
+
+def dual_bound(problem: Problem, nu: FloatArray, Atnu: FloatArray) -> float:
+    """Return D(nu), lowered by a bound on its rounding error.
+
+    A'nu in float64 is off by at most (n + 2) eps ||a_j|| ||nu|| in entry j, and the sums by eps times their length
+    times the sum of their terms' sizes.
+    """
+    mu, w0 = problem.mu, problem.w0
+    v = w0 - Atnu / mu
+    support = problem.constraint.select(v * v)
+    inside = float(v[support] @ v[support])
+    square, product, ridge = float(nu @ nu), float(problem.b @ nu), float(w0 @ w0)
+    value = -0.5 * square - product + 0.5 * mu * (ridge - inside)
+    norms = problem.column_sq_norms
+    largest = float(norms[problem.constraint.select(norms)].sum())
+    off = (nu.size + 4) * _EPS * (largest * square) ** 0.5 / mu + 2 * _EPS * (inside**0.5 + ridge**0.5)
+    sizes = 0.5 * square + float(np.abs(problem.b) @ np.abs(nu)) + 0.5 * mu * (ridge + inside)
+    rounding = (nu.size + v.size + 8) * _EPS * sizes + 0.5 * mu * (2 * inside**0.5 * off + off * off)
+    return value - rounding + problem.constant
+
+
+def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor) -> Bound:
+    relaxation = Relaxation(problem, point)
+    best = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+    size = max(abs(point.objective), np.finfo(np.float64).tiny)
+    for _ in range(_FAST_STEPS if mode == "fast" else _TIGHT_STEPS):
+        gap, gain = point.objective - best, relaxation.primal - best
+        if mode == "fast" and (gap <= _FAST_ENOUGH * size or gain <= _FAST_SHARE * gap):
+            break
+        if mode == "tight" and gain <= _TIGHT_TOLERANCE * max(abs(relaxation.primal), _EPS * size):
+            break
+        if monitor.expired() or not monitor.affords(*_newton_work(problem, point)):
+            break
+        relaxation.step(best)
+        best = max(best, dual_bound(problem, relaxation.nu, relaxation.Atnu))
+    return Bound(best, "the bound is the perspective relaxation's")
+
+
+def _all_columns(problem: Problem, mode: str, monitor: SolveMonitor) -> Bound:
+    """Return the least value over all w, dense ones too; columns dependent to working precision count as dependent."""
+    n, p = problem.shape
+    advice = f"ridge >= {problem.user_ridge(1e-3 * float(problem.column_sq_norms.mean())):.2g} would give a useful one"
+    basis = f"the bound is the all-columns bound, because ridge = 0; {advice}"
+    flops = float(n) * p * min(n, p)
+    if flops > _CHEAP_FLOPS and ((mode == "fast" and p > n) or not monitor.affords(0.0, flops)):
+        return Bound(problem.constant, basis)
+    every = np.arange(p)
+    w = problem.refit(every).w
+    r = problem.residual(every, w)
+    size, sq_norms = float(np.linalg.norm(problem.b)), problem.column_sq_norms
+    off = (p + n + 4) * _EPS * (float(np.abs(w) @ np.sqrt(sq_norms)) + size)
+    length = float(np.linalg.norm(r))
+    return Bound(0.5 * max(length - off, 0.0) ** 2 + problem.constant, basis)
+
+
+def _better(one: Bound, other: Bound) -> Bound:
+    return Bound(max(one.value, other.value), other.basis)
+
+
+def _newton_work(problem: Problem, point: Point) -> tuple[float, float]:
+    """Return the bytes and flops of one Newton step."""
+    n = problem.shape[0]
+    return 3.0 * problem.matrix.nbytes, float(n) * min(n, 4096) * (point.support.size / 4 + n / 3)

@@ -1,0 +1,66 @@
+"""The one place that knows numba's options.
+
+``kernel`` compiles a function on its first call for the types it is called with (float32 or float64 data), keeps the
+machine code in numba's cache and releases the interpreter lock while it runs. A cache that cannot be written or read
+costs compile time and one warning, nothing else. ``inlined`` marks the small helpers that kernels call.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.extending import register_jitable
+
+from l0quad.errors import KernelCacheWarning
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def inlined(function: _Function) -> _Function:
+    """Mark a helper that is compiled into the kernels that call it."""
+    return cast(_Function, register_jitable(function))
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile ``function`` when it is first called. No fastmath: it would turn off the handling of NaN."""
+    return cast(_Function, functools.update_wrapper(_Kernel(function), function))
+
+
+@functools.cache
+def _warn_once() -> None:
+    warnings.warn(
+        "compiled kernels cannot be kept on disk, so every process compiles them anew; "
+        "set NUMBA_CACHE_DIR to a folder that can be written",
+        KernelCacheWarning,
+        stacklevel=2,
+    )
+
+
+class _Kernel:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._cached = True
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., Any]:
+        try:
+            return cast("Callable[..., Any]", numba.njit(cache=self._cached, nogil=True)(self.function))
+        except RuntimeError:
+            return self._without_cache()
+
+    def _without_cache(self) -> Callable[..., Any]:
+        _warn_once()
+        self._cached = False
+        return cast("Callable[..., Any]", numba.njit(nogil=True)(self.function))
+
+    def __call__(self, *args: Any) -> Any:
+        if not self._cached:
+            return self._compiled(*args)
+        try:
+            return self._compiled(*args)
+        except Exception:
+            # Kernels raise nothing themselves, and a damaged cache fails before the first instruction runs.
+            self._compiled = self._without_cache()
+            return self._compiled(*args)

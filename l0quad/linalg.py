@@ -1,0 +1,113 @@
+"""Restricted solves: the best w on a given support, and the factorization of Gram matrices."""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+from l0quad.matrix import Matrix
+from l0quad.types import FloatArray, IntArray
+
+_EPS = float(np.finfo(np.float64).eps)
+# Beyond this order a dense factorization (2 GB) gives way to an iterative solve.
+DIRECT_LIMIT = 16384
+
+
+def restricted_solve(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray) -> FloatArray:
+    """Return the w on the support S that minimises ``1/2 ||A_S w - b||^2 + mu/2 ||w - w0_S||^2``.
+
+    With v = w - w0_S and r = b - A_S w0_S, it minimises ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2``. For
+    |S| <= n by Cholesky of A_S'A_S + mu I (|S| x |S|), else in the dual form v = A_S'y, (A_S A_S' + mu I) y = r
+    (n x n, Woodbury's identity; CHITA, ICML 2023, Algorithm 5), each with one step of iterative refinement. Where the
+    matrix is numerically singular the factorization gives way to an orthogonal one, and of several minimisers the one
+    nearest to w0 is returned (the limit mu -> 0). Beyond `DIRECT_LIMIT` in both sizes: LSMR.
+    """
+    if support.size == 0:
+        return np.empty(0)
+    A_S, columns = matrix.view(support)
+    w0 = w0[support]
+    r = b - A_S.matvec(columns, w0) if w0.any() else b
+    rows = matrix.shape[0]
+    if min(rows, support.size) > DIRECT_LIMIT:
+        v = _iterative(A_S, columns, r, mu)
+    else:
+        solve = _primal if support.size <= rows else _dual
+        direct = solve(A_S, columns, r, mu)
+        v = minimum_norm(matrix.take_dense(support), r, mu) if direct is None else direct
+    return w0 + v
+
+
+def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:
+    solve = cholesky(A_S.inner(columns), mu)
+    if solve is None:
+        return None
+    v = solve(A_S.rmatvec(r, columns))
+    return v + solve(A_S.rmatvec(r - A_S.matvec(columns, v), columns) - mu * v)
+
+
+def _dual(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:
+    solve = cholesky(A_S.outer(columns), mu)
+    if solve is None:
+        return None
+    y = solve(r)
+    y += solve(r - A_S.matvec(columns, A_S.rmatvec(y, columns)) - mu * y)
+    return A_S.rmatvec(y, columns)
+
+
+def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float) -> FloatArray:
+    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2`` by singular values; the shortest v where there are several."""
+    U, s, Vt = scipy.linalg.svd(
+        np.asarray(A_S, dtype=np.float64), full_matrices=False, check_finite=False, lapack_driver="gesvd"
+    )
+    kept = s > _EPS * max(A_S.shape) * s[0] if s[0] > 0 else np.zeros(s.size, dtype=bool)
+    s = s[kept]
+    return np.asarray(((U[:, kept].T @ r) * (s / (s * s + mu))) @ Vt[kept])
+
+
+def _iterative(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray:
+    from scipy.sparse.linalg import LinearOperator, lsmr
+
+    size = A_S.shape[1] if columns is None else columns.size
+    operator = LinearOperator(
+        (r.size, size),
+        matvec=lambda v: A_S.matvec(columns, np.asarray(v).ravel()),
+        rmatvec=lambda u: A_S.rmatvec(np.asarray(u).ravel(), columns),
+        dtype=np.float64,
+    )
+    return np.asarray(lsmr(operator, r, damp=mu**0.5, atol=1e-12, btol=1e-12, maxiter=1000)[0])
+
+
+def cholesky(gram: FloatArray, shift: float) -> Callable[[FloatArray], FloatArray] | None:
+    """Factor ``gram + shift I``, overwriting it; return its solve, or None where it is numerically singular."""
+    diagonal = gram.diagonal() + shift
+    np.fill_diagonal(gram, diagonal)
+    factor, info = scipy.linalg.lapack.dpotrf(gram.T, lower=1, clean=0, overwrite_a=1)
+    if info != 0 or np.any(factor.diagonal() ** 2 <= _SINGULAR * diagonal.size * diagonal):
+        return None
+    return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor, rhs, lower=1)[0])
+
+
+# A pivot that has lost this share of its diagonal entry (times the order) leaves fewer than four digits after
+# refinement; the orthogonal solve takes over.
+_SINGULAR = 16 * _EPS
+
+
+def factor_gram(H: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    """Return (R, b, rest) with H = R'R and g = R'b + rest; ``rest`` is None where g lies in the range of H."""
+    size = float(np.abs(H).max())
+    factor, info = scipy.linalg.lapack.dpotrf(H, lower=0, clean=1)
+    if info == 0 and np.all(factor.diagonal() ** 2 > _SINGULAR * H.shape[0] * H.diagonal()):
+        return factor, scipy.linalg.solve_triangular(factor, g, trans="T", check_finite=False), None
+    values, vectors = scipy.linalg.eigh(H, check_finite=False)
+    threshold = _EPS * H.shape[0] * max(size, 0.0) * 4
+    if values[0] < -max(threshold, 1e-8 * size):
+        raise ValueError(f"H: must be positive semidefinite, got the eigenvalue {values[0]:g}")
+    kept = values > threshold
+    if not kept.any():
+        R, b = np.zeros((1, H.shape[0])), np.zeros(1)
+    else:
+        roots = np.sqrt(values[kept])
+        R, b = roots[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ g) / roots
+    rest = g - R.T @ b
+    negligible = np.abs(rest).max() <= 1e-10 * max(float(np.abs(g).max()), np.finfo(np.float64).tiny)
+    return np.ascontiguousarray(R), b, None if negligible else rest

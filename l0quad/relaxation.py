@@ -1,0 +1,218 @@
+"""The perspective relaxation, solved by proximal points and Newton steps on the dual.
+
+With h the convex part that the budget and the ridge term relax to, the relaxation is
+
+    minimise  P(w) = 1/2 ||A w - b||^2 + h(w),
+    h(w) = mu/2 ||w - w0||^2 + mu/2 min_z sum_i w_i^2 (1/z_i - 1),   z in [0, 1]^p within the budgets.
+
+From a centre w_t, the proximal point min P(w) + ||w - w_t||^2 / (2 sigma) has the smooth dual
+max_nu Phi(nu) in n dimensions, with gradient A w(nu) - b - nu, where w(nu) = prox_{sigma h}(w_t - sigma A'nu) and
+
+    w(nu)_i = x_i z_i / (z_i + beta),  z_i = clip(|x_i| / c - beta, 0, 1),
+    x = w_t + sigma (mu w0 - A'nu),  beta = sigma mu,
+
+c such that each part's z adds up to its budget. Every nu also gives the bound D(nu) of `l0quad.bounds`.
+Source: Li, Sun and Toh, "A highly efficient semismooth Newton augmented Lagrangian method for solving lasso
+problems", SIAM J. Optim. 28 (2018), Algorithms SSNAL and SSN, with this h in place of the l1 norm.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from l0quad.linalg import cholesky
+from l0quad.problem import Problem
+from l0quad.result import Point
+from l0quad.types import FloatArray, IntArray
+
+# Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
+_DENSE_ROWS = 4096
+_SIGMA_GROWTH = 4.0
+_INNER_SHARE = 0.1
+_SMALLEST_STEP = 2.0**-12
+
+
+class _Prox(NamedTuple):
+    """w(nu) with what the Newton step needs of it."""
+
+    w: FloatArray
+    z: FloatArray
+    c: FloatArray
+    x: FloatArray
+
+
+class Relaxation:
+    """The state of the ascent: `step` does one Newton step and moves the centre when its proximal point is reached.
+
+    Attributes
+    ----------
+    nu : ndarray of shape (n,)
+        The dual point; ``Atnu`` is A'nu.
+    primal : float
+        The least value of the relaxation seen, an upper bound on its optimum.
+    """
+
+    def __init__(self, problem: Problem, point: Point) -> None:
+        self.problem = problem
+        self.centre = np.zeros(problem.shape[1])
+        self.centre[point.support] = point.w
+        self.nu = problem.residual(point.support, point.w)
+        self.Atnu = problem.matrix.rmatvec(self.nu)
+        self.primal = point.objective
+        self.sigma = _SIGMA_GROWTH / problem.mu
+        self._outer_ones = _SlowlyChangingOuter(problem)
+        self._outer_between = _SlowlyChangingOuter(problem)
+
+    def step(self, dual: float) -> None:
+        """Do one Newton step; ``dual`` is the best D so far, which says how exact a proximal point needs to be."""
+        prox = self._prox(self.Atnu)
+        Aw = self._product(prox.w)
+        gradient = Aw - self.problem.b - self.nu
+        self.primal = min(self.primal, self._primal_value(prox.w, Aw))
+        if 0.5 * float(gradient @ gradient) <= _INNER_SHARE * max(self.primal - dual, 0.0):
+            self.centre = prox.w
+            self.sigma *= _SIGMA_GROWTH
+            self.Atnu = self.problem.matrix.rmatvec(self.nu)
+            prox = self._prox(self.Atnu)
+            gradient = self._product(prox.w) - self.problem.b - self.nu
+        direction = self._newton_direction(prox, gradient)
+        self._search(prox, gradient, direction)
+
+    def _prox(self, Atnu: FloatArray) -> _Prox:
+        problem = self.problem
+        x = self.centre + self.sigma * (problem.mu * problem.w0 - Atnu)
+        beta = self.sigma * problem.mu
+        magnitudes = np.abs(x)
+        c = problem.constraint.thresholds(magnitudes, beta)
+        z = _clipped_ratio(magnitudes, c, beta)
+        return _Prox(x * z / (z + beta), z, c, x)
+
+    def _product(self, w: FloatArray) -> FloatArray:
+        support = np.flatnonzero(w)
+        return self.problem.matrix.matvec(support, w[support])
+
+    def _primal_value(self, w: FloatArray, Aw: FloatArray) -> float:
+        problem = self.problem
+        r, pull = Aw - problem.b, w - problem.w0
+        magnitudes = np.abs(w)
+        z = _clipped_ratio(magnitudes, problem.constraint.thresholds(magnitudes, 0.0), 0.0)
+        split = magnitudes[z > 0] ** 2 * (1 / z[z > 0] - 1)
+        h = 0.5 * problem.mu * (float(pull @ pull) + float(split.sum()))
+        return 0.5 * float(r @ r) + h + problem.constant
+
+    def _inner_value(self, nu: FloatArray, prox: _Prox) -> float:
+        """Return Phi(nu) up to a constant."""
+        problem, beta = self.problem, self.sigma * self.problem.mu
+        # The maximum over w of <x, w> / sigma - h(w) - ||w||^2 / (2 sigma), at w = x z / (z + beta).
+        conjugate = float((prox.x**2 * (prox.z / (prox.z + beta))).sum()) / (2 * self.sigma)
+        return -0.5 * float(nu @ nu) - float(problem.b @ nu) - conjugate
+
+    def _newton_direction(self, prox: _Prox, gradient: FloatArray) -> FloatArray:
+        """Solve ``(I + sigma A V A') d = gradient``, V the generalized Jacobian of the prox.
+
+        V is 1/(1 + beta) where z = 1; on the m columns of a part with 0 < z < 1 it is I - gamma s s', s their signs,
+        gamma = beta / (budget - #ones + beta m), because c moves with them.
+        """
+        beta = self.sigma * self.problem.mu
+        ones = np.flatnonzero(prox.z == 1)
+        between = np.flatnonzero((prox.z > 0) & (prox.z < 1))
+        signs, groups, gamma = self._coupling(prox, between, beta)
+        if self.problem.shape[0] > _DENSE_ROWS or gamma.size > self.problem.shape[0]:
+            return self._newton_by_cg(gradient, ones, between, (signs, groups, gamma), beta)
+        system = (self.sigma / (1 + beta)) * self._outer_ones(ones) + self.sigma * self._outer_between(between)
+        if between.size:
+            coupled = self._grouped_columns(between, signs, groups, gamma.size)
+            system -= (coupled * (self.sigma * gamma)) @ coupled.T
+        solve = cholesky(system, 1.0)
+        return gradient if solve is None else solve(gradient)
+
+    def _coupling(self, prox: _Prox, between: IntArray, beta: float) -> tuple[FloatArray, IntArray, FloatArray]:
+        """Return the signs of the columns in between, the group (part) of each, and each group's gamma."""
+        part = self.problem.constraint.part
+        signs = np.sign(prox.x[between])
+        if part is None:
+            groups = np.zeros(between.size, dtype=np.int64)
+        else:
+            groups = np.unique(part[between], return_inverse=True)[1].astype(np.int64)
+        counts = np.bincount(groups)
+        shares = np.bincount(groups, weights=prox.z[between])
+        # The z in between add up to what the ones leave of the budget.
+        return signs, groups, beta / (shares + beta * counts)
+
+    def _grouped_columns(self, between: IntArray, signs: FloatArray, groups: IntArray, n_groups: int) -> FloatArray:
+        """Return A_between times the signs of each group, n x n_groups."""
+        matrix = self.problem.matrix
+        total = np.zeros((self.problem.shape[0], n_groups))
+        for piece in matrix.pieces(between):
+            spread = np.zeros((between[piece].size, n_groups))
+            spread[np.arange(spread.shape[0]), groups[piece]] = signs[piece]
+            total += matrix.take_dense(between[piece]) @ spread
+        return total
+
+    def _newton_by_cg(
+        self,
+        gradient: FloatArray,
+        ones: IntArray,
+        between: IntArray,
+        coupling: tuple[FloatArray, IntArray, FloatArray],
+        beta: float,
+    ) -> FloatArray:
+        from scipy.sparse.linalg import LinearOperator, cg
+
+        signs, groups, gamma = coupling
+        columns = np.concatenate([ones, between])
+        A_S, chosen = self.problem.matrix.view(columns) if columns.size else (self.problem.matrix, columns)
+
+        def product(d: FloatArray) -> FloatArray:
+            t = A_S.rmatvec(np.asarray(d).ravel(), chosen)
+            t[: ones.size] /= 1 + beta
+            if between.size:
+                inside = t[ones.size :]
+                t[ones.size :] -= signs * (gamma * np.bincount(groups, weights=signs * inside))[groups]
+            return np.asarray(d).ravel() + self.sigma * A_S.matvec(chosen, t)
+
+        n = gradient.size
+        return np.asarray(
+            cg(LinearOperator((n, n), matvec=product, dtype=np.float64), gradient, rtol=1e-3, maxiter=200)[0]
+        )
+
+    def _search(self, prox: _Prox, gradient: FloatArray, direction: FloatArray) -> None:
+        """Move nu along an ascent direction of Phi, halving the step until Phi rises enough (Armijo)."""
+        Atd = self.problem.matrix.rmatvec(direction)
+        value, slope, step = self._inner_value(self.nu, prox), float(gradient @ direction), 1.0
+        while step > _SMALLEST_STEP:
+            nu, Atnu = self.nu + step * direction, self.Atnu + step * Atd
+            if self._inner_value(nu, self._prox(Atnu)) >= value + 1e-4 * step * slope:
+                break
+            step /= 2
+        self.nu, self.Atnu = nu, Atnu
+
+
+class _SlowlyChangingOuter:
+    """A_S A_S' for a set S that changes by a few columns from call to call."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._matrix = problem.matrix
+        self._columns: IntArray = np.empty(0, dtype=np.int64)
+        self._outer: FloatArray | None = None
+
+    def __call__(self, columns: IntArray) -> FloatArray:
+        added = np.setdiff1d(columns, self._columns, assume_unique=True)
+        removed = np.setdiff1d(self._columns, columns, assume_unique=True)
+        if self._outer is None or added.size + removed.size >= columns.size:
+            self._outer = self._matrix.outer(columns)
+        else:
+            self._outer += self._matrix.outer(added)
+            self._outer -= self._matrix.outer(removed)
+        self._columns = columns
+        return self._outer
+
+
+def _clipped_ratio(magnitudes: FloatArray, c: FloatArray, beta: float) -> FloatArray:
+    """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.clip(magnitudes / c - beta, 0.0, 1.0)
+    z[magnitudes >= (1 + beta) * c] = 1.0
+    z[magnitudes <= beta * c] = 0.0
+    z[magnitudes == 0] = 0.0
+    return z

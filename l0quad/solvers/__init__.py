@@ -1,0 +1,1 @@
+"""One algorithm a file. A solver is ``(problem, start, options, monitor) -> (Point, Status)``."""

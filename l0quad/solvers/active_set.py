@@ -1,0 +1,77 @@
+"""Active set: hard thresholding on the columns that matter, all columns looked at only to extend that set."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.constraints import top_k
+from l0quad.problem import Problem
+from l0quad.progress import Monitor, SubMonitor
+from l0quad.result import Point, Status
+from l0quad.solvers.iht import IHT, hard_thresholding_step, iht
+from l0quad.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveSet:
+    """Run `IHT` on the support and the most promising other columns; extend and repeat while that helps.
+
+    CHITA-CD (Benbaki et al., ICML 2023, Algorithm 4): the working set is the support and the ``extra`` share of the
+    columns with the largest |w - tau gradient|; when `IHT` has converged on it, one look at all columns chooses the
+    next. Never ends above the refit of its start. A round costs a look (two passes over A) and passes over the
+    working set.
+
+    Parameters
+    ----------
+    max_iter : int
+        The largest number of looks at all columns.
+    extra : float
+        Columns beyond the support in the working set, as a share of p; bounds the extra memory.
+    inner : IHT
+        The options of the runs on the working set.
+    """
+
+    max_iter: int = 50
+    extra: float = 0.05
+    inner: IHT = IHT()
+    name: ClassVar[str] = "active_set"
+
+    def __post_init__(self) -> None:
+        validation.integer(self.max_iter, "max_iter", 0)
+        if validation.real(self.extra, "extra") > 1:
+            raise ValueError(f"extra: must be at most 1, got {self.extra}")
+        if not isinstance(self.inner, IHT):
+            raise TypeError(f"inner: must be IHT options, got {self.inner!r}")
+
+
+def active_set(problem: Problem, start: Point, options: ActiveSet, monitor: Monitor) -> tuple[Point, Status]:
+    """Alternate between `iht` on a working set and a look at all columns."""
+    point = start
+    for _ in range(options.max_iter):
+        columns = _working_set(problem, point, options)
+        local = Point(np.searchsorted(columns, point.support), point.w, point.objective, point.refit)
+        found, status = iht(problem.restrict(columns), local, options.inner, SubMonitor(monitor, columns))
+        before = point.objective
+        point = Point(columns[found.support], found.w, found.objective, found.refit)
+        if monitor.expired():
+            return point, Status.CONVERGED
+        residual = problem.residual(point.support, point.w)
+        look = hard_thresholding_step(problem, point, residual)
+        if look is None or np.isin(look[0].support, columns).all():
+            gained = before - point.objective > options.inner.tol * abs(point.objective)
+            if look is None or not gained:
+                return point, status
+        point = look[0]
+    return point, Status.ITERATION_LIMIT
+
+
+def _working_set(problem: Problem, point: Point, options: ActiveSet) -> IntArray:
+    """Return the support and the best other columns by their size after a gradient step."""
+    extra = int(options.extra * problem.shape[1])
+    gradient = problem.matrix.rmatvec(problem.residual(point.support, point.w)) - problem.mu * problem.w0
+    scores: FloatArray = np.abs(gradient)
+    scores[point.support] = -1.0
+    others = top_k(scores, min(max(extra, 1), problem.shape[1] - point.support.size))
+    return np.sort(np.concatenate([point.support, others]))

@@ -1,0 +1,40 @@
+"""Back-solve: choose the support, then one exact solve on it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from l0quad import validation
+from l0quad.problem import Problem
+from l0quad.progress import Monitor
+from l0quad.result import Point, Status
+from l0quad.solvers.iht import IHT, iht
+
+
+@dataclass(frozen=True, slots=True)
+class Backsolve:
+    """A few `IHT` steps from the start, then the exact solution on the support they end in.
+
+    CHITA-BSO (Benbaki et al., ICML 2023, Algorithm 5): through n x n by Woodbury's identity where |S| > n, through
+    |S| x |S| otherwise. Never ends above the refit of its start.
+
+    Parameters
+    ----------
+    steps : int
+        The number of hard-thresholding steps; 0 solves on the support of the start.
+    """
+
+    steps: int = 3
+    name: ClassVar[str] = "backsolve"
+
+    def __post_init__(self) -> None:
+        validation.integer(self.steps, "steps", 0)
+
+
+def backsolve(problem: Problem, start: Point, options: Backsolve, monitor: Monitor) -> tuple[Point, Status]:
+    """Choose a support by hard thresholding and solve on it."""
+    first, _ = iht(problem, start, IHT(max_iter=options.steps), monitor)
+    if first.refit or monitor.expired():
+        return first, Status.CONVERGED
+    point = problem.refit(first.support)
+    monitor.record(point)
+    return point, Status.CONVERGED
