@@ -1,6 +1,5 @@
 """solve and minimize: start, method, final refit, lower bound, Result."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -107,10 +106,10 @@ def minimize(
     return solve(Problem(A, b, k, ridge, w0, linear), method, **options)
 
 
-def _start(problem: Problem, start: Any) -> Callable[[], Point]:
-    """Check ``start`` and return what makes a point of it."""
+def _start(problem: Problem, start: Any) -> Callable[[Problem], Point]:
+    """Check ``start`` and return what makes a point of it, for the problem or an equivalent one."""
     if start is None:
-        return functools.partial(largest_entries, problem)
+        return largest_entries
     if isinstance(start, Result):
         start = start.w
     array = np.asarray(start)
@@ -118,22 +117,22 @@ def _start(problem: Problem, start: Any) -> Callable[[], Point]:
         w = problem.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
         support = problem.constraint.select(np.abs(w))
         support = support[w[support] != 0]
-        return lambda: problem.evaluate(support, w[support])
+        return lambda working: working.evaluate(support, w[support])
     support = validation.indices(start, "start", problem.shape[1])
     if np.any(problem.constraint.room(support) < 0):
         raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
-    return lambda: problem.evaluate(support, problem.w0[support])
+    return lambda working: working.evaluate(support, working.w0[support])
 
 
 def _run(
-    problem: Problem, method: Method, options: Any, begin: Callable[[], Point], monitor: SolveMonitor
+    problem: Problem, method: Method, options: Any, begin: Callable[[Problem], Point], monitor: SolveMonitor
 ) -> tuple[Point, Status]:
     """Run the method and refit; on Ctrl-C return the best point so far."""
     try:
-        start = begin()
         n, p = problem.shape
         reduce = method.iterative and n >= _TALL * p and p <= _REDUCED_COLUMNS
-        point, status = method.solver(problem.reduced() if reduce else problem, start, options, monitor)
+        working = problem.reduced() if reduce else problem
+        point, status = method.solver(working, begin(working), options, monitor)
         status = monitor.stopped or status
         if reduce or not point.refit:
             # An objective of the reduced problem is off by its rounding.
@@ -156,7 +155,7 @@ def _result(problem: Problem, point: Point, status: Status, mode: str, name: str
     """Round the point to A's dtype, bound the optimum and put the Result together."""
     w = problem.user_w(point)
     support = np.flatnonzero(w).astype(np.int64)
-    if w.dtype != np.float64 or support.size != point.support.size:
+    if w.dtype != np.dtype(np.float64) or support.size != point.support.size:
         own = problem.own_w(w[support].astype(np.float64))
         point = problem.evaluate(support, own)
     bound = trivial_bound(problem)
@@ -165,7 +164,7 @@ def _result(problem: Problem, point: Point, status: Status, mode: str, name: str
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     gap = max(point.objective - bound.value, 0.0)
-    objective = problem.objective(w)
+    objective = problem.objective(w) if problem.folded else problem.user_objective(point.objective)
     eps = float(np.finfo(problem.dtype).eps)
     negligible = OPTIMAL * max(abs(point.objective), eps * problem.objective_at_zero)
     if gap <= negligible and status is not Status.INTERRUPTED:

@@ -22,8 +22,10 @@ from l0quad.types import FloatArray
 _EPS = float(np.finfo(np.float64).eps)
 # Below this mu (A being of size 1) the ridge term, and D with it, is lost in rounding.
 _SMALLEST_MU = 2.0**-100
-# "fast": a few Newton steps, while what they could still gain is more than this share of the gap.
+# "fast": a few Newton steps (more where they cost next to nothing), while what they could still gain is more than
+# this share of the gap.
 _FAST_STEPS = 4
+_FAST_FLOPS = 1e8
 _FAST_SHARE = 0.1
 _FAST_ENOUGH = 1e-4
 # "tight": the relative primal-dual gap of the relaxation at which it counts as solved; the steps are a safeguard.
@@ -96,13 +98,15 @@ def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor) ->
     relaxation = Relaxation(problem, point)
     best = dual_bound(problem, relaxation.nu, relaxation.Atnu)
     size = max(abs(point.objective), np.finfo(np.float64).tiny)
-    for _ in range(_FAST_STEPS if mode == "fast" else _TIGHT_STEPS):
+    work = _newton_work(problem, point)
+    few = max(_FAST_STEPS, min(_TIGHT_STEPS, int(_FAST_FLOPS / work[1])))
+    for _ in range(few if mode == "fast" else _TIGHT_STEPS):
         gap, gain = point.objective - best, relaxation.primal - best
         if mode == "fast" and (gap <= _FAST_ENOUGH * size or gain <= _FAST_SHARE * gap):
             break
         if mode == "tight" and gain <= _TIGHT_TOLERANCE * max(abs(relaxation.primal), _EPS * size):
             break
-        if monitor.expired() or not monitor.affords(*_newton_work(problem, point)):
+        if monitor.expired() or not monitor.affords(*work):
             break
         relaxation.step(best)
         best = max(best, dual_bound(problem, relaxation.nu, relaxation.Atnu))

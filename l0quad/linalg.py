@@ -13,8 +13,10 @@ _EPS = float(np.finfo(np.float64).eps)
 DIRECT_LIMIT = 16384
 
 
-def restricted_solve(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray) -> FloatArray:
-    """Return the w on the support S that minimises ``1/2 ||A_S w - b||^2 + mu/2 ||w - w0_S||^2``.
+def restricted_solve(
+    matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the w on the support S that minimises ``1/2 ||A_S w - b||^2 + mu/2 ||w - w0_S||^2``, and A_S w - b.
 
     With v = w - w0_S and r = b - A_S w0_S, it minimises ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2``. For
     |S| <= n by Cholesky of A_S'A_S + mu I (|S| x |S|), else in the dual form v = A_S'y, (A_S A_S' + mu I) y = r
@@ -23,7 +25,7 @@ def restricted_solve(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, s
     nearest to w0 is returned (the limit mu -> 0). Beyond `DIRECT_LIMIT` in both sizes: LSMR.
     """
     if support.size == 0:
-        return np.empty(0)
+        return np.empty(0), -b
     A_S, columns = matrix.view(support)
     w0 = w0[support]
     r = b - A_S.matvec(columns, w0) if w0.any() else b
@@ -34,7 +36,7 @@ def restricted_solve(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, s
         solve = _primal if support.size <= rows else _dual
         direct = solve(A_S, columns, r, mu)
         v = minimum_norm(matrix.take_dense(support), r, mu) if direct is None else direct
-    return w0 + v
+    return w0 + v, A_S.matvec(columns, v) - r
 
 
 def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:

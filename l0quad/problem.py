@@ -168,6 +168,11 @@ class Problem:
         return self.matrix.shape
 
     @property
+    def folded(self) -> bool:
+        """Whether a linear term was folded into w0."""
+        return self._linear is not None
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         return self.matrix.dtype
 
@@ -211,8 +216,8 @@ class Problem:
 
     def refit(self, support: IntArray) -> Point:
         """Return the best point with this support."""
-        w = linalg.restricted_solve(self.matrix, self.b, self.w0, self.mu, support)
-        return self.evaluate(support, w, refit=True)
+        w, residual = linalg.restricted_solve(self.matrix, self.b, self.w0, self.mu, support)
+        return self.evaluate(support, w, residual, refit=True)
 
     @functools.cached_property
     def objective_at_zero(self) -> float:

@@ -27,8 +27,11 @@ from l0quad.types import FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
 _DENSE_ROWS = 4096
-_SIGMA_GROWTH = 4.0
-_INNER_SHARE = 0.1
+# The first sigma is short of the ridge's own scale, which keeps the first Newton problems smooth; then it doubles. A
+# proximal point is reached when the gradient accounts for at most this share of the primal-dual gap.
+_FIRST_SIGMA = 0.1
+_SIGMA_GROWTH = 2.0
+_INNER_SHARE = 0.5
 _SMALLEST_STEP = 2.0**-12
 
 
@@ -59,7 +62,7 @@ class Relaxation:
         self.nu = problem.residual(point.support, point.w)
         self.Atnu = problem.matrix.rmatvec(self.nu)
         self.primal = point.objective
-        self.sigma = _SIGMA_GROWTH / problem.mu
+        self.sigma = _FIRST_SIGMA / problem.mu
         self._outer_ones = _SlowlyChangingOuter(problem)
         self._outer_between = _SlowlyChangingOuter(problem)
 

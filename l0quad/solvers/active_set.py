@@ -10,7 +10,7 @@ from l0quad.constraints import top_k
 from l0quad.problem import Problem
 from l0quad.progress import Monitor, SubMonitor
 from l0quad.result import Point, Status
-from l0quad.solvers.iht import IHT, hard_thresholding_step, iht
+from l0quad.solvers.iht import IHT, hard_thresholding_step, iht, pursuit_step
 from l0quad.types import FloatArray, IntArray
 
 
@@ -35,7 +35,7 @@ class ActiveSet:
 
     max_iter: int = 50
     extra: float = 0.05
-    inner: IHT = IHT()
+    inner: IHT = IHT(refit=True)
     name: ClassVar[str] = "active_set"
 
     def __post_init__(self) -> None:
@@ -57,14 +57,21 @@ def active_set(problem: Problem, start: Point, options: ActiveSet, monitor: Moni
         point = Point(columns[found.support], found.w, found.objective, found.refit)
         if monitor.expired():
             return point, Status.CONVERGED
-        residual = problem.residual(point.support, point.w)
-        look = hard_thresholding_step(problem, point, residual)
-        if look is None or np.isin(look[0].support, columns).all():
-            gained = before - point.objective > options.inner.tol * abs(point.objective)
-            if look is None or not gained:
-                return point, status
-        point = look[0]
+        look = _look(problem, point, options, monitor)
+        if look is None:
+            return point, status
+        if before - look.objective <= options.inner.tol * abs(look.objective):
+            return look, status
+        point = look
     return point, Status.ITERATION_LIMIT
+
+
+def _look(problem: Problem, point: Point, options: ActiveSet, monitor: Monitor) -> Point | None:
+    """Return where one step on all columns leads, None where it leads nowhere better."""
+    if options.inner.refit:
+        return pursuit_step(problem, point, monitor)
+    step = hard_thresholding_step(problem, point)
+    return None if step is None else step[0]
 
 
 def _working_set(problem: Problem, point: Point, options: ActiveSet) -> IntArray:

@@ -12,7 +12,7 @@ from l0quad.solvers.iht import IHT, iht
 
 @dataclass(frozen=True, slots=True)
 class Backsolve:
-    """A few `IHT` steps from the start, then the exact solution on the support they end in.
+    """A few hard-thresholding steps, each followed by the exact solution on its support.
 
     CHITA-BSO (Benbaki et al., ICML 2023, Algorithm 5): through n x n by Woodbury's identity where |S| > n, through
     |S| x |S| otherwise. Never ends above the refit of its start.
@@ -31,10 +31,6 @@ class Backsolve:
 
 
 def backsolve(problem: Problem, start: Point, options: Backsolve, monitor: Monitor) -> tuple[Point, Status]:
-    """Choose a support by hard thresholding and solve on it."""
-    first, _ = iht(problem, start, IHT(max_iter=options.steps), monitor)
-    if first.refit or monitor.expired():
-        return first, Status.CONVERGED
-    point = problem.refit(first.support)
-    monitor.record(point)
+    """Solve on the support of the start, then on those of a few gradient steps from there while that helps."""
+    point, _ = iht(problem, start, IHT(max_iter=options.steps, refit=True), monitor)
     return point, Status.CONVERGED

@@ -16,6 +16,8 @@ from l0quad.types import FloatArray, IntArray
 _MOST_HALVINGS = 30
 _MOST_DOUBLINGS = 60
 _POLISH_SWEEPS = 20
+# A step along the support that gains no more than this share of the objective is rounding.
+_STATIONARY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,50 +53,80 @@ class IHT:
 
 
 def iht(problem: Problem, start: Point, options: IHT, monitor: Monitor) -> tuple[Point, Status]:
-    """Run hard-thresholding steps; where they stall, minimise on the support, and end when that changes nothing."""
-    point = problem.refit(start.support)
-    if point.objective > start.objective:
-        point = start
+    """Run hard-thresholding steps from the refit of the start."""
+    point = start if start.refit else problem.refit(start.support)
     if monitor.record(point):
         return point, Status.CONVERGED
-    residual = problem.residual(point.support, point.w)
-    settled = point
+    return (_pursue if options.refit else _threshold)(problem, point, options, monitor)
+
+
+def _threshold(problem: Problem, point: Point, options: IHT, monitor: Monitor) -> tuple[Point, Status]:
+    """Step until the steps stall, then minimise on the support; end when that changes nothing."""
+    residual: FloatArray | None = None
+    settled = point.objective
     for _ in range(options.max_iter):
         step = hard_thresholding_step(problem, point, residual)
         if step is None and point.refit:
             return point, Status.CONVERGED
-        if step is None or point.objective - step[0].objective <= options.tol * abs(point.objective):
-            point = _polish(problem, point if step is None else step[0], options, monitor)
-            residual = problem.residual(point.support, point.w)
-            if monitor.expired() or settled.objective - point.objective <= options.tol * abs(point.objective):
+        before = point.objective
+        if step is not None:
+            point, residual = step
+            if monitor.record(point):
                 return point, Status.CONVERGED
-            settled = point
-            continue
-        point, residual = step
-        if options.refit:
-            point = min(problem.refit(point.support), point, key=lambda each: each.objective)
-            residual = problem.residual(point.support, point.w)
-        if monitor.record(point):
+        if before - point.objective <= options.tol * abs(point.objective):
+            polish = CoordinateDescent(_POLISH_SWEEPS, options.tol)
+            point, residual = coordinate_descent(problem, point, polish, monitor)[0], None
+            if monitor.expired() or settled - point.objective <= options.tol * abs(point.objective):
+                return point, Status.CONVERGED
+            settled = point.objective
+    return point, Status.ITERATION_LIMIT
+
+
+def _pursue(problem: Problem, point: Point, options: IHT, monitor: Monitor) -> tuple[Point, Status]:
+    """Refit on the support of each gradient step, until none is better."""
+    for _ in range(options.max_iter):
+        better = pursuit_step(problem, point, monitor)
+        if better is None:
+            return point, Status.CONVERGED
+        gain, point = point.objective - better.objective, better
+        if monitor.record(point) or gain <= options.tol * abs(point.objective):
             return point, Status.CONVERGED
     return point, Status.ITERATION_LIMIT
 
 
-def hard_thresholding_step(problem: Problem, point: Point, residual: FloatArray) -> tuple[Point, FloatArray] | None:
+def pursuit_step(problem: Problem, point: Point, monitor: Monitor) -> Point | None:
+    """Return the first refit better than ``point`` as the gradient step halves from 1 / mean(H_jj); None without."""
+    tau = 1 / (float(problem.column_sq_norms.mean()) + problem.mu or 1.0)
+    w, gradient = _dense_with_gradient(problem, point, None)[:2]
+    for _ in range(_MOST_HALVINGS):
+        support = _kept_after(problem, w, gradient, tau)
+        if np.array_equal(support, point.support) or monitor.expired():
+            return None
+        refit = problem.refit(support)
+        if refit.objective < point.objective:
+            return refit
+        tau /= 2
+    return None
+
+
+def hard_thresholding_step(
+    problem: Problem, point: Point, residual: FloatArray | None = None
+) -> tuple[Point, FloatArray] | None:
     """Return the point and residual after one step with CHITA's Algorithm 2, None where no step lowers the objective.
 
     Along w - tau gradient the kept set is constant up to a first breakpoint and the objective a quadratic there. If
     its minimum comes before the breakpoint, that is the step; else longer steps are tried, doubling while the
     objective falls, and the longest step before the breakpoint stands by.
     """
-    w = np.zeros(problem.shape[1])
-    w[point.support] = point.w
-    gradient = problem.matrix.rmatvec(residual) + problem.mu * (w - problem.w0)
+    w, gradient, residual = _dense_with_gradient(problem, point, residual)
     kept = _kept_at_first(problem, w, gradient)
     direction = gradient[kept]
     product = problem.matrix.matvec(kept, direction)
     slope = float(direction @ direction)
     curvature = float(product @ product) + problem.mu * slope
     first = slope / curvature if curvature > 0 else 0.0
+    if first * slope <= _STATIONARY * abs(point.objective):
+        first = 0.0
 
     def within(tau: float) -> tuple[Point, FloatArray]:
         moved = residual - tau * product
@@ -112,6 +144,17 @@ def hard_thresholding_step(problem: Problem, point: Point, residual: FloatArray)
             best = within(first)
             return best if best[0].objective < point.objective else None
     return None
+
+
+def _dense_with_gradient(
+    problem: Problem, point: Point, residual: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return w as a dense vector, the gradient and the residual (computed where it is not given)."""
+    if residual is None:
+        residual = problem.residual(point.support, point.w)
+    w = np.zeros(problem.shape[1])
+    w[point.support] = point.w
+    return w, problem.matrix.rmatvec(residual) + problem.mu * (w - problem.w0), residual
 
 
 def _kept_at_first(problem: Problem, w: FloatArray, gradient: FloatArray) -> IntArray:
@@ -148,12 +191,3 @@ def _longer_steps(
         best, below = (point, residual), point.objective
         tau *= 2
     return best
-
-
-def _polish(problem: Problem, point: Point, options: IHT, monitor: Monitor) -> Point:
-    """Minimise on the support of ``point``: exactly for hard-thresholding pursuit, else by coordinate descent."""
-    if not options.refit:
-        return coordinate_descent(problem, point, CoordinateDescent(_POLISH_SWEEPS, options.tol), monitor)[0]
-    refitted = problem.refit(point.support)
-    monitor.record(refitted)
-    return refitted
