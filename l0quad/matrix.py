@@ -15,7 +15,7 @@ from l0quad.types import FloatArray, IntArray, RealArray
 
 # The memory budget of one pass over A: gathered or converted columns are handled in pieces of at most this size, and
 # a subset larger than SUBSET_BYTES of a memory-mapped A is gathered anew in each pass instead of being kept.
-CHUNK_BYTES = 1 << 25
+CHUNK_BYTES = 1 << 23
 SUBSET_BYTES = 1 << 28
 # Above this share of the columns, one BLAS product with all of A beats a product with the gathered ones.
 _GATHER_SHARE = 0.125
@@ -62,7 +62,7 @@ class Matrix(ABC):
 
     @abstractmethod
     def fits(self, n_columns: int) -> bool:
-        """Whether this many columns may be gathered and kept."""
+        """Whether it pays, and memory allows, to gather this many columns and keep them."""
 
     def view(self, columns: IntArray) -> "tuple[Matrix, IntArray | None]":
         """Return (M, c) with M's columns c being A_S: gathered once where memory allows, else A itself."""
@@ -169,7 +169,9 @@ class DenseMatrix(Matrix):
         return DenseMatrix(self.take(columns))
 
     def fits(self, n_columns: int) -> bool:
-        return not self._mapped or n_columns * self.shape[0] * self.dtype.itemsize <= SUBSET_BYTES
+        if self._mapped:
+            return n_columns * self.shape[0] * self.dtype.itemsize <= SUBSET_BYTES
+        return not self._by_columns
 
     def _take64(self, columns: IntArray) -> FloatArray:
         return np.asarray(self.take(columns), dtype=np.float64)

@@ -34,7 +34,7 @@ class ActiveSet:
     """
 
     max_iter: int = 50
-    extra: float = 0.05
+    extra: float = 0.02
     inner: IHT = IHT(refit=True)
     name: ClassVar[str] = "active_set"
 

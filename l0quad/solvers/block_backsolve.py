@@ -16,7 +16,7 @@ from l0quad.result import Point, Status
 from l0quad.types import FloatArray, IntArray
 
 # Columns are gathered (as float64) for a run of blocks of at most this size at a time and thread.
-_TASK_BYTES = 1 << 24
+_TASK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,87 @@
+"""Timing, memory and tables for the benchmarks."""
+
+import gc
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numba
+import numpy as np
+import scipy
+
+import l0quad
+from l0quad import threads
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def medians(candidates: dict[str, Callable[[], object]], repeats: int = 9) -> dict[str, float]:
+    """Return the median seconds of each candidate, run in turn after one warm-up round."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for round_ in range(repeats + 1):
+        for name, candidate in candidates.items():
+            gc.collect()
+            begin = time.perf_counter()
+            candidate()
+            if round_:
+                seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+class PeakMemory:
+    """The peak of this process's anonymous (private) memory over what it was at entry, in bytes; Linux only."""
+
+    def __enter__(self) -> "PeakMemory":
+        gc.collect()
+        self.before = self.peak = anonymous_bytes()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.001):
+            self.peak = max(self.peak, anonymous_bytes())
+
+    @property
+    def extra(self) -> int:
+        return self.peak - self.before
+
+
+def anonymous_bytes() -> int:
+    """Return the process's resident memory that no file stands behind."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("no RssAnon in /proc/self/status")
+
+
+def machine(n_threads: int | None = None) -> str:
+    """Return one line that says what the figures were measured with."""
+    return (
+        f"{threads.available() if n_threads is None else n_threads} thread(s), {platform.machine()}, "
+        f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, "
+        f"numba {numba.__version__}, l0quad {l0quad.__version__}"
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def report(name: str, title: str, *parts: str) -> None:
+    """Print a result and keep it as results/NAME.md."""
+    text = "\n\n".join([f"# {title}", *parts]) + "\n"
+    print(text, flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.md").write_text(text)
