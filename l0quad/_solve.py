@@ -78,13 +78,15 @@ def solve(
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
     begin = _start(problem, start)
+    if n_threads is not None:
+        n_threads = validation.integer(n_threads, "n_threads", 1)
     monitor = SolveMonitor(
         best=Point(np.empty(0, dtype=np.int64), np.empty(0), problem.objective_at_zero),
         user_objective=problem.user_objective,
         time_limit=None if time_limit is None else validation.real(time_limit, "time_limit"),
         callback=callback,
         verbose=int(verbose),
-        n_threads=threads.available() if n_threads is None else validation.integer(n_threads, "n_threads", 1),
+        n_threads=n_threads or threads.available(),
     )
     with threads.limited(n_threads):
         point, status = _run(problem, chosen, options, begin, monitor)
@@ -112,13 +114,13 @@ def _start(problem: Problem, start: Any) -> Callable[[Problem], Point]:
         return largest_entries
     if isinstance(start, Result):
         start = start.w
-    array = np.asarray(start)
-    if array.dtype.kind == "f":
+    array = validation.as_array(start, "start")
+    if array.dtype.kind == "f" and array.size > 0:
         w = problem.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
         support = problem.constraint.select(np.abs(w))
         support = support[w[support] != 0]
         return lambda working: working.evaluate(support, w[support])
-    support = validation.indices(start, "start", problem.shape[1])
+    support = validation.indices(array, "start", problem.shape[1])
     if np.any(problem.constraint.room(support) < 0):
         raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
     return lambda working: working.evaluate(support, working.w0[support])

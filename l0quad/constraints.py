@@ -150,14 +150,12 @@ class PerBlock:
 
     def __post_init__(self) -> None:
         for name in ("labels", "budgets"):
-            array = np.asarray(getattr(self, name))
-            if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
-                raise TypeError(
-                    f"{name}: must be a 1-D array of integers, got dtype {array.dtype}, shape {array.shape}"
-                )
+            array = validation.integers(getattr(self, name), name)
+            if array.size == 0:
+                raise ValueError(f"{name}: must not be empty")
             if int(array.min()) < 0:
                 raise ValueError(f"{name}: must not be negative, got {int(array.min())}")
-            own = np.array(array, dtype=np.int64)
+            own = np.minimum(array.astype(np.uint64), np.iinfo(np.int64).max // array.size).astype(np.int64)
             own.flags.writeable = False
             object.__setattr__(self, name, own)
         if int(self.labels.max()) >= self.budgets.size:
@@ -185,9 +183,9 @@ class NofM:
 
     def bind(self, n_columns: int) -> Constraint:
         """Return the constraint over this many columns."""
-        groups = -(-n_columns // self.m)
-        part = np.arange(n_columns, dtype=np.int64) // self.m
-        return Constraint.build(part, np.full(groups, self.n, dtype=np.int64), n_columns)
+        width = min(int(self.m), n_columns)
+        part = np.arange(n_columns, dtype=np.int64) // width
+        return Constraint.build(part, np.full(part[-1] + 1, min(int(self.n), width)), n_columns)
 
 
 def top_k(scores: FloatArray, k: int) -> IntArray:

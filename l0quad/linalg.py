@@ -11,6 +11,13 @@ from l0quad.types import FloatArray, IntArray
 _EPS = float(np.finfo(np.float64).eps)
 # Beyond this order a dense factorization (2 GB) gives way to an iterative solve.
 DIRECT_LIMIT = 16384
+# Refinement ends when a correction is this small beside the solution: it is then as exact as its residual.
+_CONTRACTED = 1e-10
+_MOST_REFINEMENTS = 4
+# The share of the dual solution's digits that may cancel in A_S'y.
+_CANCELLED = 1e-8
+# A pivot that has lost this share of its diagonal entry (times the order) is left to the orthogonal solve.
+_SINGULAR = 16 * _EPS
 
 
 def restricted_solve(
@@ -20,7 +27,7 @@ def restricted_solve(
 
     With v = w - w0_S and r = b - A_S w0_S, it minimises ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2``. For
     |S| <= n by Cholesky of A_S'A_S + mu I (|S| x |S|), else in the dual form v = A_S'y, (A_S A_S' + mu I) y = r
-    (n x n, Woodbury's identity; CHITA, ICML 2023, Algorithm 5), each with one step of iterative refinement. Where the
+    (n x n, Woodbury's identity; CHITA, ICML 2023, Algorithm 5), each refined iteratively. Where the
     matrix is numerically singular the factorization gives way to an orthogonal one, and of several minimisers the one
     nearest to w0 is returned (the limit mu -> 0). Beyond `DIRECT_LIMIT` in both sizes: LSMR.
     """
@@ -43,17 +50,33 @@ def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> 
     solve = cholesky(A_S.inner(columns), mu)
     if solve is None:
         return None
-    v = solve(A_S.rmatvec(r, columns))
-    return v + solve(A_S.rmatvec(r - A_S.matvec(columns, v), columns) - mu * v)
+    return _refined(solve, A_S.rmatvec(r, columns), lambda v: A_S.rmatvec(A_S.matvec(columns, v), columns) + mu * v)
 
 
 def _dual(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:
-    solve = cholesky(A_S.outer(columns), mu)
-    if solve is None:
+    M = A_S.outer(columns)
+    size = float(M.diagonal().max())
+    solve = cholesky(M, mu)
+    y = solve and _refined(solve, r, lambda y: A_S.matvec(columns, A_S.rmatvec(y, columns)) + mu * y)
+    if y is None:
         return None
-    y = solve(r)
-    y += solve(r - A_S.matvec(columns, A_S.rmatvec(y, columns)) - mu * y)
-    return A_S.rmatvec(y, columns)
+    v = A_S.rmatvec(y, columns)
+    # Where rows depend on each other and mu is tiny, y is large in a direction that A_S' should cancel.
+    lost = _EPS * (r.size * size) ** 0.5 * float(np.linalg.norm(y))
+    return v if lost <= _CANCELLED * float(np.linalg.norm(v)) else None
+
+
+def _refined(
+    solve: Callable[[FloatArray], FloatArray], rhs: FloatArray, product: Callable[[FloatArray], FloatArray]
+) -> FloatArray | None:
+    """Solve with iterative refinement; None where the factorization is too inaccurate for it to converge."""
+    x = solve(rhs)
+    for _ in range(_MOST_REFINEMENTS):
+        correction = solve(rhs - product(x))
+        x += correction
+        if float(np.linalg.norm(correction)) <= _CONTRACTED * float(np.linalg.norm(x)):
+            return x
+    return None
 
 
 def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float) -> FloatArray:
@@ -87,11 +110,6 @@ def cholesky(gram: FloatArray, shift: float) -> Callable[[FloatArray], FloatArra
     if info != 0 or np.any(factor.diagonal() ** 2 <= _SINGULAR * diagonal.size * diagonal):
         return None
     return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor, rhs, lower=1)[0])
-
-
-# A pivot that has lost this share of its diagonal entry (times the order) leaves fewer than four digits after
-# refinement; the orthogonal solve takes over.
-_SINGULAR = 16 * _EPS
 
 
 def factor_gram(H: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:

@@ -50,7 +50,7 @@ class Matrix(ABC):
 
     @abstractmethod
     def take(self, columns: IntArray) -> Any:
-        """Return A_S in A's own kind and dtype: a Fortran-ordered array, or a CSC array."""
+        """Return A_S in A's own kind and dtype (float64 where scaled): a Fortran-ordered array, or a CSC array."""
 
     @abstractmethod
     def take_dense(self, columns: IntArray) -> RealArray:
@@ -159,9 +159,7 @@ class DenseMatrix(Matrix):
 
             gathered = np.empty((columns.size, self.shape[0]), dtype=self.dtype)
             gather_columns(self._X, columns, gathered)
-        if self._exponent:
-            np.ldexp(gathered, self._exponent, out=gathered)
-        return gathered.T
+        return np.ldexp(gathered, self._exponent, dtype=np.float64).T if self._exponent else gathered.T
 
     take_dense = take
 
@@ -204,7 +202,8 @@ class SparseMatrix(Matrix):
         self.shape = (array.shape[0], array.shape[1])
         self.dtype = array.dtype
         if exponent:
-            array = sp.csc_array((np.ldexp(array.data, exponent), array.indices, array.indptr), array.shape)
+            data = np.ldexp(array.data, exponent, dtype=np.float64)
+            array = sp.csc_array((data, array.indices, array.indptr), array.shape)
         self._A = array
         self.nbytes = array.data.nbytes + array.indices.nbytes + array.indptr.nbytes
 

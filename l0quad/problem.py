@@ -12,6 +12,7 @@ from l0quad import linalg, validation
 from l0quad.constraints import Cardinality, Constraint, NofM, PerBlock
 from l0quad.matrix import DenseMatrix, Matrix, as_matrix
 from l0quad.result import Point
+from l0quad.sparse_input import sparse_matrix
 from l0quad.types import FloatArray, IntArray
 
 # Data whose largest value lies within 2**+-_ORDINARY is used as it is; beyond, it is scaled by a power of two.
@@ -80,7 +81,7 @@ class Problem:
         w0: Any = None,
         linear: Any = None,
     ) -> None:
-        array = validation.sparse_matrix(A, "A") if sp.issparse(A) else validation.dense_matrix(A, "A")
+        array = sparse_matrix(A, "A") if sp.issparse(A) else validation.dense_matrix(A, "A")
         exponent = validation.largest_exponent(array.data if sp.issparse(array) else array, "A")
         n, p = array.shape
         b = validation.vector(b, "b", n, "one value for each row of A")

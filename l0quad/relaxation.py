@@ -215,7 +215,7 @@ def _clipped_ratio(magnitudes: FloatArray, c: FloatArray, beta: float) -> FloatA
     """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not."""
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.clip(magnitudes / c - beta, 0.0, 1.0)
-    z[magnitudes >= (1 + beta) * c] = 1.0
-    z[magnitudes <= beta * c] = 0.0
+        z[magnitudes >= (1 + beta) * c] = 1.0
+        z[magnitudes <= beta * c] = 0.0
     z[magnitudes == 0] = 0.0
     return z

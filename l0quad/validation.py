@@ -3,7 +3,6 @@
 import math
 import numbers
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,7 +29,10 @@ def real(value: object, name: str, minimum: float = 0.0) -> float:
         value = value[()]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: must be a real number, got {_show(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number) or number < minimum:
         raise ValueError(f"{name}: must be finite and at least {minimum:g}, got {number}")
     return number
@@ -45,7 +47,7 @@ def choice(value: object, name: str, allowed: tuple[str, ...]) -> str:
 
 def vector(value: object, name: str, length: int, rule: str) -> FloatArray:
     """Return ``value`` as a new float64 array of shape (length,), all finite; ``rule`` says what the length is."""
-    array = _numeric(value, name)
+    array = numeric(value, name)
     if array.shape != (length,):
         raise ValueError(f"{name}: must have shape ({length},), {rule}; got shape {array.shape}")
     out = np.array(array, dtype=np.float64)
@@ -55,15 +57,14 @@ def vector(value: object, name: str, length: int, rule: str) -> FloatArray:
 
 def indices(value: object, name: str, length: int) -> IntArray:
     """Return ``value``, unique integers in [0, length) or a boolean mask of shape (length,), as sorted indices."""
-    array = np.asarray(value)
+    array = as_array(value, name)
     if array.dtype == np.bool_:
         if array.shape != (length,):
             raise ValueError(f"{name}: a mask must have shape ({length},), got shape {array.shape}")
         return np.flatnonzero(array).astype(np.int64)
     if array.size == 0 and array.ndim == 1:
         return np.empty(0, dtype=np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: a support must be a 1-D array of integers, got {_show(value)}")
+    array = integers(array, name)
     if int(array.min()) < 0 or int(array.max()) >= length:
         raise ValueError(f"{name}: indices must lie in [0, {length}), got {int(array.min())} to {int(array.max())}")
     unique = np.unique(array).astype(np.int64)
@@ -72,49 +73,25 @@ def indices(value: object, name: str, length: int) -> IntArray:
     return unique
 
 
+def integers(value: object, name: str) -> np.ndarray:
+    """Return ``value`` as a 1-D array of integers, of any integer dtype."""
+    array = as_array(value, name)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: must be a 1-D array of integers, got dtype {array.dtype}, shape {array.shape}")
+    return array
+
+
 def dense_matrix(value: object, name: str) -> RealArray:
     """Return ``value`` as a 2-D float32 or float64 array that BLAS can read, without a copy where it already is one."""
-    array = _numeric(value, name)
+    array = numeric(value, name)
     if array.ndim != 2:
         raise ValueError(f"{name}: must be a 2-D array, got {array.ndim} dimension(s)")
-    _require_rows_and_columns(array.shape, name)
+    require_rows_and_columns(array.shape, name)
     if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
-        array = array.astype(np.float32 if array.dtype.kind == "f" and array.dtype.itemsize == 4 else np.float64)
+        array = array.astype(float_dtype(array))
     if not _blas_can_read(array):
         array = np.ascontiguousarray(array)
     return array.view(np.ndarray)
-
-
-def sparse_matrix(value: Any, name: str) -> sp.csc_array:
-    """Return ``value``, of any scipy.sparse format, as a canonical CSC array; a corrupt one is a ValueError.
-
-    SciPy's own conversions trust the index arrays and read outside of them, so these are checked first. Arrays that
-    are usable as they are stay shared with the caller; they are never written to.
-    """
-    _require_shape(value, name)
-    if value.format not in ("csr", "csc"):
-        try:
-            value = value.tocoo()
-            rows, columns, data = value.row, value.col, value.data
-        except (ValueError, TypeError, IndexError, AttributeError, KeyError, OverflowError, MemoryError) as error:
-            raise ValueError(f"{name}: corrupt {value.format} matrix ({error})") from error
-        _require_shape(value, name)
-        _check_index_array(rows, value.shape[0], data.size, f"{name}: row indices")
-        _check_index_array(columns, value.shape[1], data.size, f"{name}: column indices")
-        return sp.csc_array((_sparse_values(data, name), (rows, columns)), shape=value.shape)
-    major, minor = value.shape if value.format == "csr" else value.shape[::-1]
-    _check_compressed(value.indptr, value.indices, value.data, major, minor, name)
-    data = _sparse_values(value.data, name)
-    stored = int(value.indptr[-1])
-    parts = (data[:stored], value.indices[:stored], value.indptr)
-    if value.format == "csr":
-        return sp.csr_array(parts, shape=value.shape).tocsc()
-    matrix = sp.csc_array(parts, shape=value.shape)
-    if not _strictly_increasing(value.indices[:stored], value.indptr):
-        matrix = matrix.copy()
-        matrix.has_canonical_format = False
-        matrix.sum_duplicates()
-    return matrix
 
 
 def largest_exponent(array: RealArray, name: str) -> int | None:
@@ -140,18 +117,28 @@ def _chunks(array: RealArray) -> Iterator[RealArray]:
             yield array[start : start + _CHUNK]
 
 
-def _numeric(value: object, name: str) -> np.ndarray:
-    """Return ``value`` as an array of a real dtype that float64 (or float32) can hold without loss."""
+def as_array(value: object, name: str) -> np.ndarray:
+    """Return ``value`` as an array; masked, sparse and ragged ones are refused."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: masked arrays are refused, because masked entries have no value; fill them first")
     if sp.issparse(value):
         raise TypeError(f"{name}: must be dense, got a sparse matrix")
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except (ValueError, TypeError) as error:
         raise TypeError(f"{name}: must be an array of real numbers ({error})") from error
+
+
+def numeric(value: object, name: str) -> np.ndarray:
+    """Return ``value`` as an array of a real dtype that float64 (or float32) can hold without loss."""
+    array = as_array(value, name)
     _require_real_dtype(array, name)
     return array
+
+
+def float_dtype(array: np.ndarray) -> type:
+    """Return float32 for single precision of either byte order, else float64."""
+    return np.float32 if array.dtype.kind == "f" and array.dtype.itemsize == 4 else np.float64
 
 
 def _require_real_dtype(array: np.ndarray, name: str) -> None:
@@ -171,55 +158,9 @@ def _blas_can_read(array: np.ndarray) -> bool:
     return array.flags.aligned and (array.flags.c_contiguous or array.flags.f_contiguous)
 
 
-def _require_rows_and_columns(shape: tuple[int, ...], name: str) -> None:
+def require_rows_and_columns(shape: tuple[int, ...], name: str) -> None:
     if shape[0] < 1 or shape[1] < 1:
         raise ValueError(f"{name}: must have at least one row and one column, got shape {tuple(shape)}")
-
-
-def _require_shape(value: Any, name: str) -> None:
-    if len(value.shape) != 2:
-        raise ValueError(f"{name}: must be 2-D, got shape {value.shape}")
-    _require_rows_and_columns(value.shape, name)
-
-
-def _sparse_values(data: Any, name: str) -> RealArray:
-    values = _numeric(data, name)
-    if values.dtype not in (np.float32, np.float64) or not values.dtype.isnative:
-        values = values.astype(np.float32 if values.dtype.kind == "f" and values.dtype.itemsize == 4 else np.float64)
-    return np.ascontiguousarray(values)
-
-
-def _check_compressed(indptr: Any, inner: Any, data: Any, major: int, minor: int, name: str) -> None:
-    for part, label in ((indptr, "indptr"), (inner, "indices"), (data, "data")):
-        if not isinstance(part, np.ndarray) or part.ndim != 1:
-            raise ValueError(f"{name}: corrupt sparse matrix, {label} must be a 1-D array")
-    if indptr.dtype.kind != "i" or indptr.size != major + 1:
-        raise ValueError(f"{name}: corrupt sparse matrix, indptr must hold {major + 1} integers, got {indptr.size}")
-    stored = int(indptr[-1])
-    if indptr[0] != 0 or not 0 <= stored <= min(inner.size, data.size) or np.any(indptr[1:] < indptr[:-1]):
-        raise ValueError(
-            f"{name}: corrupt sparse matrix, indptr must rise from 0 to at most {inner.size} stored values"
-        )
-    _check_index_array(inner[:stored], minor, stored, f"{name}: indices")
-
-
-def _check_index_array(array: Any, length: int, count: int, label: str) -> None:
-    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind != "i" or array.size != count:
-        raise ValueError(f"{label}: corrupt sparse matrix, must be {count} integers")
-    if count and (int(array.min()) < 0 or int(array.max()) >= length):
-        raise ValueError(
-            f"{label}: corrupt sparse matrix, must lie in [0, {length}), got {array.min()} to {array.max()}"
-        )
-
-
-def _strictly_increasing(inner: IntArray, indptr: IntArray) -> bool:
-    """Whether each column's row indices rise, so that they are sorted and have no duplicates."""
-    if inner.size < 2:
-        return True
-    rises = inner[1:] > inner[:-1]
-    boundaries = indptr[1:-1]
-    rises[boundaries[(boundaries > 0) & (boundaries < inner.size)] - 1] = True
-    return bool(rises.all())
 
 
 def _show(value: object) -> str:

@@ -15,6 +15,9 @@ from numba.extending import register_jitable
 
 from l0quad.errors import KernelCacheWarning
 
+# Division by zero gives inf or NaN as in NumPy. No fastmath: it would turn off the handling of NaN.
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -24,7 +27,7 @@ def inlined(function: _Function) -> _Function:
 
 
 def kernel(function: _Function) -> _Function:
-    """Compile ``function`` when it is first called. No fastmath: it would turn off the handling of NaN."""
+    """Compile ``function`` when it is first called."""
     return cast(_Function, functools.update_wrapper(_Kernel(function), function))
 
 
@@ -46,14 +49,14 @@ class _Kernel:
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
         try:
-            return cast("Callable[..., Any]", numba.njit(cache=self._cached, nogil=True)(self.function))
+            return cast("Callable[..., Any]", numba.njit(cache=self._cached, **_OPTIONS)(self.function))
         except RuntimeError:
+            _warn_once()
             return self._without_cache()
 
     def _without_cache(self) -> Callable[..., Any]:
-        _warn_once()
         self._cached = False
-        return cast("Callable[..., Any]", numba.njit(nogil=True)(self.function))
+        return cast("Callable[..., Any]", numba.njit(**_OPTIONS)(self.function))
 
     def __call__(self, *args: Any) -> Any:
         if not self._cached:
@@ -61,6 +64,8 @@ class _Kernel:
         try:
             return self._compiled(*args)
         except Exception:
-            # Kernels raise nothing themselves, and a damaged cache fails before the first instruction runs.
+            # A damaged cache fails before the first instruction runs, so that the call can be made again.
             self._compiled = self._without_cache()
-            return self._compiled(*args)
+            result = self._compiled(*args)
+            _warn_once()
+            return result

@@ -9,6 +9,8 @@ from l0quad.types import FloatArray, IntArray
 @inlined
 def _count(a: FloatArray, sums: FloatArray, beta: float, c: float) -> float:
     """Return sum_i clip(a_i / c - beta, 0, 1) for sorted a, with ``sums[i] = a_0 + ... + a_{i-1}``."""
+    if c == 0.0:  # where a_i / divisor underflows
+        return np.inf
     first = np.searchsorted(a, beta * c, side="right")
     last = max(first, np.searchsorted(a, (1.0 + beta) * c))
     return (sums[last] - sums[first]) / c - beta * (last - first) + (a.size - last)
@@ -36,9 +38,10 @@ def _threshold(a: FloatArray, sums: FloatArray, beta: float, budget: int) -> flo
         return 0.0
     ones = _first_below(a, sums, beta, 1.0 + beta, budget)
     zeros = _first_below(a, sums, beta, beta, budget) if beta > 0.0 else np.searchsorted(a, 0.0, side="right")
-    if zeros >= ones:
-        return a[ones] / (1.0 + beta)
-    return (sums[ones] - sums[zeros]) / (budget - (a.size - ones) + beta * (ones - zeros))
+    left = budget - (a.size - ones) + beta * (ones - zeros)
+    if zeros >= ones or left <= 0.0:  # none in between, or the ones use up the budget to rounding
+        return a[min(ones, a.size - 1)] / (1.0 + beta)
+    return (sums[ones] - sums[zeros]) / left
 
 
 @kernel

@@ -1,0 +1,8 @@
+"""``python -m l0quad``: the command line."""
+
+import sys
+
+from l0quad.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

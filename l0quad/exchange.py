@@ -1,0 +1,184 @@
+"""Exact costs, after refit, of every change of a support by one column, kept up to date by rank-one updates.
+
+For a support S with E = H_SS^-1, w_S = E g_S, B = E H_S: (|S| x p), the residuals r = g - H w and the Schur complements
+s_j = H_jj - H_jS B_:j,
+
+* adding j lowers the objective by r_j^2 / (2 s_j),
+* removing i raises it by w_i^2 / (2 E_ii),
+* taking i out and j in changes it by w_i^2/(2 E_ii) - (r_j + B_ij w_i/E_ii)^2 / (2 (s_j + B_ij^2/E_ii)).
+
+An addition or a removal updates all of it in O(|S| p), plus one pass over A for the new column's row of H.
+"""
+
+import numpy as np
+
+from l0quad.kernels.exchange import best_swap, subtract_outer
+from l0quad.linalg import cholesky
+from l0quad.problem import Problem
+from l0quad.result import Point
+from l0quad.types import FloatArray, IntArray
+
+_EPS = float(np.finfo(np.float64).eps)
+# A column counts as dependent on the support when its Schur complement has lost this share of H_jj.
+_DEPENDENT = 1e4 * _EPS
+# Rows of H are kept while they take no more than this.
+_ROWS_BYTES = 1 << 26
+
+
+class Rows:
+    """Rows of H = A'A + mu I, computed when first asked for."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._kept: dict[int, FloatArray] = {}
+        self._most = _ROWS_BYTES // (8 * problem.shape[1])
+
+    def __call__(self, j: int) -> FloatArray:
+        """Return H_j:."""
+        if j in self._kept:
+            return self._kept[j]
+        problem, column = self._problem, np.array([j])
+        row = problem.matrix.rmatvec(problem.matrix.matvec(column, np.ones(1)))
+        row[j] += problem.mu
+        if len(self._kept) < self._most:
+            self._kept[j] = row
+        return row
+
+
+class Exchange:
+    """A support with the exact cost of every change.
+
+    Attributes
+    ----------
+    columns : ndarray
+        The support, in slots (unsorted); ``w`` holds the best values on it.
+    r, s : ndarray of shape (p,)
+        Residuals and Schur complements; both 0 on the support.
+    objective : float
+        Kept by adding up the changes; `point` computes it anew.
+    """
+
+    def __init__(self, problem: Problem, rows: Rows, support: IntArray, capacity: int) -> None:
+        self.problem, self.rows = problem, rows
+        self._B = np.empty((max(capacity, support.size), problem.shape[1]))
+        self._E = np.empty((self._B.shape[0], self._B.shape[0]))
+        self.curvature = problem.column_sq_norms + problem.mu
+        self.floor = _DEPENDENT * self.curvature
+        self.reset(support)
+
+    def reset(self, support: IntArray) -> None:
+        """Start anew from this support, everything computed from scratch."""
+        problem = self.problem
+        self.size = 0
+        self.columns = np.empty(self._B.shape[0], dtype=np.int64)
+        self._w = np.empty(self._B.shape[0])
+        self.r = problem.matrix.rmatvec(problem.b) + problem.mu * problem.w0
+        self.s = self.curvature.copy()
+        self.objective = problem.objective_at_zero
+        if support.size == 0:
+            return
+        H = np.array([self.rows(int(j)) for j in support])
+        solve = cholesky(H[:, support].copy(), 0.0)
+        if solve is None:
+            for j in support:
+                if self.s[j] > self.floor[j]:
+                    self.add(int(j))
+            return
+        m = self.size = support.size
+        self.columns[:m] = support
+        self._E[:m, :m] = solve(np.eye(m))
+        self._B[:m] = solve(H)
+        self._w[:m] = solve(self.r[support])
+        self.objective -= 0.5 * float(self.r[support] @ self._w[:m])
+        self.s -= np.einsum("ij,ij->j", H, self._B[:m])
+        self.r -= self._w[:m] @ H
+        self.s[support] = self.r[support] = 0.0
+
+    @property
+    def support(self) -> IntArray:
+        """The columns in their slots."""
+        return self.columns[: self.size]
+
+    @property
+    def w(self) -> FloatArray:
+        """The values in their slots."""
+        return self._w[: self.size]
+
+    @property
+    def e(self) -> FloatArray:
+        """The diagonal of H_SS^-1."""
+        return self._E[: self.size, : self.size].diagonal()
+
+    def gains(self) -> FloatArray:
+        """Return by how much adding each column lowers the objective, 0 for those that depend on the support."""
+        usable = self.s > self.floor
+        return np.where(usable, self.r**2, 0.0) / np.where(usable, 2 * self.s, 1.0)
+
+    def costs(self) -> FloatArray:
+        """Return by how much removing each slot's column raises the objective."""
+        return self.w**2 / (2 * self.e)
+
+    def add(self, j: int) -> None:
+        """Add a column that does not depend on the support."""
+        m, row = self.size, self.rows(j)
+        B, E = self._B[:m], self._E
+        step = self.r[j] / self.s[j]
+        t = row - row[self.support] @ B if m else row.copy()
+        scale = float(self.s[j])
+        coupling = B[:, j].copy()
+        t /= scale
+        subtract_outer(self._B, coupling, t)
+        self._B[m] = t
+        E[:m, :m] += np.outer(coupling, coupling) / scale
+        E[:m, m] = E[m, :m] = -coupling / scale
+        E[m, m] = 1 / scale
+        self._w[:m] -= coupling * step
+        self._w[m] = step
+        self.columns[m] = j
+        self.size = m + 1
+        self.objective -= 0.5 * scale * step * step
+        self.r -= (scale * step) * t
+        self.s -= scale * t * t
+        self.r[self.support] = self.s[self.support] = 0.0
+        self._B[:m, j] = 0.0
+
+    def remove(self, slot: int) -> int:
+        """Remove the column in this slot (the last one takes its place); return it."""
+        self._to_the_end(slot)
+        m = self.size - 1
+        column, e = int(self.columns[m]), float(self._E[m, m])
+        t, coupling = self._B[m] / e, self._E[:m, m].copy()
+        step = self._w[m]
+        self.objective += 0.5 * step * step / e
+        self.r += step * t
+        self.s += e * t * t
+        subtract_outer(self._B, coupling, t)
+        self._E[:m, :m] -= np.outer(coupling, coupling) / e
+        self._w[:m] -= coupling * (step / e)
+        self.size = m
+        self.r[self.support] = self.s[self.support] = 0.0
+        return column
+
+    def best_swap(self) -> tuple[int, int, float]:
+        """Return slot, column and change of the best swap; the slot is -1 where none lowers the objective."""
+        constraint = self.problem.constraint
+        part = np.empty(0, dtype=np.int64) if constraint.part is None else constraint.part
+        home = part[self.support] if part.size else part
+        room = constraint.room(self.support)
+        found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, home, part, room)
+        return int(found[0]), int(found[1]), float(found[2])
+
+    def point(self) -> Point:
+        """Return the current support refitted from scratch."""
+        return self.problem.refit(np.sort(self.support))
+
+    def _to_the_end(self, slot: int) -> None:
+        last = self.size - 1
+        if slot == last:
+            return
+        pair, swapped = [slot, last], [last, slot]
+        self._B[pair] = self._B[swapped]
+        self._E[pair] = self._E[swapped]
+        self._E[:, pair] = self._E[:, swapped]
+        self._w[pair] = self._w[swapped]
+        self.columns[pair] = self.columns[swapped]

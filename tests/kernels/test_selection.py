@@ -1,0 +1,40 @@
+"""select_parts against sorting."""
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from l0quad.kernels.selection import select_parts
+
+pytestmark = pytest.mark.no_jit
+
+
+@st.composite
+def partitions(draw):
+    sizes = draw(st.lists(st.integers(0, 6), min_size=1, max_size=5))
+    # Few different values, so that ties at the threshold are the rule.
+    values = st.sampled_from([0.0, 1.0, 2.0, 2.0000000000000004, np.inf, -np.inf])
+    scores = draw(st.lists(values, min_size=sum(sizes), max_size=sum(sizes)))
+    budgets = [draw(st.integers(0, size)) for size in sizes]
+    return np.array(scores), np.concatenate([[0], np.cumsum(sizes)]), np.array(budgets)
+
+
+@given(partitions())
+def test_matches_sorting(partition):
+    scores, starts, budgets = partition
+    chosen = np.zeros(scores.size, dtype=np.bool_)
+    before = scores.copy()
+    select_parts(scores, starts, budgets, chosen)
+    np.testing.assert_array_equal(chosen, reference.select_parts(scores, starts, budgets))
+    np.testing.assert_array_equal(scores, before)
+
+
+@pytest.mark.parametrize("budget", [0, 1, 4, 99, 100])
+def test_one_long_part(budget):
+    scores = np.random.default_rng(0).integers(0, 7, 100).astype(float)
+    chosen = np.zeros(100, dtype=np.bool_)
+    select_parts(scores, np.array([0, 100]), np.array([budget]), chosen)
+    assert chosen.sum() == budget
+    np.testing.assert_array_equal(chosen, reference.select_parts(scores, [0, 100], [budget]))

@@ -1,0 +1,158 @@
+"""Slow, obvious NumPy twins of what the package computes. Nothing here calls the package."""
+
+import itertools
+
+import numpy as np
+
+
+def objective(A, b, w, ridge=0.0, w0=None, linear=None):
+    """1/2 ||A w - b||^2 + ridge ||w - w0||^2 + linear'w."""
+    A, b, w = _float64(A), _float64(b), _float64(w)
+    w0 = np.zeros(A.shape[1]) if w0 is None else _float64(w0)
+    c = np.zeros(A.shape[1]) if linear is None else _float64(linear)
+    return 0.5 * np.sum((A @ w - b) ** 2) + ridge * np.sum((w - w0) ** 2) + c @ w
+
+
+def gradient(A, b, w, ridge=0.0, w0=None, linear=None):
+    A, b, w = _float64(A), _float64(b), _float64(w)
+    w0 = np.zeros(A.shape[1]) if w0 is None else _float64(w0)
+    c = np.zeros(A.shape[1]) if linear is None else _float64(linear)
+    return A.T @ (A @ w - b) + 2 * ridge * (w - w0) + c
+
+
+def brute_force(A, b, k, ridge=0.0, w0=None, linear=None):
+    """The optimum over all supports, as (objective, w); k is an integer, PerBlock or NofM."""
+    p = np.shape(A)[1]
+    assert p <= 14
+    best, best_w = np.inf, None
+    for support in largest_supports(k, p):
+        w = best_on(A, b, support, ridge, w0, linear)
+        value = objective(A, b, w, ridge, w0, linear)
+        if value < best:
+            best, best_w = value, w
+    return best, best_w
+
+
+def best_on(A, b, support, ridge=0.0, w0=None, linear=None):
+    """The minimiser with this support, the one nearest to w0 where there are several: lstsq on [A; sqrt(2 ridge) I]."""
+    A, b = _float64(A), _float64(b)
+    p = A.shape[1]
+    w0 = np.zeros(p) if w0 is None else _float64(w0)
+    # ridge ||w - w0||^2 + c'w = ridge ||w - (w0 - c / (2 ridge))||^2 + constant.
+    centre = w0 if linear is None else w0 - _float64(linear) / (2 * ridge)
+    support = np.asarray(support, dtype=int)
+    root = np.sqrt(2 * ridge)
+    system = np.vstack([A[:, support], root * np.eye(support.size)])
+    target = np.concatenate([b - A[:, support] @ centre[support], np.zeros(support.size)])
+    w = np.zeros(p)
+    w[support] = centre[support] + np.linalg.lstsq(system, target, rcond=None)[0]
+    return w
+
+
+def parts(k, p):
+    """The constraint k over p columns as a list of (columns, budget)."""
+    if hasattr(k, "labels"):
+        return [(np.flatnonzero(np.asarray(k.labels) == q), int(k.budgets[q])) for q in range(len(k.budgets))]
+    if hasattr(k, "m"):
+        return [(np.arange(first, min(first + k.m, p)), int(k.n)) for first in range(0, p, k.m)]
+    return [(np.arange(p), int(getattr(k, "k", k)))]
+
+
+def largest_supports(k, p):
+    """Every allowed support that no other contains."""
+    choices = [itertools.combinations(columns, min(budget, len(columns))) for columns, budget in parts(k, p)]
+    for chosen in itertools.product(*choices):
+        yield np.sort(np.concatenate([np.asarray(each, dtype=int) for each in chosen]))
+
+
+def select(scores, k, fixed_in=(), fixed_out=()):
+    """The best allowed support, a part at a time: larger score first, then smaller index."""
+    chosen = []
+    for columns, budget in parts(k, len(scores)):
+        free = [j for j in columns if j not in fixed_in and j not in fixed_out]
+        free.sort(key=lambda j: (-scores[j], j))
+        fixed = [j for j in columns if j in fixed_in]
+        chosen += fixed + free[: max(budget - len(fixed), 0)]
+    return np.sort(np.asarray(chosen, dtype=int))
+
+
+def select_parts(scores, starts, budgets):
+    chosen = np.zeros(len(scores), dtype=bool)
+    for q, budget in enumerate(budgets):
+        part = range(starts[q], starts[q + 1])
+        for i in sorted(part, key=lambda i: (-scores[i], i))[:budget]:
+            chosen[i] = True
+    return chosen
+
+
+def dual_bound(A, b, k, nu, ridge, w0=None):
+    """D(nu), without any allowance for rounding."""
+    A, mu = _float64(A), 2 * ridge
+    w0 = np.zeros(A.shape[1]) if w0 is None else _float64(w0)
+    scores = (w0 - A.T @ nu / mu) ** 2
+    return -0.5 * nu @ nu - b @ nu + ridge * (w0 @ w0 - scores[select(scores, k)].sum())
+
+
+def threshold(magnitudes, budget, beta):
+    """c with sum_i clip(magnitudes_i / c - beta, 0, 1) = budget, by bisection on a logarithmic scale."""
+    magnitudes = np.asarray(magnitudes, dtype=float)
+    if budget == 0:
+        return np.inf
+    if np.count_nonzero(magnitudes) <= budget:
+        return 0.0
+
+    def count(c):
+        return np.clip(magnitudes / c - beta, 0, 1).sum()
+
+    # At the first every nonzero counts as 1, at the second none counts.
+    low = magnitudes[magnitudes > 0].min() / (1 + beta) / 2
+    high = magnitudes.max() * magnitudes.size * 2
+    for _ in range(300):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if count(middle) > budget else (low, middle)
+    return high
+
+
+def perspective(w, k):
+    """The least sum_i w_i^2 / z_i over z in [0, 1]^p within the budgets of k: z_i = min(1, |w_i| / c)."""
+    total = 0.0
+    for columns, budget in parts(k, len(w)):
+        magnitudes = np.abs(w[columns])
+        magnitudes = magnitudes[magnitudes > 0]
+        if magnitudes.size and budget == 0:
+            return np.inf
+        c = threshold(magnitudes, budget, 0.0)
+        z = np.ones(magnitudes.size) if c == 0 else np.minimum(1, magnitudes / c)
+        total += np.sum(magnitudes**2 / z)
+    return total
+
+
+def relaxed_objective(A, b, w, k, ridge, w0=None):
+    """The objective with ||w||^2 replaced by its perspective: P(w) of the relaxation."""
+    w0 = np.zeros(len(w)) if w0 is None else w0
+    return 0.5 * np.sum((A @ w - b) ** 2) + ridge * (perspective(w, k) - 2 * w0 @ w + w0 @ w0)
+
+
+def descend(columns, residual, w, w0, mu):
+    """One sweep of coordinate descent; returns the new w, the new residual and the decrease."""
+    columns, residual, w = _float64(columns), residual.copy(), w.copy()
+    before = 0.5 * residual @ residual + 0.5 * mu * np.sum((w - w0) ** 2)
+    for t in range(len(w)):
+        curvature = columns[t] @ columns[t] + mu
+        if curvature > 0:
+            step = -(columns[t] @ residual + mu * (w[t] - w0[t])) / curvature
+            w[t] += step
+            residual += step * columns[t]
+    return w, residual, before - 0.5 * residual @ residual - 0.5 * mu * np.sum((w - w0) ** 2)
+
+
+def minimum_norm(A, r, mu):
+    """The shortest minimiser of 1/2 ||A v - r||^2 + mu/2 ||v||^2."""
+    A = _float64(A)
+    if mu == 0:
+        return np.linalg.pinv(A, rcond=1e-12) @ r
+    return np.linalg.solve(A.T @ A + mu * np.eye(A.shape[1]), A.T @ r)
+
+
+def _float64(array):
+    return np.asarray(array, dtype=np.float64)

@@ -1,0 +1,419 @@
+"""The command line: what it prints and writes, how it fails, and that Ctrl-C keeps the result so far."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib import resources
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import l0quad
+from l0quad import Problem, demo
+from l0quad.cli import main
+from l0quad.solvers import registry
+from l0quad.solvers.registry import Method
+
+RNG = np.random.default_rng(0)
+A = RNG.standard_normal((30, 12))
+B = A[:, :3] @ [3.0, -2.0, 1.0] + 0.1 * RNG.standard_normal(30)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder of a test, with a problem in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    np.savez("in.npz", A=A, b=B, ridge=0.1)
+    np.save("joined.npy", np.column_stack([A, B]))
+    return tmp_path
+
+
+@pytest.fixture
+def interrupting(monkeypatch):
+    """The name of a method that a Ctrl-C ends after its first iterate."""
+
+    def run(problem, start, options, monitor):
+        monitor.record(start)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the interrupt did not come")
+
+    monkeypatch.setitem(registry.METHODS, "interrupting", Method(registry.METHODS["magnitude"].options, run))
+    return "interrupting"
+
+
+def fails(capsys, *argv):
+    """Run, require the one line of an error and nothing else, and return what it says."""
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("l0quad: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err.removeprefix("l0quad: error: ").rstrip("\n")
+
+
+def run_module(*argv, **options):
+    """Run the command line in a process of its own, its standard output buffered as it is in a pipe."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "l0quad", *argv]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, env=environment, **options)
+
+
+def fields(text):
+    return dict(re.findall(r"^(\w+(?: \w+)?) {2,}(.*)$", text, re.MULTILINE))
+
+
+def test_solve_reports(folder, capsys):
+    assert main(["solve", "in.npz", "-k", "3", "--bound", "tight"]) == 0
+    out, err = capsys.readouterr()
+    expected = l0quad.minimize(A, B, 3, ridge=0.1, bound="tight")
+    report = fields(out)
+    assert err == ""
+    assert report["status"] == expected.message
+    assert float(report["objective"]) == pytest.approx(expected.objective, rel=1e-9)
+    assert float(report["lower bound"]) == pytest.approx(expected.lower_bound, rel=1e-9)
+    assert float(report["gap"].split()[0]) == pytest.approx(expected.gap, rel=1e-3)
+    assert report["nonzeros"] == "3 of 12, k = 3"
+    assert report["support"].split() == ["0", "1", "2"]
+    np.testing.assert_allclose([float(each) for each in report["values"].split()], expected.w[:3], rtol=1e-4)
+    lines = out.splitlines()
+    assert len(lines[-2]) == len(lines[-1]), "indices and values are aligned"
+
+
+def test_solve_shows_the_first_nonzeros_only(folder, capsys):
+    assert main(["solve", "in.npz", "-k", "12", "--ridge", "0"]) == 0
+    report = fields(capsys.readouterr().out)
+    assert report["support"].endswith("... and 2 more")
+    assert len(report["values"].split()) == 10
+    assert main(["solve", "in.npz", "-k", "0"]) == 0
+    assert "support" not in fields(capsys.readouterr().out)
+
+
+def test_options_reach_the_solve(folder, capsys, monkeypatch):
+    seen = {}
+
+    def solve(problem, method, **options):
+        seen.update(options, method=method, problem=problem)
+        return original(problem, method, **options)
+
+    original = l0quad.solve
+    monkeypatch.setattr(l0quad, "solve", solve)
+    argv = ["--ridge", "0.5", "--method", "iht", "--bound", "none", "--time-limit", "9", "--threads", "1", "--quiet"]
+    assert main(["solve", "in.npz", "-k", "2", *argv]) == 0
+    assert seen.pop("problem").ridge == 0.5
+    assert seen == {"method": "iht", "bound": "none", "time_limit": 9.0, "n_threads": 1, "callback": None}
+    assert main(["solve", "in.npz", "-k", "2"]) == 0
+    assert seen["problem"].ridge == 0.1, "the file's ridge, where none is given"
+    assert main(["solve", "joined.npy", "-k", "2"]) == 0
+    assert seen["problem"].ridge == 0
+
+
+def test_output_holds_the_result(folder, capsys):
+    assert main(["solve", "in.npz", "-k", "3", "-o", "out.npz"]) == 0
+    expected = l0quad.minimize(A, B, 3, ridge=0.1)
+    with np.load("out.npz", allow_pickle=False) as saved:
+        assert set(saved) == {
+            "w", "support", "objective", "lower_bound", "gap", "relative_gap", "status", "method", "ridge", "k",
+        }  # fmt: skip
+        for name in ("w", "support", "objective", "lower_bound", "gap", "relative_gap"):
+            np.testing.assert_array_equal(saved[name], getattr(expected, name))
+        assert saved["status"] == expected.status.name.lower()
+        assert (saved["method"], saved["ridge"], saved["k"]) == (expected.method, 0.1, 3)
+    assert sorted(os.listdir()) == ["in.npz", "joined.npy", "out.npz"]
+    if os.name == "posix":
+        assert (folder / "out.npz").stat().st_mode == (folder / "in.npz").stat().st_mode
+
+
+def test_output_follows_a_link(folder, capsys):
+    (folder / "elsewhere").mkdir()
+    (folder / "out.npz").symlink_to(folder / "elsewhere" / "real.npz")
+    assert main(["solve", "in.npz", "-k", "3", "-o", "out.npz"]) == 0
+    assert (folder / "out.npz").is_symlink()
+    assert os.listdir("elsewhere") == ["real.npz"]
+
+
+@pytest.mark.parametrize("broken", ["numpy.savez", "os.fsync", "os.replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_no_other(folder, capsys, monkeypatch, broken, error):
+    (folder / "out.npz").write_bytes(b"old")
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(broken, fail)
+    status = main(["solve", "in.npz", "-k", "3", "-o", "out.npz"])
+    out, err = capsys.readouterr()
+    assert "objective" in fields(out), "the answer is printed all the same"
+    if isinstance(error, OSError):
+        assert (status, err) == (2, "l0quad: error: out.npz: No space left on device\n")
+    else:
+        assert (status, err) == (130, "")
+    assert (folder / "out.npz").read_bytes() == b"old"
+    assert sorted(os.listdir()) == ["in.npz", "joined.npy", "out.npz"]
+
+
+USAGE = {
+    "no command": ([], "required: COMMAND"),
+    "unknown command": (["cook"], "invalid choice: 'cook'"),
+    "no k": (["solve", "in.npz"], "required: -k"),
+    "no input": (["solve", "-k", "1"], "required: INPUT"),
+    "k is text": (["solve", "in.npz", "-k", "few"], "argument -k: invalid int value: 'few'"),
+    "k is a fraction": (["solve", "in.npz", "-k", "1.5"], "argument -k: invalid int value: '1.5'"),
+    "k is negative": (["solve", "in.npz", "-k", "-1"], "-k: must be at least 0, got -1"),
+    "ridge is text": (["solve", "in.npz", "-k", "1", "--ridge", "x"], "argument --ridge: invalid float value"),
+    "ridge is negative": (["solve", "in.npz", "-k", "1", "--ridge", "-1"], "--ridge: must be finite and at least 0"),
+    "ridge is NaN": (["solve", "in.npz", "-k", "1", "--ridge", "nan"], "--ridge: must be finite and at least 0"),
+    "bound": (["solve", "in.npz", "-k", "1", "--bound", "loose"], "argument --bound: invalid choice: 'loose'"),
+    "method": (["solve", "in.npz", "-k", "1", "--method", "magic"], "method: must be one of 'auto', 'magnitude'"),
+    "time limit": (["solve", "in.npz", "-k", "1", "--time-limit", "-1"], "--time-limit: must be finite"),
+    "threads": (["solve", "in.npz", "-k", "1", "--threads", "0"], "--threads: must be at least 1, got 0"),
+    "max bytes": (["solve", "in.npz", "-k", "1", "--max-bytes", "0"], "--max-bytes: must be at least 1, got 0"),
+    "limit": (["solve", "in.npz", "-k", "1", "--max-bytes", "99"], "bytes of memory, the limit is 99"),
+    "missing": (["solve", "none.npz", "-k", "1"], "none.npz: No such file or directory"),
+    "missing rhs": (["solve", "joined.npy", "-k", "1", "--rhs", "b.npy"], "b.npy: No such file or directory"),
+    "extension": (["solve", "in.txt", "-k", "1"], "in.txt: must end in .npz, .npy, .mtx, .csv"),
+    "a folder": (["solve", ".", "-k", "1"], ".: must end in"),
+    "corrupt": (["solve", "corrupt.npz", "-k", "1"], "corrupt.npz: File is not a zip file"),
+    "NaN": (["solve", "nan.npy", "-k", "1"], "A: all values must be finite"),
+    "wrong b": (["solve", "joined.npy", "-k", "1", "--rhs", "short.npy"], "b: must have shape (30,)"),
+    "wrong w0": (["solve", "w0.npz", "-k", "1"], "w0: must have shape (12,)"),
+    "bad file ridge": (["solve", "ridge.npz", "-k", "1"], "ridge: must be finite and at least 0"),
+    "linear alone": (["solve", "linear.npz", "-k", "1"], "linear: needs ridge > 0"),
+    "no rows": (["solve", "rows.mtx", "-k", "1"], "A: must have at least one row and one column, got shape (0, 4)"),
+    "one dimension": (["solve", "short.npy", "-k", "1"], "short.npy: must have two columns or more"),
+    "output folder": (["solve", "in.npz", "-k", "1", "-o", "no/out.npz"], "no/out.npz: there is no folder no"),
+    "output suffix": (["solve", "in.npz", "-k", "1", "-o", "out.csv"], "out.csv: must end in .npz"),
+    "output a folder": (["solve", "in.npz", "-k", "1", "-o", "dir.npz"], "dir.npz: exists and is not a regular file"),
+    "picture folder": (["demo", "--picture", "no/p.png"], "no/p.png: there is no folder no"),
+    "picture suffix": (["demo", "--picture", "p.gif"], "p.gif: must end in .png, .pdf, .svg"),
+    "both pictures": (["demo", "--picture", "p.png", "--no-picture"], "not allowed with argument --picture"),
+    "control characters": (["solve", "\x1b[31m\nx.npz", "-k", "1"], r"\x1b[31m\nx.npz: No such file"),
+}
+
+
+@pytest.mark.parametrize(("argv", "message"), USAGE.values(), ids=USAGE)
+def test_wrong_input_is_one_line(folder, capsys, monkeypatch, argv, message):
+    (folder / "corrupt.npz").write_bytes(b"PK\3\4 not really")
+    (folder / "dir.npz").mkdir()
+    np.save("nan.npy", np.full((3, 3), np.nan))
+    (folder / "rows.mtx").write_text("%%MatrixMarket matrix array real general\n0 5\n")
+    np.save("short.npy", B[:-1])
+    np.savez("w0.npz", A=A, b=B, w0=B)
+    np.savez("ridge.npz", A=A, b=B, ridge=-1.0)
+    np.savez("linear.npz", A=A, b=B, linear=A[0])
+    monkeypatch.setattr(l0quad, "solve", lambda *_, **__: pytest.fail("solved before all input was checked"))
+    assert message in fails(capsys, *argv)
+
+
+def test_unwritable_output_folder(folder, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    message = fails(capsys, "solve", "in.npz", "-k", "1", "-o", "out.npz")
+    assert message == "out.npz: its folder may not be written to"
+
+
+def test_out_of_memory_is_one_line(folder, capsys, monkeypatch):
+    def greedy(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(l0quad, "solve", greedy)
+    assert fails(capsys, "solve", "in.npz", "-k", "1") == "out of memory"
+
+
+def test_bugs_are_not_called_wrong_input(folder, monkeypatch):
+    def buggy(*_, **__):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(l0quad, "solve", buggy)
+    with pytest.raises(ValueError, match="a bug"):
+        main(["solve", "in.npz", "-k", "1"])
+
+
+def test_interrupt_keeps_the_result_so_far(folder, capsys, interrupting):
+    assert main(["solve", "in.npz", "-k", "3", "--method", interrupting, "-o", "out.npz"]) == 130
+    out, err = capsys.readouterr()
+    assert fields(out)["status"].startswith("interrupted")
+    assert err == ""
+    with np.load("out.npz") as saved:
+        assert saved["status"] == "interrupted"
+        assert saved["support"].size == 3
+        assert saved["objective"] == pytest.approx(Problem(A, B, 3, 0.1).objective(saved["w"]))
+
+
+def test_interrupt_while_reading(folder, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("l0quad.readers.read_instance", interrupted)
+    assert main(["solve", "in.npz", "-k", "3", "-o", "out.npz"]) == 130
+    assert capsys.readouterr() == ("", "")
+    assert not (folder / "out.npz").exists()
+
+
+def test_progress_on_a_terminal_only(folder, capsys, monkeypatch):
+    argv = ["solve", "in.npz", "-k", "3", "--method", "iht"]
+    assert main(argv) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main([*argv, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("COLUMNS", "30")
+    assert main(argv) == 0
+    err = capsys.readouterr().err
+    shown, *_, blank, end = err.split("\r")[1:]
+    assert shown.startswith("iteration 1  objective ")
+    assert len(shown) == 29, "cut to the terminal, so that it overwrites itself"
+    assert (blank.strip(), end) == ("", "")
+    assert "\n" not in err
+
+
+def test_version_and_help_load_nothing():
+    code = (
+        "import sys\nfrom l0quad.cli import main\n"
+        "try: main([sys.argv[1]])\nfinally: assert not {'numpy', 'scipy', 'numba'} & set(sys.modules)"
+    )
+    for option, expected in (("--version", f"l0quad {l0quad.__version__}\n"), ("--help", "usage: l0quad")):
+        done = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(expected)
+
+
+def test_module_runs_and_a_broken_pipe_is_quiet(folder):
+    command = ["solve", "in.npz", "-k", "3", "--bound", "none", "-o", "out.npz"]
+    done = run_module(*command, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert fields(done.stdout)["nonzeros"] == "3 of 12, k = 3"
+    (folder / "out.npz").unlink()
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_module(*command, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert (folder / "out.npz").exists(), "the result is written before it is printed"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_standard_output_is_one_line(folder):
+    with open("/dev/full", "w") as full:
+        done = run_module("solve", "in.npz", "-k", "3", "--bound", "none", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == "l0quad: error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("name", ["sparse.npz", "dense.csv"])
+def test_every_kind_of_file_gives_the_same_answer(folder, capsys, name):
+    sp.save_npz("sparse.npz", sp.csr_array(A))
+    np.savetxt("dense.csv", A, delimiter=",")
+    np.save("b.npy", B)
+    assert main(["solve", name, "-k", "3", "--rhs", "b.npy", "--ridge", "0.1"]) == 0
+    report = fields(capsys.readouterr().out)
+    assert report["support"].split() == ["0", "1", "2"]
+    assert float(report["objective"]) == pytest.approx(l0quad.minimize(A, B, 3, ridge=0.1).objective)
+
+
+def test_demo_data_is_the_published_one():
+    """Means and sums that the paper's data set is known by, and the columns that come of it."""
+    with resources.files("l0quad").joinpath("data/diabetes.csv").open(encoding="ascii") as file:
+        header, *rows = csv.reader(file)
+    table = np.array(rows, dtype=float)
+    assert table.shape == (442, 11)
+    assert header[-1] == "y"
+    assert table[:, -1].sum() == 67243
+    assert table[:, 2].mean() == pytest.approx(26.3758, abs=1e-4)
+    assert sorted(set(table[:, 1])) == [1, 2]
+
+    columns, response, names = demo.load()
+    assert columns.shape == (442, 64)
+    assert len(set(names)) == 64
+    assert {"bmi", "bmi^2", "age:sex"} < set(names)
+    assert "sex^2" not in names
+    np.testing.assert_allclose(columns.mean(axis=0), 0, atol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(columns, axis=0), 1)
+    np.testing.assert_allclose([response.mean(), np.linalg.norm(response)], [0, 1], atol=1e-15)
+    age, sex, product = (columns[:, names.index(name)] for name in ("age", "sex", "age:sex"))
+    assert np.corrcoef(age * sex, product)[0, 1] == pytest.approx(1)
+
+
+def table_rows(out):
+    return [line.split() for line in out.splitlines() if re.match(r" *\d+ +0\.", line)]
+
+
+def test_demo_prints_and_draws(folder, capsys):
+    had_pyplot = "matplotlib.pyplot" in sys.modules
+    assert main(["demo"]) == 0
+    out, err = capsys.readouterr()
+    rows = table_rows(out)
+    assert err == ""
+    assert [int(row[0]) for row in rows] == list(demo.KS)
+    assert max(map(len, out.splitlines()[4:])) <= 80
+    for k, objective, bound, gap, *_ in rows:
+        assert 0 < float(bound) <= float(objective) < 0.5
+        assert float(gap) == pytest.approx(100 * (1 - float(bound) / float(objective)), abs=0.01)
+        assert float(gap) < (15 if k == "1" else 5)
+    objectives = [float(row[1]) for row in rows]
+    assert objectives == sorted(objectives, reverse=True)
+    assert rows[1][5:] == ["bmi", "ltg"], "what every account of these data finds"
+    assert out.endswith("\nPicture: l0quad-demo.png\n")
+    assert (folder / "l0quad-demo.png").read_bytes().startswith(b"\x89PNG")
+    assert ("matplotlib.pyplot" in sys.modules) == had_pyplot, "which chooses a backend for the whole process"
+
+
+@pytest.fixture
+def short_path(monkeypatch):
+    monkeypatch.setattr(demo, "KS", range(1, 4))
+
+
+def test_demo_without_matplotlib(folder, capsys, monkeypatch, short_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == 'For a picture of this path: pip install "l0quad[plot]"'
+    assert not (folder / "l0quad-demo.png").exists()
+
+
+def test_demo_picture_options(folder, capsys, short_path):
+    assert main(["demo", "--no-picture"]) == 0
+    assert "icture" not in capsys.readouterr().out
+    assert not list(folder.glob("*.png"))
+    assert main(["demo", "--picture", "path.svg"]) == 0
+    assert (folder / "path.svg").read_text().startswith("<?xml")
+
+
+def test_demo_picture_that_cannot_be_written(folder, capsys, monkeypatch, short_path):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    assert main(["demo"]) == 2
+    out, err = capsys.readouterr()
+    assert len(table_rows(out)) == 3
+    assert err == "l0quad: error: l0quad-demo.png: No space left on device\n"
+
+
+@pytest.mark.parametrize(("call", "rows"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3)])
+def test_demo_stops_at_an_interrupt(folder, capsys, monkeypatch, interrupting, call, rows):
+    """Ctrl-C in the n-th solve: one start and the bound for k = 1, two starts and the bound from k = 2 on."""
+    calls = 0
+    original = demo.solve
+
+    def solve(problem, **options):
+        nonlocal calls
+        calls += 1
+        return original(problem, interrupting if calls == call else "auto", **options)
+
+    monkeypatch.setattr(demo, "solve", solve)
+    assert main(["demo"]) == 130
+    assert calls == call
+    assert len(table_rows(capsys.readouterr().out)) == rows
+    assert not (folder / "l0quad-demo.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [(30, "age bmi^2 age:sex"), (17, "age bmi^2 age:sex"), (16, "age bmi^2 +1"), (3, "3 columns")],
+)
+def test_names_that_fit(width, expected):
+    assert demo._fitting(["age", "bmi^2", "age:sex"], width) == expected

@@ -1,0 +1,218 @@
+"""What every method promises on every problem."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from problems import PROBLEMS, Instance, memory_mapped
+
+import l0quad
+from l0quad import METHODS, BlockBacksolve, Result, Status, solve
+
+# These cover every kernel and run in seconds without compilation.
+NO_JIT = {"gaussian", "float32", "float32_fortran", "csr", "n_of_m", "pruning", "repeated_columns", "k_zero", "A_zero"}
+GLOBAL = [name for name, method in METHODS.items() if method.refit]
+TIE_FREE = ["gaussian", "no_ridge", "correlated", "tall", "wide", "pruning"]
+EQUIVARIANT = ["auto", "magnitude", "iht", "active_set", "backsolve"]
+
+
+def marked(names, *others):
+    return [pytest.param(n, *others, marks=[pytest.mark.no_jit] if n in NO_JIT else []) for n in names]
+
+
+over_methods = pytest.mark.parametrize("method", METHODS)
+over_problems = pytest.mark.parametrize("name", marked(PROBLEMS))
+
+
+@functools.cache
+def solved(method: str, name: str) -> Result:
+    return solve(PROBLEMS[name].problem(), method, bound="tight" if name in TIE_FREE else "fast")
+
+
+@over_problems
+@over_methods
+def test_answer_is_feasible_and_consistent(method, name):
+    instance, result = PROBLEMS[name], solved(method, name)
+    w = result.w
+    assert w.shape == (instance.p,)
+    assert w.dtype == (np.float32 if instance.A.dtype == np.float32 and not instance.gram else np.float64)
+    assert np.all(np.isfinite(w))
+    assert result.support.dtype == np.int64
+    np.testing.assert_array_equal(result.support, np.flatnonzero(w))
+    assert instance.allows(result.support)
+    assert abs(result.objective - instance.objective(w)) <= 1e-10 * instance.size(w)
+    assert result.objective == pytest.approx(instance.problem().objective(w), rel=1e-12, abs=1e-12 * instance.size(w))
+
+
+@over_problems
+@over_methods
+def test_gap_status_and_history(method, name):
+    instance, result = PROBLEMS[name], solved(method, name)
+    assert -math.inf < result.lower_bound <= result.objective
+    assert result.gap >= 0
+    assert result.gap == pytest.approx(result.objective - result.lower_bound, abs=1e-12 * instance.size(result.w))
+    tiny = np.finfo(np.float64).tiny
+    assert result.relative_gap == pytest.approx(result.gap / max(abs(result.objective), tiny), rel=1e-6, abs=1e-12)
+    assert result.status in (Status.OPTIMAL, Status.CONVERGED, Status.ITERATION_LIMIT)
+    assert result.success == (result.status is not Status.ITERATION_LIMIT)
+    assert result.message.startswith(result.status.value)
+    assert result.method == method
+    assert result.n_iter == len(result.history)
+    assert [state.n_iter for state in result.history] == list(range(1, result.n_iter + 1))
+    assert result.n_iter > 0 or result.support.size == 0
+    if method in GLOBAL and result.history:
+        best = min(state.objective for state in result.history)
+        assert result.objective <= best + 1e-6 * instance.size(result.w)
+    seconds = [0.0, *(state.seconds for state in result.history), result.solve_time]
+    assert seconds == sorted(seconds)
+
+
+@over_problems
+@pytest.mark.parametrize("method", GLOBAL)
+def test_stationary_on_its_support(method, name):
+    instance, result = PROBLEMS[name], solved(method, name)
+    w, S = np.asarray(result.w, dtype=np.float64), result.support
+    eps = np.finfo(result.w.dtype).eps
+    terms = np.abs(instance.dense) @ np.abs(w) + np.abs(instance.b)
+    size = np.abs(instance.dense).T @ terms + 2 * instance.ridge * np.abs(w - instance.centre) + np.abs(instance.cost)
+    assert np.all(np.abs(instance.gradient(w)[S]) <= 1e3 * eps * size[S])
+
+
+@over_problems
+@pytest.mark.parametrize("method", GLOBAL)
+def test_not_worse_than_the_refit_of_its_start(method, name):
+    instance = PROBLEMS[name]
+    problem = instance.problem()
+    start = problem.constraint.select(np.random.default_rng(4).random(instance.p))
+    result = solve(problem, method, start=start, bound="none")
+    refitted = instance.refit(start)
+    tolerance = 1e-6 * np.finfo(result.w.dtype).eps ** 0.5
+    assert result.objective <= instance.objective(refitted) + tolerance * instance.size(refitted)
+
+
+@over_problems
+@pytest.mark.parametrize("block_size", [1, 5, 500])
+def test_block_backsolve_minimises_its_model(block_size, name):
+    instance = PROBLEMS[name]
+    problem = instance.problem()
+    support = problem.constraint.select(np.random.default_rng(4).random(instance.p))
+    w = solve(problem, BlockBacksolve(block_size), start=support, bound="none").w.astype(np.float64)
+    centre = instance.centre
+    if instance.ridge:
+        centre = centre - instance.cost / (2 * instance.ridge)
+    block = np.arange(instance.p) // block_size
+    H = np.where(block[:, None] == block, instance.dense.T @ instance.dense, 0.0)
+    H += 2 * instance.ridge * np.eye(instance.p)
+    gradient = instance.gradient(centre) + H @ (w - centre)
+    size = np.abs(instance.gradient(centre)) + np.abs(H) @ (np.abs(w) + np.abs(centre)) + 1e-300
+    tolerance = 1e-4 if problem.dtype == np.float32 else 1e-9
+    assert np.all(np.abs(gradient[support]) <= tolerance * size[support])
+    assert np.all(np.isin(np.flatnonzero(w), support))
+
+
+def contents(instance: Instance) -> list[bytes]:
+    A = instance.A
+    parts = [getattr(A, part) for part in ("data", "indices", "indptr", "row", "col") if hasattr(A, part)]
+    arrays = parts if sp.issparse(A) else [A]
+    arrays += [each for each in (instance.b, instance.w0, instance.linear) if each is not None]
+    return [np.asarray(each).tobytes() for each in arrays]
+
+
+@over_problems
+@over_methods
+def test_same_bytes_twice_and_inputs_untouched(method, name):
+    instance = PROBLEMS[name]
+    before = contents(instance)
+    again = solve(instance.problem(), method, bound="tight" if name in TIE_FREE else "fast")
+    result = solved(method, name)
+    assert contents(instance) == before
+    assert again.w.tobytes() == result.w.tobytes()
+    assert (again.objective, again.lower_bound) == (result.objective, result.lower_bound)
+    assert (again.status, again.message, again.n_iter) == (result.status, result.message, result.n_iter)
+
+
+@pytest.mark.parametrize("name", [*TIE_FREE, "linear_w0", "n_of_m"])
+@over_methods
+def test_layouts_agree(method, name):
+    instance = PROBLEMS[name]
+    expected = solved(method, name)
+    for convert in (
+        np.asfortranarray,
+        sp.csc_array,
+        sp.csr_array,
+        memory_mapped,
+        lambda A: np.flip(A).copy()[::-1, ::-1],
+    ):
+        result = solve(instance.but(A=convert(instance.A)).problem(), method)
+        assert result.objective == pytest.approx(expected.objective, rel=1e-6, abs=1e-9 * instance.size(expected.w))
+        np.testing.assert_array_equal(result.support, expected.support)
+
+
+@pytest.mark.parametrize("name", TIE_FREE)
+@over_methods
+def test_float32_is_near_float64(method, name):
+    instance = PROBLEMS[name].but(A=PROBLEMS[name].A.astype(np.float32))
+    narrow = solve(instance.problem(), method, bound="tight")
+    wide = solve(instance.but(A=instance.dense).problem(), method, bound="tight")
+    tolerance = 1e-5 * instance.size(wide.w)
+    assert narrow.objective == pytest.approx(wide.objective, abs=tolerance)
+    assert narrow.lower_bound == pytest.approx(wide.lower_bound, abs=tolerance)
+    np.testing.assert_array_equal(narrow.support, wide.support)
+
+
+@pytest.mark.parametrize("name", TIE_FREE)
+@pytest.mark.parametrize("method", EQUIVARIANT)
+def test_column_order_and_signs_do_not_matter(method, name):
+    instance, expected = PROBLEMS[name], solved(method, name)
+    rng = np.random.default_rng(6)
+    order, signs = rng.permutation(instance.p), rng.choice([-1.0, 1.0], instance.p)
+    w0 = None if instance.w0 is None else (signs * instance.w0)[order]
+    result = solve(instance.but(A=(instance.A * signs)[:, order], w0=w0).problem(), method)
+    back = np.empty(instance.p)
+    back[order] = result.w
+    np.testing.assert_allclose(signs * back, expected.w, rtol=1e-6, atol=1e-9)
+    flipped = instance.but(b=-instance.b, w0=None if instance.w0 is None else -instance.w0)
+    np.testing.assert_allclose(-solve(flipped.problem(), method).w, expected.w, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "pruning", "per_block", "float32"])
+@over_methods
+def test_every_kind_of_start(method, name):
+    instance = PROBLEMS[name]
+    problem = instance.problem()
+    support = problem.constraint.select(np.random.default_rng(9).random(instance.p))
+    mask = np.zeros(instance.p, dtype=bool)
+    mask[support] = True
+    by_support = solve(problem, method, start=support[::-1])
+    assert solve(problem, method, start=mask).w.tobytes() == by_support.w.tobytes()
+    assert solve(problem, method, start=list(map(int, support))).w.tobytes() == by_support.w.tobytes()
+    point = instance.refit(support)
+    by_point = solve(problem, method, start=point)
+    if method in GLOBAL:
+        assert by_point.objective <= instance.objective(point) + 1e-9 * instance.size(point)
+        assert solve(problem, method, start=by_point).objective <= by_point.objective + 1e-9 * instance.size(point)
+    by_result = solve(problem, method, start=by_point)
+    assert by_result.w.tobytes() == solve(problem, method, start=by_point.w).w.tobytes()
+    crowded = solve(problem, method, start=np.linspace(1, 2, instance.p))
+    assert instance.allows(crowded.support)
+
+
+@pytest.mark.parametrize("name", [*TIE_FREE, "float32", "csc"])
+@over_methods
+def test_thread_counts_agree(method, name):
+    problem, expected = PROBLEMS[name].problem(), solved(method, name)
+    for n_threads in (1, 2):
+        result = solve(problem, method, n_threads=n_threads)
+        np.testing.assert_array_equal(result.support, expected.support)
+        assert result.objective == pytest.approx(expected.objective, rel=1e-9)
+
+
+@pytest.mark.no_jit
+@over_methods
+def test_minimize_is_problem_and_solve(method):
+    instance = PROBLEMS["linear_w0"]
+    arguments = {"ridge": instance.ridge, "w0": instance.w0, "linear": instance.linear}
+    result = l0quad.minimize(instance.A, instance.b, instance.k, method=method, **arguments)
+    assert result.w.tobytes() == solve(instance.problem(), method).w.tobytes()

@@ -1,0 +1,32 @@
+"""Every Python example of the README and the docs runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def examples(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
+def test_examples_run_one_after_the_other(page: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "example"}
+    for example in examples(page):
+        exec(compile(example, str(page), "exec"), namespace)
+
+
+def test_the_readme_example_finds_the_planted_support() -> None:
+    namespace: dict[str, object] = {}
+    exec(examples(ROOT / "README.md")[0], namespace)
+    assert list(namespace["result"].support) == [7, 70, 700]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
