@@ -1,5 +1,6 @@
 """solve and minimize: start, method, final refit, lower bound, Result."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from l0quad.progress import Callback, SolveMonitor
 from l0quad.result import Point, Result, Status
 from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.registry import Method, resolve
+from l0quad.types import FloatArray, IntArray
 
 # A relative gap of at most this much is called optimal.
 OPTIMAL = 1e-6
@@ -119,11 +121,19 @@ def _start(problem: Problem, start: Any) -> Callable[[Problem], Point]:
         w = problem.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
         support = problem.constraint.select(np.abs(w))
         support = support[w[support] != 0]
-        return lambda working: working.evaluate(support, w[support])
+        return functools.partial(_evaluate_start, support, w[support])
     support = validation.indices(array, "start", problem.shape[1])
     if np.any(problem.constraint.room(support) < 0):
         raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
     return lambda working: working.evaluate(support, working.w0[support])
+
+
+def _evaluate_start(support: IntArray, w: FloatArray, working: Problem) -> Point:
+    with np.errstate(over="ignore", invalid="ignore"):
+        point = working.evaluate(support, w)
+    if not np.isfinite(point.objective):
+        raise ValueError("start: its objective overflows float64")
+    return point
 
 
 def _run(
@@ -156,31 +166,33 @@ def _refit_work(problem: Problem, point: Point) -> tuple[float, float]:
 def _result(problem: Problem, point: Point, status: Status, mode: str, name: str, monitor: SolveMonitor) -> Result:
     """Round the point to A's dtype, bound the optimum and put the Result together."""
     w = problem.user_w(point)
+    if not np.all(np.isfinite(w)):
+        raise ValueError("A: the solution overflows float64; scale A up or b down")
     support = np.flatnonzero(w).astype(np.int64)
-    if w.dtype != np.dtype(np.float64) or support.size != point.support.size:
-        own = problem.own_w(w[support].astype(np.float64))
+    own = problem.own_w(w[support].astype(np.float64))
+    if not (np.array_equal(support, point.support) and np.array_equal(own, point.w)):
         point = problem.evaluate(support, own)
     bound = trivial_bound(problem)
     try:
         bound = lower_bound(problem, point, mode, monitor)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    gap = max(point.objective - bound.value, 0.0)
-    objective = problem.objective(w) if problem.folded else problem.user_objective(point.objective)
+    gap, value = max(point.objective - bound.value, 0.0), problem.unfolded(point)
     eps = float(np.finfo(problem.dtype).eps)
-    negligible = OPTIMAL * max(abs(point.objective), eps * problem.objective_at_zero)
+    negligible = OPTIMAL * max(abs(value), eps * problem.size)
     if gap <= negligible and status is not Status.INTERRUPTED:
         status = Status.OPTIMAL
-    user_gap = problem.user_objective(point.objective) - problem.user_objective(point.objective - gap)
+    objective, user_gap = problem.user_size(value), problem.user_size(gap)
+    relative_gap = gap / max(abs(value), _TINY)
     return Result(
         w=w,
         support=support,
         objective=objective,
         lower_bound=objective - user_gap,
         gap=user_gap,
-        relative_gap=gap / max(abs(point.objective), _TINY),
+        relative_gap=relative_gap,
         status=status,
-        message=_message(status, gap, point, bound),
+        message=_message(status, relative_gap, bound),
         n_iter=len(monitor.history),
         history=tuple(monitor.history),
         solve_time=monitor.seconds(),
@@ -188,6 +200,5 @@ def _result(problem: Problem, point: Point, status: Status, mode: str, name: str
     )
 
 
-def _message(status: Status, gap: float, point: Point, bound: Bound) -> str:
-    relative = gap / max(abs(point.objective), _TINY)
-    return f"{status.value}; {bound.basis}" + ("" if status is Status.OPTIMAL else f"; relative gap {relative:.3g}")
+def _message(status: Status, relative_gap: float, bound: Bound) -> str:
+    return f"{status.value}; {bound.basis}" + ("" if status is Status.OPTIMAL else f"; relative gap {relative_gap:.3g}")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l0quad.linalg import least_squares_value
 from l0quad.problem import Problem
 from l0quad.progress import SolveMonitor
 from l0quad.relaxation import Relaxation
@@ -20,8 +21,8 @@ from l0quad.result import Point
 from l0quad.types import FloatArray
 
 _EPS = float(np.finfo(np.float64).eps)
-# Below this mu (A being of size 1) the ridge term, and D with it, is lost in rounding.
-_SMALLEST_MU = 2.0**-100
+# Below this share of A's largest squared column norm the ridge term, and D with it, is lost in rounding.
+_SMALLEST_MU = 2.0**-60
 # "fast": a few Newton steps (more where they cost next to nothing), while what they could still gain is more than
 # this share of the gap.
 _FAST_STEPS = 4
@@ -61,7 +62,7 @@ def lower_bound(problem: Problem, point: Point, mode: str, monitor: SolveMonitor
     best = trivial_bound(problem)
     if mode == "none" or not monitor.affords(problem.matrix.nbytes, 0.0):
         return best
-    if problem.mu < _SMALLEST_MU:
+    if problem.mu <= _SMALLEST_MU * float(problem.column_sq_norms.max()):
         return _better(best, _all_columns(problem, mode, monitor))
     return _better(best, _ascent(problem, point, mode, monitor))
 
@@ -90,7 +91,7 @@ def dual_bound(problem: Problem, nu: FloatArray, Atnu: FloatArray) -> float:
     largest = float(norms[problem.constraint.select(norms)].sum())
     off = (nu.size + 4) * _EPS * (largest * square) ** 0.5 / mu + 2 * _EPS * (inside**0.5 + ridge**0.5)
     sizes = 0.5 * square + float(np.abs(problem.b) @ np.abs(nu)) + 0.5 * mu * (ridge + inside)
-    rounding = (nu.size + v.size + 8) * _EPS * sizes + 0.5 * mu * (2 * inside**0.5 * off + off * off)
+    rounding = 2 * (nu.size + v.size + 8) * _EPS * sizes + 0.5 * mu * (2 * inside**0.5 * off + off * off)
     return value - rounding + problem.constant
 
 
@@ -104,7 +105,7 @@ def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor) ->
         gap, gain = point.objective - best, relaxation.primal - best
         if mode == "fast" and (gap <= _FAST_ENOUGH * size or gain <= _FAST_SHARE * gap):
             break
-        if mode == "tight" and gain <= _TIGHT_TOLERANCE * max(abs(relaxation.primal), _EPS * size):
+        if mode == "tight" and (gain <= _TIGHT_TOLERANCE * abs(relaxation.primal) or relaxation.exhausted):
             break
         if monitor.expired() or not monitor.affords(*work):
             break
@@ -114,20 +115,15 @@ def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor) ->
 
 
 def _all_columns(problem: Problem, mode: str, monitor: SolveMonitor) -> Bound:
-    """Return the least value over all w, dense ones too; columns dependent to working precision count as dependent."""
+    """Return the least value over all w, dense ones too."""
     n, p = problem.shape
     advice = f"ridge >= {problem.user_ridge(1e-3 * float(problem.column_sq_norms.mean())):.2g} would give a useful one"
-    basis = f"the bound is the all-columns bound, because ridge = 0; {advice}"
-    flops = float(n) * p * min(n, p)
-    if flops > _CHEAP_FLOPS and ((mode == "fast" and p > n) or not monitor.affords(0.0, flops)):
+    basis = f"the bound is the all-columns bound, because ridge is (next to) 0; {advice}"
+    flops = 4.0 * n * p * min(n, p)
+    if (flops > _CHEAP_FLOPS and (mode == "fast" or p > n)) or not monitor.affords(0.0, flops):
         return Bound(problem.constant, basis)
-    every = np.arange(p)
-    w = problem.refit(every).w
-    r = problem.residual(every, w)
-    size, sq_norms = float(np.linalg.norm(problem.b)), problem.column_sq_norms
-    off = (p + n + 4) * _EPS * (float(np.abs(w) @ np.sqrt(sq_norms)) + size)
-    length = float(np.linalg.norm(r))
-    return Bound(0.5 * max(length - off, 0.0) ** 2 + problem.constant, basis)
+    A = np.asarray(problem.matrix.take_dense(np.arange(p)), dtype=np.float64)
+    return Bound(least_squares_value(A, problem.b) + problem.constant, basis)
 
 
 def _better(one: Bound, other: Bound) -> Bound:

@@ -43,21 +43,22 @@ def restricted_solve(
         solve = _primal if support.size <= rows else _dual
         direct = solve(A_S, columns, r, mu)
         v = minimum_norm(matrix.take_dense(support), r, mu) if direct is None else direct
-    return w0 + v, A_S.matvec(columns, v) - r
+    w = w0 + v
+    return w, A_S.matvec(columns, w) - b
 
 
 def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:
     solve = cholesky(A_S.inner(columns), mu)
     if solve is None:
         return None
-    return _refined(solve, A_S.rmatvec(r, columns), lambda v: A_S.rmatvec(A_S.matvec(columns, v), columns) + mu * v)
+    return _refined(solve, lambda v: A_S.rmatvec(r - A_S.matvec(columns, v), columns) - mu * v, _count(A_S, columns))
 
 
 def _dual(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:
     M = A_S.outer(columns)
     size = float(M.diagonal().max())
     solve = cholesky(M, mu)
-    y = solve and _refined(solve, r, lambda y: A_S.matvec(columns, A_S.rmatvec(y, columns)) + mu * y)
+    y = solve and _refined(solve, lambda y: r - A_S.matvec(columns, A_S.rmatvec(y, columns)) - mu * y, r.size)
     if y is None:
         return None
     v = A_S.rmatvec(y, columns)
@@ -67,12 +68,12 @@ def _dual(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> Fl
 
 
 def _refined(
-    solve: Callable[[FloatArray], FloatArray], rhs: FloatArray, product: Callable[[FloatArray], FloatArray]
+    solve: Callable[[FloatArray], FloatArray], residual: Callable[[FloatArray], FloatArray], size: int
 ) -> FloatArray | None:
-    """Solve with iterative refinement; None where the factorization is too inaccurate for it to converge."""
-    x = solve(rhs)
+    """Solve with iterative refinement from 0; None where the factorization is too inaccurate for it to converge."""
+    x = solve(residual(np.zeros(size)))
     for _ in range(_MOST_REFINEMENTS):
-        correction = solve(rhs - product(x))
+        correction = solve(residual(x))
         x += correction
         if float(np.linalg.norm(correction)) <= _CONTRACTED * float(np.linalg.norm(x)):
             return x
@@ -80,26 +81,62 @@ def _refined(
 
 
 def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float) -> FloatArray:
-    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2`` by singular values; the shortest v where there are several."""
-    U, s, Vt = scipy.linalg.svd(
-        np.asarray(A_S, dtype=np.float64), full_matrices=False, check_finite=False, lapack_driver="gesvd"
-    )
-    kept = s > _EPS * max(A_S.shape) * s[0] if s[0] > 0 else np.zeros(s.size, dtype=bool)
-    s = s[kept]
-    return np.asarray(((U[:, kept].T @ r) * (s / (s * s + mu))) @ Vt[kept])
+    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2`` by singular values; the shortest v where there are several.
+
+    The columns are brought to norm 1 first, so that small ones do not pass for dependent ones.
+    """
+    A = np.asarray(A_S, dtype=np.float64)
+    n, m = A.shape
+    if mu > 0 and m <= n:
+        A, r, mu = np.vstack([A, mu**0.5 * np.eye(m)]), np.concatenate([r, np.zeros(m)]), 0.0
+    norms = _column_norms(A) if mu == 0 else np.ones(m)
+    U, s, Vt = scipy.linalg.svd(A / norms, full_matrices=False, check_finite=False, lapack_driver="gesvd")
+    kept = s > _EPS * max(A.shape) * s[0] if s[0] > 0 else np.zeros(s.size, dtype=bool)
+    U, s, Vt = U[:, kept], s[kept], Vt[kept]
+    v = ((U.T @ r) / (s if mu == 0 else s + mu / s)) @ Vt / norms
+    if mu > 0 or s.size in (m, 0):
+        return np.asarray(v)
+    # Of all solutions, the shortest lies in the span of A_S's rows.
+    Q = scipy.linalg.qr(norms[:, None] * Vt.T, mode="economic", check_finite=False)[0]
+    return np.asarray(Q @ (Q.T @ v))
+
+
+def least_squares_value(A: np.ndarray, b: FloatArray) -> float:
+    """Return ``min_w 1/2 ||A w - b||^2`` from an orthogonal basis of A's columns, each first brought to norm 1.
+
+    Columns that are dependent to working precision count as dependent. Lowered by the rounding error of b's projection.
+    """
+    Q, R, _ = scipy.linalg.qr(A / _column_norms(A), mode="economic", pivoting=True, check_finite=False)
+    diagonal = np.abs(R.diagonal())
+    basis = Q[:, diagonal > 8 * _EPS * max(A.shape)]
+    outside = b - basis @ (basis.T @ b)
+    off = 8 * _EPS * max(A.shape) * float(np.linalg.norm(b))
+    return 0.5 * max(float(np.linalg.norm(outside)) - off, 0.0) ** 2
 
 
 def _iterative(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray:
     from scipy.sparse.linalg import LinearOperator, lsmr
 
-    size = A_S.shape[1] if columns is None else columns.size
     operator = LinearOperator(
-        (r.size, size),
+        (r.size, _count(A_S, columns)),
         matvec=lambda v: A_S.matvec(columns, np.asarray(v).ravel()),
         rmatvec=lambda u: A_S.rmatvec(np.asarray(u).ravel(), columns),
         dtype=np.float64,
     )
     return np.asarray(lsmr(operator, r, damp=mu**0.5, atol=1e-12, btol=1e-12, maxiter=1000)[0])
+
+
+def _column_norms(A: FloatArray) -> FloatArray:
+    """Return the norms of the columns, 1 for zero columns, without overflow or underflow on the way."""
+    largest = np.abs(A).max(axis=0)
+    largest[largest == 0] = 1.0
+    norms = largest * np.linalg.norm(A / largest, axis=0)
+    norms[norms == 0] = 1.0
+    return norms
+
+
+def _count(A_S: Matrix, columns: IntArray | None) -> int:
+    return A_S.shape[1] if columns is None else columns.size
 
 
 def cholesky(gram: FloatArray, shift: float) -> Callable[[FloatArray], FloatArray] | None:
@@ -129,5 +166,5 @@ def factor_gram(H: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray, F
         roots = np.sqrt(values[kept])
         R, b = roots[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ g) / roots
     rest = g - R.T @ b
-    negligible = np.abs(rest).max() <= 1e-10 * max(float(np.abs(g).max()), np.finfo(np.float64).tiny)
+    negligible = np.abs(rest).max() <= 64 * _EPS * g.size * float(np.abs(g).max())
     return np.ascontiguousarray(R), b, None if negligible else rest

@@ -5,7 +5,7 @@ them. A matrix may stand for ``2**exponent * A``: all methods then speak of that
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,12 @@ class DenseMatrix(Matrix):
         self._blas = self.dtype == np.float64
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:
-        r = self._scaled(r)
+        return self._scaled(lambda r: self._raw_rmatvec(r, columns), r)
+
+    def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
+        return self._scaled(lambda w: self._raw_matvec(columns, w), w)
+
+    def _raw_rmatvec(self, r: FloatArray, columns: IntArray | None) -> FloatArray:
         if self._by_columns:
             if columns is None and self._blas:
                 return self._X @ r
@@ -102,8 +107,7 @@ class DenseMatrix(Matrix):
         full = r @ self._X if self._blas else self._kernel_combination(np.arange(self.shape[0]), r)
         return full if columns is None else full[columns]
 
-    def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
-        w = self._scaled(w)
+    def _raw_matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         if self._by_columns:
             if columns is None and self._blas:
                 return w @ self._X
@@ -177,8 +181,12 @@ class DenseMatrix(Matrix):
     def _every(self, columns: IntArray | None) -> IntArray:
         return np.arange(self.shape[1]) if columns is None else columns
 
-    def _scaled(self, vector: FloatArray) -> FloatArray:
-        return np.ldexp(vector, self._exponent) if self._exponent else vector
+    def _scaled(self, product: Callable[[FloatArray], FloatArray], vector: FloatArray) -> FloatArray:
+        """Return the product with A scaled, half of the scaling before and half after, so that neither overflows."""
+        if not self._exponent:
+            return product(vector)
+        half = self._exponent // 2
+        return np.ldexp(product(np.ldexp(vector, half)), self._exponent - half)
 
     def _kernel_rows(self, rows: IntArray, v: FloatArray) -> FloatArray:
         from l0quad.kernels.products import row_products

@@ -17,6 +17,7 @@ from l0quad.types import FloatArray, IntArray
 
 # Data whose largest value lies within 2**+-_ORDINARY is used as it is; beyond, it is scaled by a power of two.
 _ORDINARY = {np.dtype(np.float32): 30, np.dtype(np.float64): 120}
+_MOST = 1000
 
 
 class Problem:
@@ -118,12 +119,25 @@ class Problem:
             _w_exponent=a - f,
             _F_exponent=-2 * f,
             _ridge_exponent=2 * a,
+            _linear_exponent=-a - f,
         )
         if self._linear is not None:
-            given, linear = np.ldexp(self._given_w0, a - f), np.ldexp(self._linear, -a - f)
-            self._freeze(_fold=float(linear @ given - linear @ (linear / (2 * self.mu))))
-        if not math.isfinite(self.user_objective(self.objective_at_zero)):
+            self._fold_linear(self._linear)
+        with np.errstate(over="ignore", invalid="ignore"):
+            at_zero = self.user_size(self.objective_at_zero)
+        if not math.isfinite(at_zero):
             raise ValueError("b: the objective at w = 0 overflows float64; scale b, w0 and linear down")
+
+    def _fold_linear(self, linear: FloatArray) -> None:
+        """Set the constant that folding the linear term into w0 leaves."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            linear = np.ldexp(linear, self._linear_exponent)
+            fold = float(linear @ self.own_w(self._given_w0) - linear @ (linear / (2 * self.mu)))
+        if not math.isfinite(self.user_size(fold)):
+            raise ValueError(
+                f"linear: ||linear||^2 / (4 ridge) overflows float64, got ridge={self.ridge:g}; scale linear down"
+            )
+        self._freeze(_fold=fold)
 
     @classmethod
     def from_gram(
@@ -169,25 +183,14 @@ class Problem:
         return self.matrix.shape
 
     @property
-    def folded(self) -> bool:
-        """Whether a linear term was folded into w0."""
-        return self._linear is not None
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         return self.matrix.dtype
 
     def objective(self, w: Any) -> float:
         """Return the objective at ``w`` (shape (p,), any float dtype), accumulated in float64, in the user's units."""
-        w = validation.vector(w, "w", self.shape[1], "one value for each column of A")
-        scaled = self.own_w(w)
+        scaled = self.own_w(validation.vector(w, "w", self.shape[1], "one value for each column of A"))
         support = np.flatnonzero(scaled)
-        if self._linear is None:
-            return self.user_objective(self.evaluate(support, scaled[support]).objective)
-        # Not through the folded form: its constant can be far larger than the objective.
-        r, pull = self.residual(support, scaled[support]), scaled - self.own_w(self._given_w0)
-        quadratic = 0.5 * float(r @ r) + 0.5 * self.mu * float(pull @ pull) + self.constant
-        return _ldexp(quadratic, -self._F_exponent) + float(self._linear @ w)
+        return self.user_size(self.unfolded(self.evaluate(support, scaled[support])))
 
     def gradient(self, w: Any) -> FloatArray:
         """Return the gradient of the objective at ``w``, shape (p,), float64, in the user's units."""
@@ -218,11 +221,34 @@ class Problem:
     def refit(self, support: IntArray) -> Point:
         """Return the best point with this support."""
         w, residual = linalg.restricted_solve(self.matrix, self.b, self.w0, self.mu, support)
-        return self.evaluate(support, w, residual, refit=True)
+        point = self.evaluate(support, w, residual, refit=True)
+        if point.objective <= self.objective_at_zero:
+            return point
+        # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
+        return self.evaluate(support, np.zeros(support.size))
+
+    def unfolded(self, point: Point) -> float:
+        """Return the objective with the linear term as it was given, still in the problem's own units.
+
+        Not by adding the constant of the folded form, which can be far larger than the objective.
+        """
+        if self._linear is None:
+            return point.objective
+        pull = self.own_w(self._given_w0)
+        pull[point.support] -= point.w
+        r = self.residual(point.support, point.w)
+        linear = np.ldexp(self._linear[point.support], self._linear_exponent)
+        return 0.5 * (float(r @ r) + self.mu * float(pull @ pull)) + float(linear @ point.w) + self.constant
+
+    @functools.cached_property
+    def size(self) -> float:
+        """``1/2 ||b||^2 + ridge ||w0||^2`` as given: the scale beside which a gap is called zero."""
+        given = self.own_w(self._given_w0)
+        return 0.5 * float(self.b @ self.b) + 0.5 * self.mu * float(given @ given)
 
     @functools.cached_property
     def objective_at_zero(self) -> float:
-        """The objective at w = 0: the scale by which a gap is called zero."""
+        """The objective at w = 0."""
         return 0.5 * float(self.b @ self.b) + 0.5 * self.mu * float(self.w0 @ self.w0) + self.constant
 
     @functools.cached_property
@@ -252,7 +278,11 @@ class Problem:
 
     def user_objective(self, objective: float) -> float:
         """Return an objective in the user's units."""
-        return _ldexp(objective + self._fold, -self._F_exponent)
+        return self.user_size(objective + self._fold)
+
+    def user_size(self, value: float) -> float:
+        """Return a difference of objectives in the user's units."""
+        return _ldexp(value, -self._F_exponent)
 
     def user_ridge(self, ridge: float) -> float:
         """Return a ridge in the user's units."""
@@ -272,7 +302,7 @@ class Problem:
 
     def _with(self, **changes: Any) -> "Problem":
         other = copy.copy(self)
-        for cached in ("objective_at_zero", "column_sq_norms"):
+        for cached in ("objective_at_zero", "size", "column_sq_norms"):
             other.__dict__.pop(cached, None)
         other._freeze(**changes)
         return other
@@ -289,6 +319,7 @@ class Problem:
     _w_exponent: int
     _F_exponent: int
     _ridge_exponent: int
+    _linear_exponent: int
 
 
 def _constraint(k: Any, n_columns: int) -> Constraint:
@@ -299,7 +330,7 @@ def _constraint(k: Any, n_columns: int) -> Constraint:
 
 def _power(exponent: int, dtype: np.dtype[Any]) -> int:
     """Return the power of two to divide by: none for data of ordinary size."""
-    return 0 if abs(exponent) <= _ORDINARY[dtype] else exponent
+    return 0 if abs(exponent) <= _ORDINARY[dtype] else max(-_MOST, min(_MOST, exponent))
 
 
 def _frozen(array: FloatArray) -> FloatArray:

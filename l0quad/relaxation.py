@@ -31,6 +31,7 @@ _DENSE_ROWS = 4096
 # proximal point is reached when the gradient accounts for at most this share of the primal-dual gap.
 _FIRST_SIGMA = 0.1
 _SIGMA_GROWTH = 2.0
+_LAST_SIGMA = 1e7
 _INNER_SHARE = 0.5
 _SMALLEST_STEP = 2.0**-12
 
@@ -65,6 +66,11 @@ class Relaxation:
         self.sigma = _FIRST_SIGMA / problem.mu
         self._outer_ones = _SlowlyChangingOuter(problem)
         self._outer_between = _SlowlyChangingOuter(problem)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the proximal term has become so weak that what remains of the gap is rounding."""
+        return self.sigma * self.problem.mu > _LAST_SIGMA
 
     def step(self, dual: float) -> None:
         """Do one Newton step; ``dual`` is the best D so far, which says how exact a proximal point needs to be."""
@@ -213,7 +219,7 @@ class _SlowlyChangingOuter:
 
 def _clipped_ratio(magnitudes: FloatArray, c: FloatArray, beta: float) -> FloatArray:
     """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         z = np.clip(magnitudes / c - beta, 0.0, 1.0)
         z[magnitudes >= (1 + beta) * c] = 1.0
         z[magnitudes <= beta * c] = 0.0

@@ -5,6 +5,7 @@ used: it aborts the process on concurrent use or after a fork, and cannot be int
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -20,29 +21,55 @@ def available() -> int:
     return os.cpu_count() or 1
 
 
+class _BlasThreads:
+    """BLAS has one thread count a process: the first of overlapping limits remembers it, the last restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._original: threadpool_limits | None = None
+
+    @contextmanager
+    def limited(self, n_threads: int) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            limit = threadpool_limits(limits=n_threads)
+            self._original = self._original or limit
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0 and self._original is not None:
+                    self._original.restore_original_limits()
+                    self._original = None
+
+
+_BLAS = _BlasThreads()
+
+
 @contextmanager
 def limited(n_threads: int | None) -> Iterator[None]:
     """Let BLAS use this many threads (None: as it is configured) until the block ends."""
     if n_threads is None:
         yield
         return
-    with threadpool_limits(limits=n_threads):
+    with _BLAS.limited(n_threads):
         yield
 
 
-def run(tasks: Iterable[Callable[[], None]], n_threads: int, expired: Callable[[], bool]) -> bool:
-    """Run independent tasks on this many threads, BLAS on one each; True when all were run.
+def run(tasks: Iterable[Callable[[], None]], n_threads: int, expired: Callable[[], bool]) -> None:
+    """Run independent tasks on this many threads, BLAS on one each.
 
     No new task is begun once ``expired`` says so or an exception (a Ctrl-C among them) arrives.
     """
     waiting = iter(tasks)
-    with threadpool_limits(limits=1), ThreadPoolExecutor(n_threads) as pool:
+    with _BLAS.limited(1), ThreadPoolExecutor(n_threads) as pool:
         running = {pool.submit(task) for task in islice(waiting, n_threads)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for each in done:
                 each.result()
             if expired():
-                return False
+                return
             running |= {pool.submit(task) for task in islice(waiting, len(done))}
-    return True

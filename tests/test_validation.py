@@ -334,7 +334,7 @@ def test_per_block(labels, budgets, error, words):
         ({"start": np.array([True, False])}, ValueError, ["start: a mask must have shape (3,), got shape (2,)"]),
         ({"start": np.ones((1, 3), dtype=bool)}, ValueError, ["start: a mask must have shape (3,), got shape (1, 3)"]),
         ({"start": np.array([True, True, True])}, ValueError, ["start: must be a support that k allows"]),
-        ({"start": [[0, 1]]}, TypeError, ["start: a support must be a 1-D array of integers"]),
+        ({"start": [[0, 1]]}, TypeError, ["start: must be a 1-D array of integers"]),
         ({"start": "abc"}, TypeError, ["start: "]),
         ({"start": np.ones(3, dtype=complex)}, TypeError, ["start: "]),
         ({"start": [[0], [1, 2]]}, TypeError, ["start: "]),

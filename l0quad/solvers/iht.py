@@ -15,7 +15,9 @@ from l0quad.types import FloatArray, IntArray
 # Steps tried beyond the first breakpoint double until the objective rises; steps below it halve until it is found.
 _MOST_HALVINGS = 30
 _MOST_DOUBLINGS = 60
+_BEYOND = 1.25
 _POLISH_SWEEPS = 20
+_SMALLEST_CURVATURE = 1e-300
 # A step along the support that gains no more than this share of the objective is rounding.
 _STATIONARY = 1e-12
 
@@ -96,7 +98,7 @@ def _pursue(problem: Problem, point: Point, options: IHT, monitor: Monitor) -> t
 
 def pursuit_step(problem: Problem, point: Point, monitor: Monitor) -> Point | None:
     """Return the first refit better than ``point`` as the gradient step halves from 1 / mean(H_jj); None without."""
-    tau = 1 / (float(problem.column_sq_norms.mean()) + problem.mu or 1.0)
+    tau = 1 / max(float(problem.column_sq_norms.mean()) + problem.mu, _SMALLEST_CURVATURE)
     w, gradient = _dense_with_gradient(problem, point, None)[:2]
     for _ in range(_MOST_HALVINGS):
         support = _kept_after(problem, w, gradient, tau)
@@ -125,7 +127,7 @@ def hard_thresholding_step(
     slope = float(direction @ direction)
     curvature = float(product @ product) + problem.mu * slope
     first = slope / curvature if curvature > 0 else 0.0
-    if first * slope <= _STATIONARY * abs(point.objective):
+    if not np.isfinite(first) or first * slope <= _STATIONARY * abs(point.objective):
         first = 0.0
 
     def within(tau: float) -> tuple[Point, FloatArray]:
@@ -178,10 +180,12 @@ def _longer_steps(
     largest = float(np.abs(outside).max())
     if largest == 0 or kept.size == 0:
         return None
-    # Where the gradient vanishes on the support, the first breakpoint itself is the shortest step worth a try.
-    tau = max(first, float(np.abs(w[kept]).min()) / largest)
+    # Where the gradient vanishes on the support, the shortest step worth a try is the first breakpoint, passed by
+    # enough that rounding does not decide which column it keeps.
+    with np.errstate(over="ignore"):
+        tau = max(first, _BEYOND * float(np.abs(w[kept]).min()) / largest)
     best = None
-    for _ in range(_MOST_DOUBLINGS if tau > 0 else 0):
+    for _ in range(_MOST_DOUBLINGS if 0 < tau < np.inf else 0):
         moved = w - tau * gradient
         support = problem.constraint.select(np.abs(moved))
         residual = problem.residual(support, moved[support])
