@@ -83,14 +83,15 @@ def solve(
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
     monitor = SolveMonitor(
-        best=Point(np.empty(0, dtype=np.int64), np.empty(0), problem.objective_at_zero),
+        best=_zero(problem),
         user_objective=problem.user_objective,
         time_limit=None if time_limit is None else validation.real(time_limit, "time_limit"),
         callback=callback,
         verbose=int(verbose),
         n_threads=n_threads or threads.available(),
     )
-    with threads.limited(n_threads):
+    # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
+    with threads.limited(n_threads), np.errstate(all="ignore"):
         point, status = _run(problem, chosen, options, begin, monitor)
         return _result(problem, point, status, bound, options.name, monitor)
 
@@ -128,6 +129,10 @@ def _start(problem: Problem, start: Any) -> Callable[[Problem], Point]:
     return lambda working: working.evaluate(support, working.w0[support])
 
 
+def _zero(problem: Problem) -> Point:
+    return Point(np.empty(0, dtype=np.int64), np.empty(0), problem.objective_at_zero)
+
+
 def _evaluate_start(support: IntArray, w: FloatArray, working: Problem) -> Point:
     with np.errstate(over="ignore", invalid="ignore"):
         point = working.evaluate(support, w)
@@ -152,7 +157,9 @@ def _run(
             if method.refit and monitor.affords(*_refit_work(problem, point)):
                 refitted = problem.refit(point.support)
                 point = min(refitted, point, key=lambda each: each.objective)
-        return point, status
+        # A block-diagonal model may lead where the objective overflows.
+        finite = np.isfinite(problem.user_size(point.objective))
+        return (point if finite else _zero(problem)), status
     except KeyboardInterrupt:
         monitor.stopped = Status.INTERRUPTED
         return monitor.best, Status.INTERRUPTED

@@ -14,6 +14,8 @@ DIRECT_LIMIT = 16384
 # Refinement ends when a correction is this small beside the solution: it is then as exact as its residual.
 _CONTRACTED = 1e-10
 _MOST_REFINEMENTS = 4
+# A column this much smaller than the largest counts as zero: its square would underflow.
+_NOTHING = 2.0**-500
 # The share of the dual solution's digits that may cancel in A_S'y.
 _CANCELLED = 1e-8
 # A pivot that has lost this share of its diagonal entry (times the order) is left to the orthogonal solve.
@@ -90,6 +92,7 @@ def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float) -> FloatArray:
     if mu > 0 and m <= n:
         A, r, mu = np.vstack([A, mu**0.5 * np.eye(m)]), np.concatenate([r, np.zeros(m)]), 0.0
     norms = _column_norms(A) if mu == 0 else np.ones(m)
+    A = np.where(norms > _NOTHING * norms.max(), A, 0.0)
     U, s, Vt = scipy.linalg.svd(A / norms, full_matrices=False, check_finite=False, lapack_driver="gesvd")
     kept = s > _EPS * max(A.shape) * s[0] if s[0] > 0 else np.zeros(s.size, dtype=bool)
     U, s, Vt = U[:, kept], s[kept], Vt[kept]
@@ -143,10 +146,15 @@ def cholesky(gram: FloatArray, shift: float) -> Callable[[FloatArray], FloatArra
     """Factor ``gram + shift I``, overwriting it; return its solve, or None where it is numerically singular."""
     diagonal = gram.diagonal() + shift
     np.fill_diagonal(gram, diagonal)
-    factor, info = scipy.linalg.lapack.dpotrf(gram.T, lower=1, clean=0, overwrite_a=1)
-    if info != 0 or np.any(factor.diagonal() ** 2 <= _SINGULAR * diagonal.size * diagonal):
+    # NumPy's LAPACK, because the products come from NumPy's BLAS: SciPy brings a second one, whose threads would
+    # compete with those of the first, still spinning.
+    try:
+        factor = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
         return None
-    return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor, rhs, lower=1)[0])
+    if np.any(factor.diagonal() ** 2 <= _SINGULAR * diagonal.size * diagonal):
+        return None
+    return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor.T, rhs, lower=0)[0])
 
 
 def factor_gram(H: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:

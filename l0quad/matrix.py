@@ -18,7 +18,7 @@ from l0quad.types import FloatArray, IntArray, RealArray
 CHUNK_BYTES = 1 << 23
 SUBSET_BYTES = 1 << 28
 # Above this share of the columns, one BLAS product with all of A beats a product with the gathered ones.
-_GATHER_SHARE = 0.125
+_GATHER_SHARE = 0.05
 
 
 class Matrix(ABC):
@@ -35,6 +35,10 @@ class Matrix(ABC):
     @abstractmethod
     def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         """Return A_S w."""
+
+    @abstractmethod
+    def block_matvec(self, first: int, last: int, w: FloatArray) -> FloatArray:
+        """Return A[:, first:last] w."""
 
     @abstractmethod
     def outer(self, columns: IntArray | None = None) -> FloatArray:
@@ -98,6 +102,12 @@ class DenseMatrix(Matrix):
 
     def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         return self._scaled(lambda w: self._raw_matvec(columns, w), w)
+
+    def block_matvec(self, first: int, last: int, w: FloatArray) -> FloatArray:
+        block = self._X[first:last].T if self._by_columns else self._X[:, first:last]
+        if self._blas:
+            return self._scaled(lambda w: block @ w, w)
+        return DenseMatrix(block, self._exponent).matvec(None, w)
 
     def _raw_rmatvec(self, r: FloatArray, columns: IntArray | None) -> FloatArray:
         if self._by_columns:
@@ -220,6 +230,9 @@ class SparseMatrix(Matrix):
 
     def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         return np.asarray((self._A if columns is None else self._A[:, columns]) @ w)
+
+    def block_matvec(self, first: int, last: int, w: FloatArray) -> FloatArray:
+        return np.asarray(self._A[:, first:last] @ w)
 
     def outer(self, columns: IntArray | None = None) -> FloatArray:
         A_S = self._float64(columns)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
+from typing import Any
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 def available() -> int:
@@ -27,20 +28,23 @@ class _BlasThreads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._original: threadpool_limits | None = None
+        self._controller: ThreadpoolController | None = None
+        self._original: Any = None
 
     @contextmanager
     def limited(self, n_threads: int) -> Iterator[None]:
         with self._lock:
             self._users += 1
-            limit = threadpool_limits(limits=n_threads)
+            # Looking for the libraries takes milliseconds, and ours are loaded by now.
+            self._controller = self._controller or ThreadpoolController()
+            limit = self._controller.limit(limits=n_threads)
             self._original = self._original or limit
         try:
             yield
         finally:
             with self._lock:
                 self._users -= 1
-                if self._users == 0 and self._original is not None:
+                if self._users == 0:
                     self._original.restore_original_limits()
                     self._original = None
 

@@ -1,8 +1,9 @@
 """Block back-solve: one small exact solve for each diagonal block of the Hessian, the blocks in parallel."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from l0quad.result import Point, Status
 from l0quad.types import FloatArray, IntArray
 
 # Columns are gathered (as float64) for a run of blocks of at most this size at a time and thread.
-_TASK_BYTES = 1 << 22
+_TASK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,51 +48,65 @@ class BlockBacksolve:
 
 def block_backsolve(problem: Problem, start: Point, options: BlockBacksolve, monitor: Monitor) -> tuple[Point, Status]:
     """Solve every block on the start's support; blocks that a limit leaves out keep the start's values."""
-    w = start.w.copy()
-    everything = np.arange(problem.shape[1])
-    remainder = problem.b - problem.matrix.matvec(everything, problem.w0) if problem.w0.any() else problem.b
-    tasks = _tasks(problem, start.support, options.block_size, remainder, w)
+    blocks = _Blocks(problem, start, options.block_size)
+    tasks = (partial(blocks.solve_run, run) for run in range(len(blocks.runs)))
     threads.run(tasks, monitor.n_threads, monitor.expired)
-    point = problem.evaluate(start.support, w)
+    point = problem.evaluate(start.support, blocks.w, blocks.residual())
     monitor.record(point)
     return point, Status.CONVERGED
 
 
-def _tasks(
-    problem: Problem, support: IntArray, block_size: int, remainder: FloatArray, w: FloatArray
-) -> Iterator[Callable[[], None]]:
-    """Yield runs of consecutive blocks whose supported columns fit the memory of a task."""
-    n, p = problem.shape
-    edges: IntArray = np.append(np.arange(0, p, block_size), p)
-    offsets = np.searchsorted(support, edges)
-    most = max(1, _TASK_BYTES // (8 * n))
-    first: int = 0
-    while first < edges.size - 1:
-        # A block also needs its target, a vector as long as a column.
-        sizes = offsets[first + 1 :] - offsets[first] + np.arange(1, edges.size - first)
-        last = first + max(1, int(np.searchsorted(sizes, most, side="right")))
-        yield partial(_solve_run, problem, support, edges[first : last + 1], offsets[first : last + 1], remainder, w)
-        first = last
+class _Blocks:
+    """Consecutive blocks of columns, solved in runs whose supported columns fit a task's memory."""
 
+    def __init__(self, problem: Problem, start: Point, block_size: int) -> None:
+        n, p = problem.shape
+        self.problem, self.support, self.w = problem, start.support, start.w.copy()
+        everything = np.arange(p)
+        dense = problem.w0.any()
+        self.remainder = problem.b - problem.matrix.matvec(everything, problem.w0) if dense else problem.b
+        self.edges: IntArray = np.append(np.arange(0, p, block_size), p)
+        self.offsets = np.searchsorted(start.support, self.edges)
+        self.runs = list(self._split(max(1, _TASK_BYTES // (8 * n))))
+        self._products: list[FloatArray | None] = [None] * len(self.runs)
 
-def _solve_run(
-    problem: Problem, support: IntArray, edges: IntArray, offsets: IntArray, remainder: FloatArray, w: FloatArray
-) -> None:
-    """Solve the blocks between these edges and write their values to ``w`` (aligned with ``support``)."""
-    own = slice(int(offsets[0]), int(offsets[-1]))
-    columns = np.ascontiguousarray(problem.matrix.take_dense(support[own]).T, dtype=np.float64)
-    targets = np.empty((edges.size - 1, problem.shape[0]))
-    for q in range(edges.size - 1):
-        outside = np.setdiff1d(
-            np.arange(edges[q], edges[q + 1]), support[offsets[q] : offsets[q + 1]], assume_unique=True
-        )
-        outside = outside[problem.w0[outside] != 0]
-        # The other columns of the block go to zero, and the kept ones make up for them.
-        targets[q] = remainder + problem.matrix.matvec(outside, problem.w0[outside]) if outside.size else remainder
-    v, solved = np.zeros(columns.shape[0]), np.empty(edges.size - 1, dtype=np.bool_)
-    local = offsets - offsets[0]
-    solve_blocks(columns, local, targets, problem.mu, v, solved)
-    for singular in np.flatnonzero(~solved):
-        block = slice(int(local[singular]), int(local[singular + 1]))
-        v[block] = minimum_norm(columns[block].T, targets[singular], problem.mu)
-    w[own] = problem.w0[support[own]] + v
+    def _split(self, most: int) -> Iterator[slice]:
+        first: int = 0
+        while first < self.edges.size - 1:
+            # A block also needs its target, a vector as long as a column.
+            after = np.arange(first + 1, self.edges.size)
+            sizes = self.offsets[after] - self.offsets[first] + (after - first)
+            last = first + max(1, int(np.searchsorted(sizes, most, side="right")))
+            yield slice(first, last + 1)
+            first = last
+
+    def solve_run(self, run: int) -> None:
+        """Solve one run of blocks, write its part of ``w`` and keep its part of A w."""
+        problem, edges, offsets = self.problem, self.edges[self.runs[run]], self.offsets[self.runs[run]]
+        own = slice(int(offsets[0]), int(offsets[-1]))
+        columns = np.ascontiguousarray(problem.matrix.take_dense(self.support[own]).T, dtype=np.float64)
+        targets, offsets = self._targets(edges, self.support[own]), offsets - offsets[0]
+        v, solved = np.zeros(columns.shape[0]), np.empty(edges.size - 1, dtype=np.bool_)
+        solve_blocks(columns, offsets, targets, problem.mu, v, solved)
+        for q in np.flatnonzero(~solved):
+            block = slice(int(offsets[q]), int(offsets[q + 1]))
+            v[block] = minimum_norm(columns[block].T, targets[q], problem.mu)
+        self.w[own] = problem.w0[self.support[own]] + v
+        self._products[run] = self.w[own] @ columns
+
+    def _targets(self, edges: IntArray, kept: IntArray) -> FloatArray:
+        """Return what each block's kept columns must add up to, as its others go to zero."""
+        problem = self.problem
+        dropped = problem.w0[edges[0] : edges[-1]].copy()
+        dropped[kept - edges[0]] = 0.0
+        targets = np.tile(self.remainder, (edges.size - 1, 1))
+        for q, (first, last) in enumerate(pairwise(edges)):
+            w0 = dropped[first - edges[0] : last - edges[0]]
+            if w0.any():
+                targets[q] += problem.matrix.block_matvec(first, last, w0)
+        return targets
+
+    def residual(self) -> FloatArray | None:
+        """Return A w - b, its parts added in order; None where a limit left blocks out."""
+        products = [each for each in self._products if each is not None]
+        return np.sum(products, axis=0) - self.problem.b if len(products) == len(self.runs) else None

@@ -120,32 +120,75 @@ def hard_thresholding_step(
     its minimum comes before the breakpoint, that is the step; else longer steps are tried, doubling while the
     objective falls, and the longest step before the breakpoint stands by.
     """
-    w, gradient, residual = _dense_with_gradient(problem, point, residual)
-    kept = _kept_at_first(problem, w, gradient)
-    direction = gradient[kept]
-    product = problem.matrix.matvec(kept, direction)
-    slope = float(direction @ direction)
-    curvature = float(product @ product) + problem.mu * slope
-    first = slope / curvature if curvature > 0 else 0.0
-    if not np.isfinite(first) or first * slope <= _STATIONARY * abs(point.objective):
-        first = 0.0
-
-    def within(tau: float) -> tuple[Point, FloatArray]:
-        moved = residual - tau * product
-        return problem.evaluate(kept, w[kept] - tau * direction, moved), moved
-
-    if first > 0 and np.array_equal(_kept_after(problem, w, gradient, first), kept):
-        best = within(first)
+    ray = _Ray(problem, *_dense_with_gradient(problem, point, residual))
+    tau = ray.minimiser(point.objective)
+    if tau > 0 and np.array_equal(ray.support(tau), ray.kept):
+        best = ray.at(tau)
         return best if best[0].objective < point.objective else None
-    longer = _longer_steps(problem, w, gradient, kept, first, point.objective)
+    longer = _longer_steps(ray, tau, point.objective)
     if longer is not None:
         return longer
-    for _ in range(_MOST_HALVINGS if first > 0 else 0):
-        first /= 2
-        if np.array_equal(_kept_after(problem, w, gradient, first), kept):
-            best = within(first)
+    for _ in range(_MOST_HALVINGS if tau > 0 else 0):
+        tau /= 2
+        if np.array_equal(ray.support(tau), ray.kept):
+            best = ray.at(tau)
             return best if best[0].objective < point.objective else None
     return None
+
+
+class _Ray:
+    """The thresholded points w - tau gradient; one pass over A for all of them, and columns that come or go."""
+
+    def __init__(self, problem: Problem, w: FloatArray, gradient: FloatArray, residual: FloatArray) -> None:
+        self.problem, self.w, self.gradient, self.residual = problem, w, gradient, residual
+        support = np.flatnonzero(w)
+        if support.size < problem.constraint.total:
+            # Where there is room, an infinitesimal step also keeps the steepest other columns.
+            support = problem.constraint.select(np.abs(gradient), fixed_in=support)
+        self.kept: IntArray = support
+        self.product = problem.matrix.matvec(support, gradient[support])
+
+    def minimiser(self, objective: float) -> float:
+        """Return the tau that minimises the quadratic of the kept set, 0 where that gains no more than rounding."""
+        slope = float(self.gradient[self.kept] @ self.gradient[self.kept])
+        curvature = float(self.product @ self.product) + self.problem.mu * slope
+        tau = slope / curvature if curvature > 0 else 0.0
+        return tau if np.isfinite(tau) and tau * slope > _STATIONARY * abs(objective) else 0.0
+
+    def support(self, tau: float) -> IntArray:
+        """Return the support of the point at tau."""
+        return _kept_after(self.problem, self.w, self.gradient, tau)
+
+    def at(self, tau: float) -> tuple[Point, FloatArray]:
+        """Return the point at tau and its residual."""
+        moved, support = self.w - tau * self.gradient, self.support(tau)
+        residual = self.residual - tau * self.product
+        changed = np.setxor1d(support, self.kept, assume_unique=True)
+        if changed.size:
+            sign = np.where(np.isin(changed, support, assume_unique=True), 1.0, -1.0)
+            residual += self.problem.matrix.matvec(changed, sign * moved[changed])
+        return self.problem.evaluate(support, moved[support], residual), residual
+
+
+def _longer_steps(ray: _Ray, first: float, below: float) -> tuple[Point, FloatArray] | None:
+    """Return the best of the steps beyond the breakpoint, None where none is better than ``below``."""
+    outside = ray.gradient.copy()
+    outside[ray.kept] = 0.0
+    largest = float(np.abs(outside).max())
+    if largest == 0 or ray.kept.size == 0:
+        return None
+    # Where the gradient vanishes on the support, the shortest step worth a try is the first breakpoint, passed by
+    # enough that rounding does not decide which column it keeps.
+    tau = max(first, _BEYOND * float(np.abs(ray.w[ray.kept]).min()) / largest)
+    best = None
+    for _ in range(_MOST_DOUBLINGS if 0 < tau < np.inf else 0):
+        if not np.array_equal(ray.support(tau), ray.kept):
+            trial = ray.at(tau)
+            if not trial[0].objective < below:
+                break
+            best, below = trial, trial[0].objective
+        tau *= 2
+    return best
 
 
 def _dense_with_gradient(
@@ -159,39 +202,5 @@ def _dense_with_gradient(
     return w, problem.matrix.rmatvec(residual) + problem.mu * (w - problem.w0), residual
 
 
-def _kept_at_first(problem: Problem, w: FloatArray, gradient: FloatArray) -> IntArray:
-    """Return the support that an infinitesimal step keeps: that of w, and where there is room the steepest others."""
-    support = np.flatnonzero(w)
-    if support.size >= problem.constraint.total:
-        return support
-    return problem.constraint.select(np.abs(gradient), fixed_in=support)
-
-
 def _kept_after(problem: Problem, w: FloatArray, gradient: FloatArray, tau: float) -> IntArray:
     return problem.constraint.select(np.abs(w - tau * gradient))
-
-
-def _longer_steps(
-    problem: Problem, w: FloatArray, gradient: FloatArray, kept: IntArray, first: float, below: float
-) -> tuple[Point, FloatArray] | None:
-    """Return the best of the steps beyond the breakpoint, None where none is better than ``below``."""
-    outside = gradient.copy()
-    outside[kept] = 0.0
-    largest = float(np.abs(outside).max())
-    if largest == 0 or kept.size == 0:
-        return None
-    # Where the gradient vanishes on the support, the shortest step worth a try is the first breakpoint, passed by
-    # enough that rounding does not decide which column it keeps.
-    with np.errstate(over="ignore"):
-        tau = max(first, _BEYOND * float(np.abs(w[kept]).min()) / largest)
-    best = None
-    for _ in range(_MOST_DOUBLINGS if 0 < tau < np.inf else 0):
-        moved = w - tau * gradient
-        support = problem.constraint.select(np.abs(moved))
-        residual = problem.residual(support, moved[support])
-        point = problem.evaluate(support, moved[support], residual)
-        if not point.objective < below:
-            break
-        best, below = (point, residual), point.objective
-        tau *= 2
-    return best
