@@ -26,13 +26,18 @@ if TYPE_CHECKING:
     from l0quad.result import Result as Result
     from l0quad.result import Status as Status
     from l0quad.solvers.active_set import ActiveSet as ActiveSet
+    from l0quad.solvers.admm import ADMM as ADMM
     from l0quad.solvers.auto import Auto as Auto
     from l0quad.solvers.backsolve import Backsolve as Backsolve
     from l0quad.solvers.block_backsolve import BlockBacksolve as BlockBacksolve
     from l0quad.solvers.coordinate_descent import CoordinateDescent as CoordinateDescent
+    from l0quad.solvers.forward import Forward as Forward
     from l0quad.solvers.iht import IHT as IHT
     from l0quad.solvers.magnitude import Magnitude as Magnitude
+    from l0quad.solvers.obs import OBS as OBS
     from l0quad.solvers.registry import METHODS as METHODS
+    from l0quad.solvers.rounding import Rounding as Rounding
+    from l0quad.solvers.swap import Swap as Swap
 
 _HOME = {
     "solve": "_solve",
@@ -53,6 +58,11 @@ _HOME = {
     "ActiveSet": "solvers.active_set",
     "Backsolve": "solvers.backsolve",
     "BlockBacksolve": "solvers.block_backsolve",
+    "ADMM": "solvers.admm",
+    "OBS": "solvers.obs",
+    "Forward": "solvers.forward",
+    "Rounding": "solvers.rounding",
+    "Swap": "solvers.swap",
     "KernelCacheWarning": "errors",
 }
 

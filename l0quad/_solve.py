@@ -21,7 +21,7 @@ OPTIMAL = 1e-6
 _TINY = float(np.finfo(np.float64).tiny)
 # A problem this much taller than wide is reduced to p rows for an iterative method, where p is small enough.
 _TALL = 4
-_REDUCED_COLUMNS = 1024
+_REDUCED_COLUMNS = 256
 
 
 def solve(
@@ -46,7 +46,7 @@ def solve(
     start : array_like, Result or None
         Where to begin: a point (floats, shape (p,)), a support (integers, or a boolean mask of shape (p,)), or an
         earlier result. A point with too many nonzeros keeps its largest allowed ones. Default: the largest entries of
-        w0, or of the ridge solution where w0 = 0.
+        w0, or of the ridge solution where w0 = 0; for methods that build a support themselves, zero.
     bound : {"fast", "none", "tight"}
         How much to spend on the lower bound: about a pass over A and a few refits; nothing (the trivial bound); as
         much as the relaxation's optimum takes.
@@ -75,11 +75,10 @@ def solve(
         raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}; minimize() takes A and b")
     chosen, options = resolve(method)
     validation.choice(bound, "bound", ("none", "fast", "tight"))
-    validation.integer(seed, "seed", 0)
     validation.integer(verbose, "verbose", 0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
-    begin = _start(problem, start)
+    begin = _start(problem, chosen, start)
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
     monitor = SolveMonitor(
@@ -89,6 +88,7 @@ def solve(
         callback=callback,
         verbose=int(verbose),
         n_threads=n_threads or threads.available(),
+        seed=validation.integer(seed, "seed", 0),
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), np.errstate(all="ignore"):
@@ -111,10 +111,10 @@ def minimize(
     return solve(Problem(A, b, k, ridge, w0, linear), method, **options)
 
 
-def _start(problem: Problem, start: Any) -> Callable[[Problem], Point]:
+def _start(problem: Problem, method: Method, start: Any) -> Callable[[Problem], Point]:
     """Check ``start`` and return what makes a point of it, for the problem or an equivalent one."""
     if start is None:
-        return largest_entries
+        return _zero if method.from_zero else largest_entries
     if isinstance(start, Result):
         start = start.w
     array = validation.as_array(start, "start")
@@ -151,8 +151,8 @@ def _run(
         working = problem.reduced() if reduce else problem
         point, status = method.solver(working, begin(working), options, monitor)
         status = monitor.stopped or status
-        if reduce or not point.refit:
-            # An objective of the reduced problem is off by its rounding.
+        if reduce or (method.refit and not point.refit):
+            # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
             point = problem.evaluate(point.support, point.w)
             if method.refit and monitor.affords(*_refit_work(problem, point)):
                 refitted = problem.refit(point.support)

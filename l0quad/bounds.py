@@ -62,9 +62,14 @@ def lower_bound(problem: Problem, point: Point, mode: str, monitor: SolveMonitor
     best = trivial_bound(problem)
     if mode == "none" or not monitor.affords(problem.matrix.nbytes, 0.0):
         return best
-    if problem.mu <= _SMALLEST_MU * float(problem.column_sq_norms.max()):
+    if ridge_is_lost(problem):
         return _better(best, _all_columns(problem, mode, monitor))
     return _better(best, _ascent(problem, point, mode, monitor))
+
+
+def ridge_is_lost(problem: Problem) -> bool:
+    """Whether the ridge is 0 or so small beside A that the relaxation is useless."""
+    return problem.mu <= _SMALLEST_MU * float(problem.column_sq_norms.max())
 
 
 def trivial_bound(problem: Problem) -> Bound:

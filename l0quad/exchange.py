@@ -10,6 +10,8 @@ s_j = H_jj - H_jS B_:j,
 An addition or a removal updates all of it in O(|S| p), plus one pass over A for the new column's row of H.
 """
 
+import copy
+
 import numpy as np
 
 from l0quad.kernels.exchange import best_swap, subtract_outer
@@ -26,7 +28,7 @@ _ROWS_BYTES = 1 << 26
 
 
 class Rows:
-    """Rows of H = A'A + mu I, computed when first asked for."""
+    """Rows of H = A'A + mu I, computed when first asked for and kept while memory allows."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -37,12 +39,21 @@ class Rows:
         """Return H_j:."""
         if j in self._kept:
             return self._kept[j]
-        problem, column = self._problem, np.array([j])
-        row = problem.matrix.rmatvec(problem.matrix.matvec(column, np.ones(1)))
-        row[j] += problem.mu
-        if len(self._kept) < self._most:
-            self._kept[j] = row
-        return row
+        return self.several(np.array([j]))[0]
+
+    def several(self, columns: IntArray) -> FloatArray:
+        """Return H_S:, those rows that are not yet known by one product."""
+        new = np.array([j for j in columns.tolist() if j not in self._kept], dtype=np.int64)
+        if new.size > 1:
+            found = self._problem.matrix.cross(new)
+        elif new.size:
+            found = self._problem.matrix.rmatvec(self._problem.matrix.matvec(new, np.ones(1)))[None]
+        if new.size:
+            found[np.arange(new.size), new] += self._problem.mu
+            fresh = dict(zip(new.tolist(), found, strict=True))
+            for j in new.tolist()[: max(0, self._most - len(self._kept))]:
+                self._kept[j] = fresh[j]
+        return np.array([self._kept[j] if j in self._kept else fresh[j] for j in columns.tolist()])
 
 
 class Exchange:
@@ -77,7 +88,7 @@ class Exchange:
         self.objective = problem.objective_at_zero
         if support.size == 0:
             return
-        H = np.array([self.rows(int(j)) for j in support])
+        H = self.rows.several(support)
         solve = cholesky(H[:, support].copy(), 0.0)
         if solve is None:
             for j in support:
@@ -171,6 +182,18 @@ class Exchange:
     def point(self) -> Point:
         """Return the current support refitted from scratch."""
         return self.problem.refit(np.sort(self.support))
+
+    def snapshot(self) -> Point:
+        """Return the current point as the updates left it."""
+        order = np.argsort(self.support)
+        return Point(self.support[order], self.w[order], self.objective)
+
+    def copy(self) -> "Exchange":
+        """Return an exchange of its own with the same support."""
+        other = copy.copy(self)
+        for name in ("_B", "_E", "_w", "columns", "r", "s"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
 
     def _to_the_end(self, slot: int) -> None:
         last = self.size - 1

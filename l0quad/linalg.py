@@ -107,13 +107,15 @@ def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float) -> FloatArray:
 def least_squares_value(A: np.ndarray, b: FloatArray) -> float:
     """Return ``min_w 1/2 ||A w - b||^2`` from an orthogonal basis of A's columns, each first brought to norm 1.
 
-    Columns that are dependent to working precision count as dependent. Lowered by the rounding error of b's projection.
+    Columns that are dependent to working precision count as dependent. Lowered by the rounding error of the projection:
+    a basis vector that comes from a remainder of length d is off by some eps / d.
     """
     Q, R, _ = scipy.linalg.qr(A / _column_norms(A), mode="economic", pivoting=True, check_finite=False)
     diagonal = np.abs(R.diagonal())
-    basis = Q[:, diagonal > 8 * _EPS * max(A.shape)]
+    kept = diagonal > 8 * _EPS * max(A.shape)
+    basis = Q[:, kept]
     outside = b - basis @ (basis.T @ b)
-    off = 8 * _EPS * max(A.shape) * float(np.linalg.norm(b))
+    off = 8 * _EPS * max(A.shape) * (1 + float(np.linalg.norm(1 / diagonal[kept]))) * float(np.linalg.norm(b))
     return 0.5 * max(float(np.linalg.norm(outside)) - off, 0.0) ** 2
 
 
@@ -144,6 +146,14 @@ def _count(A_S: Matrix, columns: IntArray | None) -> int:
 
 def cholesky(gram: FloatArray, shift: float) -> Callable[[FloatArray], FloatArray] | None:
     """Factor ``gram + shift I``, overwriting it; return its solve, or None where it is numerically singular."""
+    factor = cholesky_factor(gram, shift)
+    if factor is None:
+        return None
+    return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor.T, rhs, lower=0)[0])
+
+
+def cholesky_factor(gram: FloatArray, shift: float) -> FloatArray | None:
+    """Return the lower Cholesky factor of ``gram + shift I``, which it overwrites; None where it is singular."""
     diagonal = gram.diagonal() + shift
     np.fill_diagonal(gram, diagonal)
     # NumPy's LAPACK, because the products come from NumPy's BLAS: SciPy brings a second one, whose threads would
@@ -152,9 +162,8 @@ def cholesky(gram: FloatArray, shift: float) -> Callable[[FloatArray], FloatArra
         factor = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
         return None
-    if np.any(factor.diagonal() ** 2 <= _SINGULAR * diagonal.size * diagonal):
-        return None
-    return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor.T, rhs, lower=0)[0])
+    lost = np.any(factor.diagonal() ** 2 <= _SINGULAR * diagonal.size * diagonal)
+    return None if lost else np.asarray(factor, dtype=np.float64)
 
 
 def factor_gram(H: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray | None]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from l0quad.types import FloatArray, IntArray, RealArray
@@ -47,6 +48,20 @@ class Matrix(ABC):
     @abstractmethod
     def inner(self, columns: IntArray | None = None) -> FloatArray:
         """Return A_S'A_S, |S| x |S|."""
+
+    @abstractmethod
+    def cross(self, columns: IntArray) -> FloatArray:
+        """Return A_S'A, |S| x p."""
+
+    def column_quad(self, factor: FloatArray, columns: IntArray | None = None) -> FloatArray:
+        """Return ||L^-1 a_j||^2 for each column j, L lower triangular (n x n)."""
+        every = np.arange(self.shape[1]) if columns is None else columns
+        quad = np.empty(every.size)
+        for piece in self.pieces(every):
+            part = np.asfortranarray(self.take_dense(every[piece]), dtype=np.float64)
+            solved = scipy.linalg.blas.dtrsm(1.0, factor.T, part, lower=0, trans_a=1, overwrite_b=1)
+            quad[piece] = np.einsum("ij,ij->j", solved, solved)
+        return quad
 
     @abstractmethod
     def column_sq_norms(self) -> FloatArray:
@@ -160,6 +175,13 @@ class DenseMatrix(Matrix):
             total += part @ part.T
         return total
 
+    def cross(self, columns: IntArray) -> FloatArray:
+        A_S = self._take64(columns)
+        if self._blas and not self._exponent:
+            return (self._X @ A_S).T if self._by_columns else A_S.T @ self._X
+        every = self._every(None)
+        return np.concatenate([A_S.T @ self._take64(every[piece]) for piece in self.pieces(every)], axis=1)
+
     def column_sq_norms(self) -> FloatArray:
         every = self._every(None)
         parts = (self._take64(every[piece]) for piece in self.pieces(every))
@@ -241,6 +263,9 @@ class SparseMatrix(Matrix):
     def inner(self, columns: IntArray | None = None) -> FloatArray:
         A_S = self._float64(columns)
         return np.asarray((A_S.T @ A_S).toarray())
+
+    def cross(self, columns: IntArray) -> FloatArray:
+        return np.asarray((self._float64(columns).T @ self._float64(None)).toarray())
 
     def column_sq_norms(self) -> FloatArray:
         squares = sp.csc_array((self._A.data.astype(np.float64) ** 2, self._A.indices, self._A.indptr), self.shape)

@@ -175,8 +175,7 @@ class Problem:
         if rest is not None and validation.real(ridge, "ridge") == 0:
             raise ValueError("g: leaves the range of the singular H, so that the problem is unbounded unless ridge > 0")
         problem = cls(R, b, k, ridge=ridge, w0=w0, linear=None if rest is None else -rest)
-        problem._freeze(constant=math.ldexp(const - 0.5 * float(b @ b), problem._F_exponent))
-        return problem
+        return problem._with(constant=math.ldexp(const - 0.5 * float(b @ b), problem._F_exponent))
 
     @property
     def shape(self) -> tuple[int, int]:

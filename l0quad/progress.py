@@ -1,10 +1,13 @@
 """What a running solve reports and when it must stop."""
 
+import functools
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+import numpy as np
 
 from l0quad.result import Point, Status
 from l0quad.types import IntArray
@@ -44,12 +47,15 @@ class Monitor(Protocol):
     @property
     def n_threads(self) -> int: ...
 
+    @property
+    def rng(self) -> np.random.Generator: ...
+
     def record(self, point: Point) -> bool: ...
 
     def expired(self) -> bool: ...
 
 
-@dataclass(slots=True)
+@dataclass
 class SolveMonitor:
     """Keeps the best point and the history of one solve, and tells its solver when to stop."""
 
@@ -59,6 +65,7 @@ class SolveMonitor:
     callback: Callback | None = None
     verbose: int = 0
     n_threads: int = 1
+    seed: int = 0
     started: float = field(default_factory=time.perf_counter)
     history: list[State] = field(default_factory=list)
     stopped: Status | None = None
@@ -88,6 +95,11 @@ class SolveMonitor:
             self.stopped = Status.TIME_LIMIT
         return self.stopped is not None
 
+    @functools.cached_property
+    def rng(self) -> np.random.Generator:
+        """Random numbers that depend on the seed alone."""
+        return np.random.default_rng(self.seed)
+
     def seconds(self) -> float:
         """Seconds since the start of the solve."""
         return time.perf_counter() - self.started
@@ -112,6 +124,10 @@ class SubMonitor:
     @property
     def n_threads(self) -> int:
         return self.parent.n_threads
+
+    @property
+    def rng(self) -> np.random.Generator:
+        return self.parent.rng
 
     def record(self, point: Point) -> bool:
         return self.parent.record(replace(point, support=self.columns[point.support]))

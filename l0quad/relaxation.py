@@ -67,6 +67,10 @@ class Relaxation:
         self._outer_ones = _SlowlyChangingOuter(problem)
         self._outer_between = _SlowlyChangingOuter(problem)
 
+    def point(self) -> FloatArray:
+        """Return the dense w that belongs to the dual point."""
+        return self._prox(self.Atnu).w
+
     @property
     def exhausted(self) -> bool:
         """Whether the proximal term has become so weak that what remains of the gap is rounding."""

@@ -16,6 +16,7 @@ class Status(Enum):
     """How a solve ended; the value is the message a reader sees."""
 
     OPTIMAL = "proven optimal: the gap is zero to working accuracy"
+    SWAP_OPTIMAL = "swap-optimal: no exchange of one column for another is better, all refitted"
     CONVERGED = "converged: the method finds no better point"
     ITERATION_LIMIT = "iteration limit reached; this is the best point so far"
     TIME_LIMIT = "time limit reached; this is the best point so far"
@@ -24,7 +25,7 @@ class Status(Enum):
     @property
     def success(self) -> bool:
         """Whether the method ran to its own end."""
-        return self in (Status.OPTIMAL, Status.CONVERGED)
+        return self in (Status.OPTIMAL, Status.SWAP_OPTIMAL, Status.CONVERGED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +85,7 @@ class Result:
 
     @property
     def success(self) -> bool:
-        """Whether the method ran to its own end (optimal or converged)."""
+        """Whether the method ran to its own end (optimal, swap-optimal or converged)."""
         return self.status.success
 
     def __repr__(self) -> str:

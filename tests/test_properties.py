@@ -21,7 +21,7 @@ def promised(instance: Instance, result) -> None:
     np.testing.assert_array_equal(result.support, np.flatnonzero(result.w))
     assert result.lower_bound <= result.objective
     assert result.gap >= 0
-    assert result.status in (Status.OPTIMAL, Status.CONVERGED, Status.ITERATION_LIMIT)
+    assert result.status in (Status.OPTIMAL, Status.SWAP_OPTIMAL, Status.CONVERGED, Status.ITERATION_LIMIT)
 
 
 @given(instances(), methods, bounds)

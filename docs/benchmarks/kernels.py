@@ -1,5 +1,7 @@
 """How far the back-solve, a hard-thresholding step and the block back-solve are above their floors (MLPNet, 90 %)."""
 
+from functools import partial
+
 import numpy as np
 import scipy.linalg
 from instances import Instance, mlpnet
@@ -8,7 +10,7 @@ from measure import machine, medians, report, table
 import l0quad
 from l0quad.solvers.iht import hard_thresholding_step
 
-BLOCK = 500
+BLOCKS = (500, 50)
 
 
 def naive_backsolve(instance: Instance, support: np.ndarray) -> None:
@@ -19,13 +21,13 @@ def naive_backsolve(instance: Instance, support: np.ndarray) -> None:
     np.linalg.cholesky(M)
 
 
-def naive_blocks(instance: Instance, support: np.ndarray) -> np.ndarray:
+def naive_blocks(instance: Instance, support: np.ndarray, size: int) -> np.ndarray:
     """Solve one block after the other with NumPy and SciPy."""
     A, b, _, ridge, w0 = instance
     w = np.zeros(w0.size)
     remainder = b - A @ w0
-    for first in range(0, w0.size, BLOCK):
-        block = slice(first, min(first + BLOCK, w0.size))
+    for first in range(0, w0.size, size):
+        block = slice(first, min(first + size, w0.size))
         kept = support[(support >= block.start) & (support < block.stop)]
         outside = w0[block].copy()
         outside[kept - first] = 0
@@ -47,12 +49,10 @@ def against_floor(instance: Instance) -> list[list[object]]:
     assert step is not None
     further = hard_thresholding_step(problem, *step)
     assert further is not None
-    blocks = l0quad.BlockBacksolve(block_size=BLOCK)
 
     def run(method: object) -> l0quad.Result:
         return l0quad.solve(problem, method, start=support, bound="none")
 
-    np.testing.assert_allclose(run(blocks).w, naive_blocks(instance, support), atol=1e-8)
     pairs = {
         "backsolve against gather + Gram + Cholesky": (
             lambda: run(l0quad.Backsolve(steps=0)),
@@ -69,12 +69,15 @@ def against_floor(instance: Instance) -> list[list[object]]:
             lambda: A.rmatvec(r),
             "<= 2.5",
         ),
-        f"block_backsolve (blocks of {BLOCK}) against a NumPy loop": (
-            lambda: run(blocks),
-            lambda: naive_blocks(instance, support),
-            "",
-        ),
     }
+    for size in BLOCKS:
+        blocks = l0quad.BlockBacksolve(block_size=size)
+        np.testing.assert_allclose(run(blocks).w, naive_blocks(instance, support, size), atol=1e-8)
+        pairs[f"block_backsolve (blocks of {size}) against a NumPy loop"] = (
+            partial(run, blocks),
+            partial(naive_blocks, instance, support, size),
+            "",
+        )
     rows: list[list[object]] = []
     for name, (ours, reference, asked) in pairs.items():
         seconds = medians({"ours": ours, "reference": reference}, repeats=15)

@@ -1,25 +1,116 @@
-"""The default: hard-thresholding pursuit, then the active set from where it ends."""
+"""The default: what the shape of the problem calls for, the best point of all parts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
+from l0quad import validation
+from l0quad.bounds import ridge_is_lost
+from l0quad.exchange import Exchange, Rows
 from l0quad.problem import Problem
 from l0quad.progress import Monitor
 from l0quad.result import Point, Status
-from l0quad.solvers.active_set import ActiveSet, active_set
+from l0quad.solvers.forward import Forward, forward
 from l0quad.solvers.iht import IHT, iht
+from l0quad.solvers.magnitude import largest_entries
+from l0quad.solvers.obs import OBS, obs
+from l0quad.solvers.rounding import Rounding, rounding
+from l0quad.solvers.swap import Swap, descend, kicked, swap, table_fits
+
+_SWAPS = 1000
+# An objective this far below that of w = 0 is zero: nothing is left to find.
+_ZERO = 1e-18
+
+
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    """How much work the parts may do: counted, not timed, so that answers do not depend on the machine."""
+
+    forward_flops: float
+    width: int
+    elimination_columns: int
+    kicks: int
+    kick_entries: float
+    rounding_steps: int
+    batches: int
+
+
+_EFFORTS = {
+    "fast": _Effort(5e8, 1, 100, 10, 2e5, 12, 0),
+    "thorough": _Effort(1e11, 8, 500, 100, 1e8, 40, 5),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """Hard-thresholding pursuit (`IHT` with ``refit=True``), then `ActiveSet`; never above the refit of its start."""
+    """Choose by shape; return the best point that any part visited.
 
+    Where the table of swaps fits: hard-thresholding pursuit from zero, forward selection and (few columns) backward
+    elimination, each followed by exact swaps, then kicks. Else, as in pruning: `Rounding` of the relaxation, then
+    batches of swaps; without a ridge, pursuit. Never above the refit of its start.
+
+    Parameters
+    ----------
+    effort : {"fast", "thorough"}
+        How much work; counted, not timed.
+    """
+
+    effort: str = "fast"
     name: ClassVar[str] = "auto"
+
+    def __post_init__(self) -> None:
+        validation.choice(self.effort, "effort", tuple(_EFFORTS))
 
 
 def auto(problem: Problem, start: Point, options: Auto, monitor: Monitor) -> tuple[Point, Status]:
-    """Run both, the second from where the first ends."""
-    point, status = iht(problem, start, IHT(refit=True), monitor)
-    if monitor.expired():
+    """Run the parts that suit the problem, the better ones first."""
+    effort = _EFFORTS[options.effort]
+    if table_fits(problem):
+        return _small(problem, start, effort, monitor)
+    return _large(problem, start, effort, monitor)
+
+
+def _small(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> tuple[Point, Status]:
+    """Descend over exact swaps from several starts, then from kicks of the best end."""
+    exchange = Exchange(problem, Rows(problem), np.empty(0, dtype=np.int64), problem.constraint.total)
+    best, status = problem.refit(start.support), Status.CONVERGED
+    seen: set[bytes] = set()
+    for begin in _starts(problem, start, effort, monitor):
+        if monitor.expired() or best.objective - problem.constant <= _ZERO * problem.objective_at_zero:
+            return best, status
+        if begin.support.tobytes() in seen:
+            continue
+        seen.add(begin.support.tobytes())
+        exchange.reset(begin.support)
+        ended = descend(exchange, _SWAPS, monitor)
+        if exchange.objective < best.objective:
+            best, status = exchange.point(), ended
+        seen.add(best.support.tobytes())
+    kicks = effort.kicks if problem.constraint.total * problem.shape[1] <= effort.kick_entries else 0
+    return kicked(exchange, best, status, kicks, _SWAPS, monitor)
+
+
+def _starts(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:
+    """Yield where to descend from, each computed when its turn comes."""
+    n, p = problem.shape
+    if start.support.size:
+        yield start
+    empty = problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
+    yield iht(problem, empty, IHT(refit=True), monitor)[0]
+    if float(n) * p * problem.constraint.total <= effort.forward_flops:
+        yield forward(problem, empty, Forward(effort.width), monitor)[0]
+    if p <= effort.elimination_columns and not ridge_is_lost(problem):
+        yield obs(problem, empty, OBS(), monitor)[0]
+
+
+def _large(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> tuple[Point, Status]:
+    """Round the relaxation, then exchange in batches."""
+    begin = start if start.support.size else largest_entries(problem)
+    if ridge_is_lost(problem):
+        return iht(problem, begin, IHT(refit=True), monitor)
+    point, status = rounding(problem, begin, Rounding(effort.rounding_steps), monitor)
+    if monitor.expired() or effort.batches == 0:
         return point, status
-    return active_set(problem, point, ActiveSet(), monitor)
+    return swap(problem, point, Swap(effort.batches), monitor)

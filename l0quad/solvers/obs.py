@@ -1,0 +1,70 @@
+"""Optimal brain surgeon: backward elimination in batches by the exact saliency."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.bounds import ridge_is_lost
+from l0quad.problem import Problem
+from l0quad.progress import Monitor
+from l0quad.result import Point, Status
+from l0quad.solvers.swap import saliency
+from l0quad.types import IntArray
+
+_MOST_ROWS = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class OBS:
+    """Remove the columns with the least w_i^2 / (2 E_ii), E = H_SS^-1, refit, repeat until the budget is met.
+
+    Hassibi and Stork ("Second order derivatives for network pruning: optimal brain surgeon", NIPS 1992). One batch is
+    WoodFisher's one-shot rule (Singh and Alistarh, NeurIPS 2020; M-FAC computes the same matrix-free). Begins with all
+    columns and ends within the budget; ``start`` only stands by. Needs ridge > 0, for the factorizations are n x n.
+
+    Parameters
+    ----------
+    batches : int
+        Over how many refits the removal is spread, the kept number falling geometrically.
+    """
+
+    batches: int = 8
+    name: ClassVar[str] = "obs"
+
+    def __post_init__(self) -> None:
+        validation.integer(self.batches, "batches", 1)
+
+
+def obs(problem: Problem, start: Point, options: OBS, monitor: Monitor) -> tuple[Point, Status]:
+    """Eliminate from all columns downwards; return the better of the end and the refit of the start."""
+    standby = start if start.refit else problem.refit(start.support)
+    if monitor.record(standby) or ridge_is_lost(problem) or problem.shape[0] > _MOST_ROWS:
+        return standby, Status.CONVERGED
+    support = np.arange(problem.shape[1])
+    share = (max(problem.constraint.total, 1) / support.size) ** (1 / options.batches)
+    for batch in range(options.batches):
+        point = problem.refit(support)
+        costs = saliency(problem, point)
+        if costs is None or monitor.expired():
+            return standby, Status.CONVERGED
+        values = np.zeros(problem.shape[1])
+        values[support] = costs
+        last = batch == options.batches - 1
+        support = _keep(problem, values, support, problem.constraint.total if last else int(support.size * share))
+    point = problem.refit(support)
+    best = min(point, standby, key=lambda each: each.objective)
+    monitor.record(best)
+    return best, Status.CONVERGED
+
+
+def _keep(problem: Problem, values: np.ndarray, support: IntArray, size: int) -> IntArray:
+    """Return the most valuable columns: an allowed support at the end, and one that contains an allowed one before."""
+    outside = np.setdiff1d(np.arange(values.size), support, assume_unique=True)
+    allowed = problem.constraint.select(values, fixed_out=outside)
+    if size <= allowed.size:
+        return allowed
+    scores = values.copy()
+    scores[outside], scores[allowed] = -np.inf, np.inf
+    return np.sort(np.argsort(-scores, kind="stable")[:size])

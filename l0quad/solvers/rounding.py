@@ -1,0 +1,57 @@
+"""Rounding the perspective relaxation: the supports that its ascent passes through."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.bounds import dual_bound, ridge_is_lost
+from l0quad.problem import Problem
+from l0quad.progress import Monitor
+from l0quad.relaxation import Relaxation
+from l0quad.result import Point, Status
+
+# The relaxation counts as solved at this relative primal-dual gap.
+_SOLVED = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """Solve the relaxation of the bound, and refit on the largest entries of each of its points.
+
+    The relaxation and its Newton steps are those of `l0quad.relaxation`; rounding is what Bertsimas and Van Parys
+    ("Sparse high-dimensional regression", Ann. Stat. 2020) do with its dual. On pruning-shaped problems (k > n) the
+    relaxation is nearly tight and its support nearly optimal. Needs ridge > 0. Never above the refit of its start.
+
+    Parameters
+    ----------
+    max_iter : int
+        The largest number of Newton steps, each an n x n factorization, three passes over A and a refit.
+    """
+
+    max_iter: int = 30
+    name: ClassVar[str] = "rounding"
+
+    def __post_init__(self) -> None:
+        validation.integer(self.max_iter, "max_iter", 0)
+
+
+def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor) -> tuple[Point, Status]:
+    """Ascend from the refit of the start, refitting on every new support."""
+    best = start if start.refit else problem.refit(start.support)
+    if monitor.record(best) or ridge_is_lost(problem):
+        return best, Status.CONVERGED
+    relaxation = Relaxation(problem, best)
+    bound = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+    last = best.support
+    for _ in range(options.max_iter):
+        relaxation.step(bound)
+        bound = max(bound, dual_bound(problem, relaxation.nu, relaxation.Atnu))
+        support = problem.constraint.select(np.abs(relaxation.point()))
+        if not np.array_equal(support, last):
+            last, candidate = support, problem.refit(support)
+            best = min(candidate, best, key=lambda each: each.objective)
+        if monitor.record(best) or relaxation.primal - bound <= _SOLVED * abs(relaxation.primal):
+            return best, Status.CONVERGED
+    return best, Status.ITERATION_LIMIT

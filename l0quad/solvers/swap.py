@@ -1,0 +1,189 @@
+"""Local search over exact swaps: the whole table where it fits, batches of swaps where it does not."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.bounds import ridge_is_lost
+from l0quad.exchange import Exchange, Rows
+from l0quad.linalg import cholesky_factor
+from l0quad.problem import Problem
+from l0quad.progress import Monitor
+from l0quad.result import Point, Status
+from l0quad.solvers.forward import fill
+from l0quad.types import FloatArray, IntArray
+
+# The table of |S| x p costs is kept where it has at most this many entries; a batch needs an n x n factorization.
+_TABLE_ENTRIES = 1 << 24
+_BATCH_ROWS = 8192
+# A swap must gain this share of the objective, so that rounding cannot cycle; a refit from scratch every so often.
+_LEAST_GAIN = 1e-9
+_REFRESH = 64
+# A kick takes out this many columns, as many as there are at most, and bars them from coming straight back.
+_KICK = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Exchange columns while the refitted objective falls.
+
+    The exact change of every single swap is known from the factor of the support (`l0quad.exchange`), so each step
+    takes the best of all |S| (p - |S|) and the end is proven swap-optimal (`Status.SWAP_OPTIMAL`). Where that table is
+    too large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the
+    manner of splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.
+
+    Parameters
+    ----------
+    max_iter : int
+        The largest number of swaps, or of batches.
+    kicks : int
+        How often to go on from the best point with a few columns taken out at random (`seed` of solve), table only.
+    """
+
+    max_iter: int = 1000
+    kicks: int = 0
+    name: ClassVar[str] = "swap"
+
+    def __post_init__(self) -> None:
+        validation.integer(self.max_iter, "max_iter", 0)
+        validation.integer(self.kicks, "kicks", 0)
+
+
+def swap(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
+    """Run the local search from the refit of the start."""
+    if table_fits(problem):
+        return _by_table(problem, start, options, monitor)
+    return _by_batches(problem, start, options, monitor)
+
+
+def table_fits(problem: Problem) -> bool:
+    """Whether the costs of all swaps can be kept."""
+    k = problem.constraint.total
+    return k * problem.shape[1] <= _TABLE_ENTRIES and (k <= problem.shape[0] or not ridge_is_lost(problem))
+
+
+def _by_table(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
+    exchange = Exchange(problem, Rows(problem), start.support, problem.constraint.total)
+    status = descend(exchange, options.max_iter, monitor)
+    best = exchange.point()
+    if monitor.expired() or monitor.record(best):
+        return best, status
+    return kicked(exchange, best, status, options.kicks, options.max_iter, monitor)
+
+
+def kicked(
+    exchange: Exchange, best: Point, status: Status, kicks: int, max_iter: int, monitor: Monitor
+) -> tuple[Point, Status]:
+    """Kick and descend this many times, always from the best point so far; return it and how it ended."""
+    for _ in range(kicks):
+        exchange.reset(best.support)
+        kick(exchange, monitor.rng)
+        ended = descend(exchange, max_iter, monitor)
+        if exchange.objective < best.objective * (1 - _LEAST_GAIN):
+            best, status = exchange.point(), ended
+        if monitor.expired():
+            break
+    return best, status
+
+
+def descend(exchange: Exchange, max_iter: int, monitor: Monitor) -> Status:
+    """Fill the budget, then take the best swap until none is left."""
+    fill(exchange)
+    for count in range(max_iter):
+        slot, j, change = exchange.best_swap()
+        if slot < 0 or change > -_LEAST_GAIN * abs(exchange.objective):
+            return Status.SWAP_OPTIMAL
+        exchange.remove(slot)
+        exchange.add(j)
+        if (count + 1) % _REFRESH == 0:
+            exchange.reset(np.sort(exchange.support))
+        if monitor.record(exchange.snapshot()):
+            return Status.CONVERGED
+    return Status.ITERATION_LIMIT
+
+
+def kick(exchange: Exchange, rng: np.random.Generator) -> None:
+    """Take a few random columns out and fill up with others."""
+    barred = [exchange.remove(int(rng.integers(exchange.size))) for _ in range(min(_KICK, exchange.size))]
+    floor = exchange.floor.copy()
+    exchange.floor[barred] = np.inf
+    fill(exchange)
+    exchange.floor = floor
+
+
+def _by_batches(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
+    point = start if start.refit else problem.refit(start.support)
+    if monitor.record(point) or ridge_is_lost(problem) or problem.shape[0] > _BATCH_ROWS:
+        return point, Status.CONVERGED
+    for _ in range(options.max_iter):
+        better = _best_batch(problem, point, monitor)
+        if better is None:
+            return point, Status.CONVERGED
+        gain, point = point.objective - better.objective, better
+        if monitor.record(point) or gain <= _LEAST_GAIN * abs(point.objective):
+            return point, Status.CONVERGED
+    return point, Status.ITERATION_LIMIT
+
+
+def _best_batch(problem: Problem, point: Point, monitor: Monitor) -> Point | None:
+    """Return the refit after the largest batch of promising swaps that lowers the objective, None without."""
+    pairs = _promising_pairs(problem, point)
+    if pairs is None:
+        return None
+    leaving, joining = pairs
+    size = leaving.size
+    while size > 0 and not monitor.expired():
+        kept = np.setdiff1d(point.support, leaving[:size], assume_unique=True)
+        refit = problem.refit(np.sort(np.concatenate([kept, joining[:size]])))
+        if refit.objective < point.objective:
+            return refit
+        size //= 2
+    return None
+
+
+def _promising_pairs(problem: Problem, point: Point) -> tuple[IntArray, IntArray] | None:
+    """Return columns to take out and columns to put in, the pair that promises most first."""
+    values = exact_scores(problem, point)
+    if values is None:
+        return None
+    best = problem.constraint.select(values)
+    leaving = np.setdiff1d(point.support, best, assume_unique=True)
+    joining = np.setdiff1d(best, point.support, assume_unique=True)
+    part = np.zeros(values.size, dtype=np.int64) if problem.constraint.part is None else problem.constraint.part
+    leaving = leaving[np.lexsort((values[leaving], part[leaving]))]
+    joining = joining[np.lexsort((-values[joining], part[joining]))]
+    if leaving.size != joining.size:
+        return None
+    order = np.argsort(values[leaving] - values[joining], kind="stable")
+    return leaving[order], joining[order]
+
+
+def exact_scores(problem: Problem, point: Point) -> FloatArray | None:
+    """Return what each column is worth after refit: the cost of removing it, or the gain of adding it.
+
+    With M = A_S A_S' + mu I and q_j = a_j'M^-1 a_j: E_jj = (1 - q_j) / mu on the support, s_j = mu (1 + q_j) outside.
+    """
+    factor = cholesky_factor(problem.matrix.outer(point.support), problem.mu)
+    if factor is None:
+        return None
+    q, mu = problem.matrix.column_quad(factor), problem.mu
+    w = np.zeros(problem.shape[1])
+    w[point.support] = point.w
+    r = mu * (problem.w0 - w) - problem.matrix.rmatvec(problem.residual(point.support, point.w))
+    values: FloatArray = r * r / (2 * mu * (1 + q))
+    values[point.support] = _saliency(q[point.support], point.w, mu)
+    return values
+
+
+def saliency(problem: Problem, point: Point) -> FloatArray | None:
+    """Return the exact cost of removing each column of the support."""
+    factor = cholesky_factor(problem.matrix.outer(point.support), problem.mu)
+    if factor is None:
+        return None
+    return _saliency(problem.matrix.column_quad(factor, point.support), point.w, problem.mu)
+
+
+def _saliency(q: FloatArray, w: FloatArray, mu: float) -> FloatArray:
+    return mu * w * w / (2 * np.maximum(1 - q, np.finfo(np.float64).eps))
