@@ -77,12 +77,14 @@ def kicked(
     exchange: Exchange, best: Point, status: Status, kicks: int, max_iter: int, monitor: Monitor
 ) -> tuple[Point, Status]:
     """Kick and descend this many times, always from the best point so far; return it and how it ended."""
-    for _ in range(kicks):
+    if kicks > 0:
         exchange.reset(best.support)
-        kick(exchange, monitor.rng)
-        ended = descend(exchange, max_iter, monitor)
-        if exchange.objective < best.objective * (1 - _LEAST_GAIN):
-            best, status = exchange.point(), ended
+    for _ in range(kicks):
+        trial = exchange.copy()
+        kick(trial, monitor.rng)
+        ended = descend(trial, max_iter, monitor)
+        if trial.objective < exchange.objective - _LEAST_GAIN * abs(exchange.objective):
+            exchange, best, status = trial, trial.point(), ended
         if monitor.expired():
             break
     return best, status
