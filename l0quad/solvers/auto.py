@@ -22,6 +22,8 @@ from l0quad.solvers.swap import Swap, descend, kicked, swap, table_fits
 _SWAPS = 1000
 # An objective this far below that of w = 0 is zero: nothing is left to find.
 _ZERO = 1e-18
+# What a kick costs beside its arithmetic, in flops.
+_KICK_OVERHEAD = 8e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,14 @@ class _Effort:
     width: int
     elimination_columns: int
     kicks: int
-    kick_entries: float
+    kick_flops: float
     rounding_steps: int
     batches: int
 
 
 _EFFORTS = {
-    "fast": _Effort(5e8, 1, 100, 10, 2e5, 12, 0),
-    "thorough": _Effort(1e11, 8, 500, 100, 1e8, 40, 5),
+    "fast": _Effort(5e8, 1, 100, 10, 4.5e8, 12, 0),
+    "thorough": _Effort(1e11, 8, 4096, 100, 2e10, 40, 5),
 }
 
 
@@ -88,7 +90,9 @@ def _small(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) ->
         if exchange.objective < best.objective:
             best, status = exchange.point(), ended
         seen.add(best.support.tobytes())
-    kicks = effort.kicks if problem.constraint.total * problem.shape[1] <= effort.kick_entries else 0
+    # A kick brings in some three new columns, a pass over A each, and updates the table some ten times.
+    flops = _KICK_OVERHEAD + problem.shape[1] * (6.0 * problem.shape[0] + 40.0 * problem.constraint.total)
+    kicks = min(effort.kicks, int(effort.kick_flops / flops))
     return kicked(exchange, best, status, kicks, _SWAPS, monitor)
 
 
@@ -103,6 +107,7 @@ def _starts(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -
         yield forward(problem, empty, Forward(effort.width), monitor)[0]
     if p <= effort.elimination_columns and not ridge_is_lost(problem):
         yield obs(problem, empty, OBS(), monitor)[0]
+        yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor)[0]
 
 
 def _large(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> tuple[Point, Status]:

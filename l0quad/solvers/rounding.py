@@ -14,6 +14,8 @@ from l0quad.result import Point, Status
 
 # The relaxation counts as solved at this relative primal-dual gap.
 _SOLVED = 1e-4
+# A refit costs about as much as a Newton step, and the supports of neighbouring steps differ little.
+_REFIT_EVERY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,22 @@ class Rounding:
 
 
 def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor) -> tuple[Point, Status]:
-    """Ascend from the refit of the start, refitting on every new support."""
+    """Ascend from the refit of the start, refitting on the rounded support every few steps."""
     best = start if start.refit else problem.refit(start.support)
     if monitor.record(best) or ridge_is_lost(problem):
         return best, Status.CONVERGED
     relaxation = Relaxation(problem, best)
     bound = dual_bound(problem, relaxation.nu, relaxation.Atnu)
-    last = best.support
-    for _ in range(options.max_iter):
+    last, solved = best.support, False
+    for iteration in range(options.max_iter):
         relaxation.step(bound)
         bound = max(bound, dual_bound(problem, relaxation.nu, relaxation.Atnu))
-        support = problem.constraint.select(np.abs(relaxation.point()))
-        if not np.array_equal(support, last):
-            last, candidate = support, problem.refit(support)
-            best = min(candidate, best, key=lambda each: each.objective)
-        if monitor.record(best) or relaxation.primal - bound <= _SOLVED * abs(relaxation.primal):
+        solved = relaxation.primal - bound <= _SOLVED * abs(relaxation.primal)
+        if solved or (iteration + 1) % _REFIT_EVERY == 0 or iteration == options.max_iter - 1:
+            support = problem.constraint.select(np.abs(relaxation.point()))
+            if not np.array_equal(support, last):
+                last, candidate = support, problem.refit(support)
+                best = min(candidate, best, key=lambda each: each.objective)
+        if monitor.record(best) or solved:
             return best, Status.CONVERGED
     return best, Status.ITERATION_LIMIT

@@ -18,8 +18,10 @@ from l0quad.types import FloatArray, IntArray
 # The table of |S| x p costs is kept where it has at most this many entries; a batch needs an n x n factorization.
 _TABLE_ENTRIES = 1 << 24
 _BATCH_ROWS = 8192
-# A swap must gain this share of the objective, so that rounding cannot cycle; a refit from scratch every so often.
+# A swap must gain this share of the objective, and this share of that of w = 0, so that rounding cannot cycle; the
+# table is computed from scratch every so often.
 _LEAST_GAIN = 1e-9
+_NOISE = 1e-15
 _REFRESH = 64
 # A kick takes out this many columns, as many as there are at most, and bars them from coming straight back.
 _KICK = 3
@@ -93,12 +95,18 @@ def kicked(
 def descend(exchange: Exchange, max_iter: int, monitor: Monitor) -> Status:
     """Fill the budget, then take the best swap until none is left."""
     fill(exchange)
+    noise = _NOISE * exchange.problem.objective_at_zero
     for count in range(max_iter):
         slot, j, change = exchange.best_swap()
-        if slot < 0 or change > -_LEAST_GAIN * abs(exchange.objective):
+        if slot < 0 or change > -_LEAST_GAIN * abs(exchange.objective) - noise:
             return Status.SWAP_OPTIMAL
         exchange.remove(slot)
-        exchange.add(j)
+        if exchange.s[j] > exchange.floor[j]:
+            exchange.add(j)
+        else:
+            # The table has drifted: begin anew from what is left.
+            exchange.reset(np.sort(exchange.support))
+            fill(exchange)
         if (count + 1) % _REFRESH == 0:
             exchange.reset(np.sort(exchange.support))
         if monitor.record(exchange.snapshot()):
