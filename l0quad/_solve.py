@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -178,7 +179,7 @@ def _result(problem: Problem, point: Point, status: Status, mode: str, name: str
     support = np.flatnonzero(w).astype(np.int64)
     own = problem.own_w(w[support].astype(np.float64))
     if not (np.array_equal(support, point.support) and np.array_equal(own, point.w)):
-        point = problem.evaluate(support, own)
+        point = replace(problem.evaluate(support, own), dual=point.dual)
     bound = trivial_bound(problem)
     try:
         bound = lower_bound(problem, point, mode, monitor)

@@ -101,8 +101,14 @@ def dual_bound(problem: Problem, nu: FloatArray, Atnu: FloatArray) -> float:
 
 
 def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor) -> Bound:
+    basis = "the bound is the perspective relaxation's"
     relaxation = Relaxation(problem, point)
     best = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+    if point.dual is not None:
+        best = max(best, dual_bound(problem, point.dual, problem.matrix.rmatvec(point.dual)))
+        if mode == "fast":
+            # The solver has ascended already.
+            return Bound(best, basis)
     size = max(abs(point.objective), np.finfo(np.float64).tiny)
     work = _newton_work(problem, point)
     few = max(_FAST_STEPS, min(_TIGHT_STEPS, int(_FAST_FLOPS / work[1])))
@@ -116,7 +122,7 @@ def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor) ->
             break
         relaxation.step(best)
         best = max(best, dual_bound(problem, relaxation.nu, relaxation.Atnu))
-    return Bound(best, "the bound is the perspective relaxation's")
+    return Bound(best, basis)
 
 
 def _all_columns(problem: Problem, mode: str, monitor: SolveMonitor) -> Bound:

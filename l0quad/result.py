@@ -32,13 +32,15 @@ class Status(Enum):
 class Point:
     """A feasible w, as solvers hold it: values on a support, in the problem's own units.
 
-    ``refit`` says that ``w`` minimises the objective over all points with this support.
+    ``refit`` says that ``w`` minimises the objective over all points with this support. ``dual`` is a nu in R^n that a
+    solver found to give a good lower bound (`l0quad.bounds`), where it did.
     """
 
     support: IntArray
     w: FloatArray
     objective: float
     refit: bool = False
+    dual: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """The default: what the shape of the problem calls for, the best point of all parts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -118,4 +118,5 @@ def _large(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) ->
     point, status = rounding(problem, begin, Rounding(effort.rounding_steps), monitor)
     if monitor.expired() or effort.batches == 0:
         return point, status
-    return swap(problem, point, Swap(effort.batches), monitor)
+    swapped, status = swap(problem, point, Swap(effort.batches), monitor)
+    return replace(swapped, dual=point.dual), status

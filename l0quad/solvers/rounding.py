@@ -1,6 +1,6 @@
 """Rounding the perspective relaxation: the supports that its ascent passes through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -45,11 +45,13 @@ def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor
     if monitor.record(best) or ridge_is_lost(problem):
         return best, Status.CONVERGED
     relaxation = Relaxation(problem, best)
-    bound = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+    bound, dual = dual_bound(problem, relaxation.nu, relaxation.Atnu), relaxation.nu
     last, solved = best.support, False
     for iteration in range(options.max_iter):
         relaxation.step(bound)
-        bound = max(bound, dual_bound(problem, relaxation.nu, relaxation.Atnu))
+        value = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+        if value > bound:
+            bound, dual = value, relaxation.nu
         solved = relaxation.primal - bound <= _SOLVED * abs(relaxation.primal)
         if solved or (iteration + 1) % _REFIT_EVERY == 0 or iteration == options.max_iter - 1:
             support = problem.constraint.select(np.abs(relaxation.point()))
@@ -57,5 +59,5 @@ def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor
                 last, candidate = support, problem.refit(support)
                 best = min(candidate, best, key=lambda each: each.objective)
         if monitor.record(best) or solved:
-            return best, Status.CONVERGED
-    return best, Status.ITERATION_LIMIT
+            return replace(best, dual=dual), Status.CONVERGED
+    return replace(best, dual=dual), Status.ITERATION_LIMIT
