@@ -65,6 +65,8 @@ class Exchange:
         The support, in slots (unsorted); ``w`` holds the best values on it.
     r, s : ndarray of shape (p,)
         Residuals and Schur complements; both 0 on the support.
+    floor : ndarray of shape (p,)
+        A column may be added where s_j is above it; infinite on the support and for barred columns.
     objective : float
         Kept by adding up the changes; `point` computes it anew.
     """
@@ -72,9 +74,9 @@ class Exchange:
     def __init__(self, problem: Problem, rows: Rows, support: IntArray, capacity: int) -> None:
         self.problem, self.rows = problem, rows
         self._B = np.empty((max(capacity, support.size), problem.shape[1]))
-        self._E = np.empty((self._B.shape[0], self._B.shape[0]))
+        self._E, self._H = (np.empty((self._B.shape[0], self._B.shape[0])) for _ in range(2))
+        self._g = problem.matrix.rmatvec(problem.b) + problem.mu * problem.w0
         self.curvature = problem.column_sq_norms + problem.mu
-        self.floor = _DEPENDENT * self.curvature
         self.reset(support)
 
     def reset(self, support: IntArray) -> None:
@@ -83,7 +85,8 @@ class Exchange:
         self.size = 0
         self.columns = np.empty(self._B.shape[0], dtype=np.int64)
         self._w = np.empty(self._B.shape[0])
-        self.r = problem.matrix.rmatvec(problem.b) + problem.mu * problem.w0
+        self.floor = _DEPENDENT * self.curvature
+        self.r = self._g.copy()
         self.s = self.curvature.copy()
         self.objective = problem.objective_at_zero
         if support.size == 0:
@@ -97,13 +100,26 @@ class Exchange:
             return
         m = self.size = support.size
         self.columns[:m] = support
+        self._H[:m, :m] = H[:, support]
         self._E[:m, :m] = solve(np.eye(m))
         self._B[:m] = solve(H)
         self._w[:m] = solve(self.r[support])
         self.objective -= 0.5 * float(self.r[support] @ self._w[:m])
         self.s -= np.einsum("ij,ij->j", H, self._B[:m])
         self.r -= self._w[:m] @ H
-        self.s[support] = self.r[support] = 0.0
+        self._close(support)
+
+    @property
+    def drift(self) -> float:
+        """How far the updates have let H_SS w_S = g_S and the last column of E H_SS = I get out of true (relative)."""
+        m = self.size
+        if m == 0:
+            return 0.0
+        H, w, g = self._H[:m, :m], self.w, self._g[self.support]
+        size = float((np.abs(H) @ np.abs(w) + np.abs(g)).max())
+        unit = self._E[:m, :m] @ H[:, -1]
+        unit[-1] -= 1.0
+        return max(float(np.abs(H @ w - g).max()) / size if size > 0 else 0.0, float(np.abs(unit).max()))
 
     @property
     def support(self) -> IntArray:
@@ -147,10 +163,11 @@ class Exchange:
         self._w[m] = step
         self.columns[m] = j
         self.size = m + 1
+        self._H[: m + 1, m] = self._H[m, : m + 1] = row[self.support]
         self.objective -= 0.5 * scale * step * step
         self.r -= (scale * step) * t
         self.s -= scale * t * t
-        self.r[self.support] = self.s[self.support] = 0.0
+        self._close(self.support)
         self._B[:m, j] = 0.0
 
     def remove(self, slot: int) -> int:
@@ -167,8 +184,23 @@ class Exchange:
         self._E[:m, :m] -= np.outer(coupling, coupling) / e
         self._w[:m] -= coupling * (step / e)
         self.size = m
-        self.r[self.support] = self.s[self.support] = 0.0
+        self.floor[column] = _DEPENDENT * self.curvature[column]
+        self._close(self.support)
         return column
+
+    def bar(self, columns: list[int]) -> None:
+        """Keep these columns out until they are admitted again."""
+        self.floor[columns] = np.inf
+
+    def admit(self, columns: list[int]) -> None:
+        """Let barred columns in again."""
+        self.floor[columns] = _DEPENDENT * self.curvature[columns]
+        self._close(self.support)
+
+    def _close(self, support: IntArray) -> None:
+        """Set what is known of the columns of the support, and keep them from being added again."""
+        self.r[support] = self.s[support] = 0.0
+        self.floor[support] = np.inf
 
     def best_swap(self) -> tuple[int, int, float]:
         """Return slot, column and change of the best swap; the slot is -1 where none lowers the objective."""
@@ -191,7 +223,7 @@ class Exchange:
     def copy(self) -> "Exchange":
         """Return an exchange of its own with the same support."""
         other = copy.copy(self)
-        for name in ("_B", "_E", "_w", "columns", "r", "s"):
+        for name in ("_B", "_E", "_H", "_w", "columns", "r", "s", "floor"):
             setattr(other, name, getattr(self, name).copy())
         return other
 
@@ -203,5 +235,7 @@ class Exchange:
         self._B[pair] = self._B[swapped]
         self._E[pair] = self._E[swapped]
         self._E[:, pair] = self._E[:, swapped]
+        self._H[pair] = self._H[swapped]
+        self._H[:, pair] = self._H[:, swapped]
         self._w[pair] = self._w[swapped]
         self.columns[pair] = self.columns[swapped]

@@ -156,3 +156,101 @@ def minimum_norm(A, r, mu):
 
 def _float64(array):
     return np.asarray(array, dtype=np.float64)
+
+
+def allowed(support, k, p):
+    """Whether k allows this support."""
+    return all(np.isin(columns, support).sum() <= budget for columns, budget in parts(k, p))
+
+
+def swaps(support, k, p):
+    """Every allowed support that differs by one exchange, with the column that leaves and the one that joins."""
+    for i, j in itertools.product(support, np.setdiff1d(np.arange(p), support)):
+        other = np.append(np.setdiff1d(support, i), j)
+        if allowed(other, k, p):
+            yield i, j, other
+
+
+def additions(support, k, p):
+    """Every allowed support that has one column more."""
+    for j in np.setdiff1d(np.arange(p), support):
+        other = np.append(support, j)
+        if allowed(other, k, p):
+            yield j, other
+
+
+def value(A, b, support, ridge=0.0, w0=None):
+    """The least objective on a support."""
+    return objective(A, b, best_on(A, b, support, ridge, w0), ridge, w0)
+
+
+def best_neighbour(A, b, k, support, ridge=0.0, w0=None):
+    """The least objective, refitted, after one exchange or one addition that k allows; inf where there is none."""
+    p = np.shape(A)[1]
+    around = [other for *_, other in swaps(support, k, p)] + [other for _, other in additions(support, k, p)]
+    return min((value(A, b, other, ridge, w0) for other in around), default=np.inf)
+
+
+def best_swap(B, w, e, r, s, floor, home, part, room):
+    """The table of exact swap costs written out; (-1, -1, 0) where no entry is negative."""
+    best = (-1, -1, 0.0)
+    for i, j in itertools.product(range(len(w)), range(len(r))):
+        left = s[j] + B[i, j] ** 2 / e[i]
+        if left <= floor[j] or (len(part) and part[j] != home[i] and room[part[j]] <= 0):
+            continue
+        change = w[i] ** 2 / (2 * e[i]) - (r[j] + B[i, j] * w[i] / e[i]) ** 2 / (2 * left)
+        if change < best[2]:
+            best = (i, j, change)
+    return best
+
+
+def exchange_state(A, b, support, ridge=0.0, w0=None):
+    """E = H_SS^-1, B = E H_S:, w_S, r = g - H w and s = diag(H) - diag(H_:S B), from their definitions."""
+    A, b = _float64(A), _float64(b)
+    w0 = np.zeros(A.shape[1]) if w0 is None else _float64(w0)
+    H = A.T @ A + 2 * ridge * np.eye(A.shape[1])
+    g = A.T @ b + 2 * ridge * w0
+    E = np.linalg.inv(H[np.ix_(support, support)])
+    B, w = E @ H[support], E @ g[support]
+    return {"E": E, "B": B, "w": w, "r": g - H[:, support] @ w, "s": np.diag(H) - np.sum(H[support] * B, axis=0)}
+
+
+def stepwise(A, b, k, ridge=0.0, w0=None, width=1):
+    """Forward selection by refits, the best ``width`` different supports side by side; the best objective of each size.
+
+    For data without dependent columns.
+    """
+    p = np.shape(A)[1]
+    beam, path = [np.arange(0)], []
+    while True:
+        grown = {frozenset(other.tolist()) for support in beam for _, other in additions(support, k, p)}
+        children = sorted((value(A, b, sorted(each), ridge, w0), sorted(each)) for each in grown)[:width]
+        if not children:
+            return path, np.sort(beam[0])
+        path.append(children[0][0])
+        beam = [np.array(each) for _, each in children]
+
+
+def backward(A, b, k, ridge=0.0, w0=None):
+    """Backward elimination by refits, one column at a time, to an integer k."""
+    support = np.arange(np.shape(A)[1])
+    while support.size > k:
+        support = min((np.setdiff1d(support, i) for i in support), key=lambda each: value(A, b, each, ridge, w0))
+    return support
+
+
+def one_shot(A, b, k, ridge, w0=None):
+    """WoodFisher's rule: the largest w_i^2 / (2 [H^-1]_ii) at the best dense w."""
+    state = exchange_state(A, b, np.arange(np.shape(A)[1]), ridge, w0)
+    return select(state["w"] ** 2 / (2 * np.diag(state["E"])), k)
+
+
+def best_subset(A, b, k, ridge=0.0, w0=None):
+    """The optimum for an integer k as (objective, support), all supports at once through the normal equations."""
+    A, b = _float64(A), _float64(b)
+    w0 = np.zeros(A.shape[1]) if w0 is None else _float64(w0)
+    H, g = A.T @ A + 2 * ridge * np.eye(A.shape[1]), A.T @ b + 2 * ridge * w0
+    supports = np.array(list(itertools.combinations(range(A.shape[1]), k)))
+    w = np.linalg.solve(H[supports[:, :, None], supports[:, None, :]], g[supports][:, :, None])[:, :, 0]
+    best = supports[np.argmax(np.sum(g[supports] * w, axis=1))]
+    return value(A, b, best, ridge, w0), best

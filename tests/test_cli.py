@@ -1,22 +1,17 @@
 """The command line: what it prints and writes, how it fails, and that Ctrl-C keeps the result so far."""
 
-import csv
 import os
 import re
-import signal
 import subprocess
 import sys
-from importlib import resources
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 import l0quad
-from l0quad import Problem, demo
+from l0quad import Problem
 from l0quad.cli import main
-from l0quad.solvers import registry
-from l0quad.solvers.registry import Method
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((30, 12))
@@ -24,26 +19,11 @@ B = A[:, :3] @ [3.0, -2.0, 1.0] + 0.1 * RNG.standard_normal(30)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(folder):
     """The current folder of a test, with a problem in it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
     np.savez("in.npz", A=A, b=B, ridge=0.1)
     np.save("joined.npy", np.column_stack([A, B]))
-    return tmp_path
-
-
-@pytest.fixture
-def interrupting(monkeypatch):
-    """The name of a method that a Ctrl-C ends after its first iterate."""
-
-    def run(problem, start, options, monitor):
-        monitor.record(start)
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("the interrupt did not come")
-
-    monkeypatch.setitem(registry.METHODS, "interrupting", Method(registry.METHODS["magnitude"].options, run))
-    return "interrupting"
+    return folder
 
 
 def fails(capsys, *argv):
@@ -313,107 +293,3 @@ def test_every_kind_of_file_gives_the_same_answer(folder, capsys, name):
     report = fields(capsys.readouterr().out)
     assert report["support"].split() == ["0", "1", "2"]
     assert float(report["objective"]) == pytest.approx(l0quad.minimize(A, B, 3, ridge=0.1).objective)
-
-
-def test_demo_data_is_the_published_one():
-    """Means and sums that the paper's data set is known by, and the columns that come of it."""
-    with resources.files("l0quad").joinpath("data/diabetes.csv").open(encoding="ascii") as file:
-        header, *rows = csv.reader(file)
-    table = np.array(rows, dtype=float)
-    assert table.shape == (442, 11)
-    assert header[-1] == "y"
-    assert table[:, -1].sum() == 67243
-    assert table[:, 2].mean() == pytest.approx(26.3758, abs=1e-4)
-    assert sorted(set(table[:, 1])) == [1, 2]
-
-    columns, response, names = demo.load()
-    assert columns.shape == (442, 64)
-    assert len(set(names)) == 64
-    assert {"bmi", "bmi^2", "age:sex"} < set(names)
-    assert "sex^2" not in names
-    np.testing.assert_allclose(columns.mean(axis=0), 0, atol=1e-15)
-    np.testing.assert_allclose(np.linalg.norm(columns, axis=0), 1)
-    np.testing.assert_allclose([response.mean(), np.linalg.norm(response)], [0, 1], atol=1e-15)
-    age, sex, product = (columns[:, names.index(name)] for name in ("age", "sex", "age:sex"))
-    assert np.corrcoef(age * sex, product)[0, 1] == pytest.approx(1)
-
-
-def table_rows(out):
-    return [line.split() for line in out.splitlines() if re.match(r" *\d+ +0\.", line)]
-
-
-def test_demo_prints_and_draws(folder, capsys):
-    had_pyplot = "matplotlib.pyplot" in sys.modules
-    assert main(["demo"]) == 0
-    out, err = capsys.readouterr()
-    rows = table_rows(out)
-    assert err == ""
-    assert [int(row[0]) for row in rows] == list(demo.KS)
-    assert max(map(len, out.splitlines()[4:])) <= 80
-    for k, objective, bound, gap, *_ in rows:
-        assert 0 < float(bound) <= float(objective) < 0.5
-        assert float(gap) == pytest.approx(100 * (1 - float(bound) / float(objective)), abs=0.01)
-        assert float(gap) < (15 if k == "1" else 5)
-    objectives = [float(row[1]) for row in rows]
-    assert objectives == sorted(objectives, reverse=True)
-    assert rows[1][5:] == ["bmi", "ltg"], "what every account of these data finds"
-    assert out.endswith("\nPicture: l0quad-demo.png\n")
-    assert (folder / "l0quad-demo.png").read_bytes().startswith(b"\x89PNG")
-    assert ("matplotlib.pyplot" in sys.modules) == had_pyplot, "which chooses a backend for the whole process"
-
-
-@pytest.fixture
-def short_path(monkeypatch):
-    monkeypatch.setattr(demo, "KS", range(1, 4))
-
-
-def test_demo_without_matplotlib(folder, capsys, monkeypatch, short_path):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert main(["demo"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == 'For a picture of this path: pip install "l0quad[plot]"'
-    assert not (folder / "l0quad-demo.png").exists()
-
-
-def test_demo_picture_options(folder, capsys, short_path):
-    assert main(["demo", "--no-picture"]) == 0
-    assert "icture" not in capsys.readouterr().out
-    assert not list(folder.glob("*.png"))
-    assert main(["demo", "--picture", "path.svg"]) == 0
-    assert (folder / "path.svg").read_text().startswith("<?xml")
-
-
-def test_demo_picture_that_cannot_be_written(folder, capsys, monkeypatch, short_path):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
-    assert main(["demo"]) == 2
-    out, err = capsys.readouterr()
-    assert len(table_rows(out)) == 3
-    assert err == "l0quad: error: l0quad-demo.png: No space left on device\n"
-
-
-@pytest.mark.parametrize(("call", "rows"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3)])
-def test_demo_stops_at_an_interrupt(folder, capsys, monkeypatch, interrupting, call, rows):
-    """Ctrl-C in the n-th solve: one start and the bound for k = 1, two starts and the bound from k = 2 on."""
-    calls = 0
-    original = demo.solve
-
-    def solve(problem, **options):
-        nonlocal calls
-        calls += 1
-        return original(problem, interrupting if calls == call else "auto", **options)
-
-    monkeypatch.setattr(demo, "solve", solve)
-    assert main(["demo"]) == 130
-    assert calls == call
-    assert len(table_rows(capsys.readouterr().out)) == rows
-    assert not (folder / "l0quad-demo.png").exists()
-
-
-@pytest.mark.parametrize(
-    ("width", "expected"),
-    [(30, "age bmi^2 age:sex"), (17, "age bmi^2 age:sex"), (16, "age bmi^2 +1"), (3, "3 columns")],
-)
-def test_names_that_fit(width, expected):
-    assert demo._fitting(["age", "bmi^2", "age:sex"], width) == expected

@@ -1,63 +1,14 @@
 """Reading problem files: every format there and back, and hostile files refused before they cost anything."""
 
-import io
-import pickle
 import struct
-import tracemalloc
-import zipfile
 
 import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse as sp
+from problem_files import JOINED, MTX, MTX_ARRAY, RNG, SPARSE, A, B, dense, npy_bytes, npy_header, save, write
 
-from l0quad import Problem
 from l0quad.readers import physical_memory, read_instance
-
-RNG = np.random.default_rng(0)
-A = RNG.standard_normal((5, 3))
-B = RNG.standard_normal(5)
-JOINED = np.column_stack([A, B])
-SPARSE = sp.csc_array(np.where(RNG.random((6, 4)) < 0.5, RNG.standard_normal((6, 4)), 0.0))
-MTX = "%%MatrixMarket matrix coordinate real general\n"
-MTX_ARRAY = "%%MatrixMarket matrix array real general\n"
-
-
-def dense(matrix):
-    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
-
-
-def write(path, content):
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def npy_bytes(array, **options):
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, array, **options)
-    return stream.getvalue()
-
-
-def npy_header(shape, descr="<f8", version=(1, 0)):
-    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}\n".encode()
-    return b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version == (1, 0) else "<I", len(text)) + text
-
-
-def zip_of(path, members, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return path
-
-
-def save(path, matrix):
-    if path.suffix == ".npy":
-        np.save(path, matrix)
-    elif path.suffix == ".mtx":
-        scipy.io.mmwrite(path, matrix, symmetry="general", precision=17)
-    else:
-        np.savetxt(path, np.atleast_2d(matrix), delimiter=",", fmt="%.17g")
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".mtx", ".csv"])
@@ -81,27 +32,6 @@ def test_a_sparse_rhs(tmp_path):
     scipy.io.mmwrite(tmp_path / "b.mtx", sp.coo_array([[0.0], [2.0], [0.0], [0.0], [-1.0]]))
     found = read_instance(save(tmp_path / "in.csv", A), tmp_path / "b.mtx")
     np.testing.assert_array_equal(found.b, [0, 2, 0, 0, -1])
-
-
-@pytest.mark.parametrize("writer", [np.savez, np.savez_compressed])
-def test_npz_with_everything(tmp_path, writer):
-    members = {"A": np.asfortranarray(A), "b": B, "w0": np.arange(3), "linear": np.ones(3), "ridge": 0.25}
-    writer(tmp_path / "in.npz", **members)
-    found = read_instance(tmp_path / "in.npz")
-    for name, value in members.items():
-        np.testing.assert_array_equal(getattr(found, name), value)
-    assert Problem(found.A, found.b, 2, found.ridge, found.w0, found.linear).ridge == 0.25
-
-
-@pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
-@pytest.mark.parametrize("compressed", [True, False])
-def test_sparse_npz(tmp_path, kind, compressed):
-    sp.save_npz(tmp_path / "in.npz", SPARSE.asformat(kind), compressed=compressed)
-    last = read_instance(tmp_path / "in.npz")
-    np.testing.assert_array_equal(last.A.toarray(), SPARSE.toarray()[:, :-1])
-    np.testing.assert_array_equal(last.b, SPARSE.toarray()[:, -1])
-    whole = read_instance(tmp_path / "in.npz", save(tmp_path / "b.npy", np.arange(6.0)))
-    np.testing.assert_array_equal(whole.A.toarray(), SPARSE.toarray())
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -204,130 +134,6 @@ def test_integers_count_as_what_they_become(tmp_path):
     with pytest.raises(ValueError, match="needs 800 bytes of memory, the limit is 799"):
         read_instance(tmp_path / "in.npy", limit=799)
     assert read_instance(tmp_path / "in.npy", limit=800).A.shape == (10, 9)
-
-
-class Bomb:
-    """Unpickling it fails the test."""
-
-    def __reduce__(self):
-        return pytest.fail, ("a pickle was loaded",)
-
-
-GOOD = npy_bytes(A)
-VECTOR = npy_bytes(B)
-NPZ_ERRORS = {
-    "a pickle": ([("A.npy", pickle.dumps(Bomb()))], "member 'A'.* magic string"),
-    "an object array": (
-        [("A.npy", npy_bytes(np.array([[Bomb()]], dtype=object), allow_pickle=True))],
-        "member 'A': holds Python objects",
-    ),
-    "foreign": ([("A.npy", GOOD), ("extra.npy", GOOD)], "'extra.npy', which is none of A, b, linear, ridge, w0"),
-    "no suffix": ([("A", GOOD)], "holds 'A', which is none of"),
-    "a path": ([("../A.npy", GOOD)], "holds '../A.npy'"),
-    "no A": ([("b.npy", VECTOR)], "holds no array A, only b"),
-    "nothing": ([], "holds no array A, only nothing"),
-    "truncated member": ([("A.npy", GOOD[:-8])], "member 'A': declares shape .* but 112 bytes follow"),
-    "huge header": ([("A.npy", npy_header((10**8, 10**7)))], "member 'A': declares shape"),
-    "one column": ([("A.npy", npy_bytes(A[:, :1]))], "two columns or more"),
-    "sparse and dense": ([("format.npy", npy_bytes(np.array(b"csr"))), ("A.npy", GOOD)], "'A.npy', which is none of"),
-    "sparse, incomplete": (
-        [("format.npy", npy_bytes(np.array(b"csr"))), ("data.npy", VECTOR)],
-        "is a csr matrix without indices, indptr, shape",
-    ),
-    "unknown format": ([("format.npy", npy_bytes(np.array(b"dia")))], "format 'dia'; save it as csr, csc or coo"),
-}
-
-
-@pytest.mark.parametrize(("members", "message"), NPZ_ERRORS.values(), ids=NPZ_ERRORS)
-def test_npz_errors(tmp_path, members, message):
-    with pytest.raises(ValueError, match=message):
-        read_instance(zip_of(tmp_path / "in.npz", members))
-
-
-def test_npz_twice_the_same_member(tmp_path):
-    with pytest.warns(UserWarning, match="Duplicate name"):
-        zip_of(tmp_path / "in.npz", [("A.npy", GOOD), ("A.npy", GOOD)])
-    with pytest.raises(ValueError, match=r"holds the member 'A.npy' twice"):
-        read_instance(tmp_path / "in.npz")
-
-
-def test_npz_other_compression(tmp_path):
-    with pytest.raises(ValueError, match="compressed in a way that NumPy does not write"):
-        read_instance(zip_of(tmp_path / "in.npz", [("A.npy", GOOD)], zipfile.ZIP_LZMA))
-
-
-def peak_bytes(action):
-    tracemalloc.start()
-    try:
-        action()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def test_zip_bomb_is_refused_before_it_unfolds(tmp_path):
-    zeros = npy_bytes(np.zeros((2000, 2000)))
-    path = zip_of(tmp_path / "in.npz", [("A.npy", zeros)], zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < len(zeros) / 500
-
-    def read():
-        with pytest.raises(ValueError, match="needs 32000128 bytes of memory, the limit is 32000127"):
-            read_instance(path, limit=32000127)
-
-    assert peak_bytes(read) < 1e6
-    assert read_instance(path, limit=32000128).A.shape == (2000, 1999)
-
-
-def test_all_members_together_count(tmp_path):
-    np.savez(tmp_path / "in.npz", A=np.ones((10, 10)), b=np.ones(10), w0=np.ones(10))
-    size = 3 * 128 + 8 * 120
-    assert read_instance(tmp_path / "in.npz", limit=size).b.size == 10
-    with pytest.raises(ValueError, match=f"needs {size} bytes"):
-        read_instance(tmp_path / "in.npz", limit=size - 1)
-
-
-def test_a_zip_directory_that_lies_about_sizes(tmp_path):
-    path = zip_of(tmp_path / "in.npz", [("A.npy", npy_header((10**4, 10**4)) + b"\0" * 8)], zipfile.ZIP_DEFLATED)
-    data = bytearray(path.read_bytes())
-    entry = data.index(b"PK\1\2")
-    data[entry + 24 : entry + 28] = struct.pack("<I", 8 * 10**8 + len(npy_header((10**4, 10**4))))
-
-    def read():
-        with pytest.raises(ValueError, match=r"declares .* bytes, more than .* bytes can hold"):
-            read_instance(write(path, data))
-
-    assert peak_bytes(read) < 1e6
-
-
-def corrupt(matrix, **changes):
-    parts = {"format": matrix.format.encode(), "shape": np.array(matrix.shape), "data": matrix.data}
-    names = ("row", "col") if matrix.format == "coo" else ("indices", "indptr")
-    parts |= {name: getattr(matrix, name) for name in names} | changes
-    return [(f"{name}.npy", npy_bytes(np.asarray(value))) for name, value in parts.items()]
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes"),
-    [
-        ("csr", {"indices": np.full(SPARSE.nnz, 1000)}),
-        ("csc", {"indices": np.full(SPARSE.nnz, -1)}),
-        ("csc", {"indptr": np.array([0, 1000, 1000, 1000, SPARSE.nnz])}),
-        ("csr", {"indptr": np.zeros(3, int)}),
-        ("coo", {"row": np.full(SPARSE.nnz, 6)}),
-        ("coo", {"row": np.zeros(1, int)}),
-        ("csr", {"data": np.ones((2, 2))}),
-        ("csr", {"shape": np.array([6])}),
-        ("csr", {"shape": np.array([6.5, 4.0])}),
-        ("coo", {"shape": np.array([-6, 4])}),
-        ("coo", {"shape": np.array([10**15, 4])}),
-        ("coo", {"shape": np.array([6, 10**15])}),
-        ("csr", {"format": np.array([b"csr", b"csr"])}),
-    ],
-)
-def test_corrupt_sparse_npz(tmp_path, kind, changes):
-    path = zip_of(tmp_path / "in.npz", corrupt(SPARSE.asformat(kind), **changes))
-    with pytest.raises(ValueError, match=r"in\.npz: "):
-        read_instance(path)
 
 
 MTX_ERRORS = {

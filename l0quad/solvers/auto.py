@@ -80,16 +80,15 @@ def _small(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) ->
     best, status = problem.refit(start.support), Status.CONVERGED
     seen: set[bytes] = set()
     for begin in _starts(problem, start, effort, monitor):
+        if begin.support.tobytes() not in seen and not monitor.expired():
+            exchange.reset(begin.support)
+            ended = descend(exchange, _SWAPS, monitor)
+            if exchange.objective < best.objective and (point := exchange.point()).objective < best.objective:
+                best, status = point, ended
+            seen |= {begin.support.tobytes(), best.support.tobytes()}
+        # Asked before the next start is computed.
         if monitor.expired() or best.objective - problem.constant <= _ZERO * problem.objective_at_zero:
             return best, status
-        if begin.support.tobytes() in seen:
-            continue
-        seen.add(begin.support.tobytes())
-        exchange.reset(begin.support)
-        ended = descend(exchange, _SWAPS, monitor)
-        if exchange.objective < best.objective:
-            best, status = exchange.point(), ended
-        seen.add(best.support.tobytes())
     # A kick brings in some three new columns, a pass over A each, and updates the table some ten times.
     flops = _KICK_OVERHEAD + problem.shape[1] * (6.0 * problem.shape[0] + 40.0 * problem.constraint.total)
     kicks = min(effort.kicks, int(effort.kick_flops / flops))

@@ -18,11 +18,12 @@ from l0quad.types import FloatArray, IntArray
 # The table of |S| x p costs is kept where it has at most this many entries; a batch needs an n x n factorization.
 _TABLE_ENTRIES = 1 << 24
 _BATCH_ROWS = 8192
-# A swap must gain this share of the objective, and this share of that of w = 0, so that rounding cannot cycle; the
-# table is computed from scratch every so often.
+# A swap must gain this share of the objective, and this share of that of w = 0, so that rounding cannot cycle.
 _LEAST_GAIN = 1e-9
 _NOISE = 1e-15
-_REFRESH = 64
+# The table is computed from scratch when it has drifted by more than this; less is asked of one that proves something.
+_MOST_DRIFT = 1e-7
+_PROVEN_DRIFT = 1e-9
 # A kick takes out this many columns, as many as there are at most, and bars them from coming straight back.
 _KICK = 3
 
@@ -69,7 +70,7 @@ def table_fits(problem: Problem) -> bool:
 def _by_table(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
     exchange = Exchange(problem, Rows(problem), start.support, problem.constraint.total)
     status = descend(exchange, options.max_iter, monitor)
-    best = exchange.point()
+    best = min(exchange.point(), _refitted(problem, start), key=lambda each: each.objective)
     if monitor.expired() or monitor.record(best):
         return best, status
     return kicked(exchange, best, status, options.kicks, options.max_iter, monitor)
@@ -85,8 +86,10 @@ def kicked(
         trial = exchange.copy()
         kick(trial, monitor.rng)
         ended = descend(trial, max_iter, monitor)
-        if trial.objective < exchange.objective - _LEAST_GAIN * abs(exchange.objective):
-            exchange, best, status = trial, trial.point(), ended
+        # What updates say is believed when a refit says so too.
+        target = best.objective - _LEAST_GAIN * abs(best.objective)
+        if trial.objective < target and (point := trial.point()).objective < target:
+            exchange, best, status = trial, point, ended
         if monitor.expired():
             break
     return best, status
@@ -96,19 +99,24 @@ def descend(exchange: Exchange, max_iter: int, monitor: Monitor) -> Status:
     """Fill the budget, then take the best swap until none is left."""
     fill(exchange)
     noise = _NOISE * exchange.problem.objective_at_zero
-    for count in range(max_iter):
+    fresh = False
+    for _ in range(max_iter):
         slot, j, change = exchange.best_swap()
         if slot < 0 or change > -_LEAST_GAIN * abs(exchange.objective) - noise:
-            return Status.SWAP_OPTIMAL
-        exchange.remove(slot)
-        if exchange.s[j] > exchange.floor[j]:
-            exchange.add(j)
-        else:
-            # The table has drifted: begin anew from what is left.
+            if fresh or exchange.drift <= _PROVEN_DRIFT:
+                return Status.SWAP_OPTIMAL
             exchange.reset(np.sort(exchange.support))
             fill(exchange)
-        if (count + 1) % _REFRESH == 0:
+            fresh = True
+            continue
+        exchange.remove(slot)
+        fresh = not exchange.s[j] > exchange.floor[j]
+        if not fresh:
+            exchange.add(j)
+        if fresh or exchange.drift > _MOST_DRIFT:
+            # The table has lost its digits: begin anew from what is left.
             exchange.reset(np.sort(exchange.support))
+            fill(exchange)
         if monitor.record(exchange.snapshot()):
             return Status.CONVERGED
     return Status.ITERATION_LIMIT
@@ -117,16 +125,17 @@ def descend(exchange: Exchange, max_iter: int, monitor: Monitor) -> Status:
 def kick(exchange: Exchange, rng: np.random.Generator) -> None:
     """Take a few random columns out and fill up with others."""
     barred = [exchange.remove(int(rng.integers(exchange.size))) for _ in range(min(_KICK, exchange.size))]
-    floor = exchange.floor.copy()
-    exchange.floor[barred] = np.inf
+    exchange.bar(barred)
     fill(exchange)
-    exchange.floor = floor
+    exchange.admit(barred)
 
 
 def _by_batches(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
-    point = start if start.refit else problem.refit(start.support)
+    point = _refitted(problem, start)
     if monitor.record(point) or ridge_is_lost(problem) or problem.shape[0] > _BATCH_ROWS:
         return point, Status.CONVERGED
+    if point.support.size < problem.constraint.total and (values := exact_scores(problem, point)) is not None:
+        point = problem.refit(problem.constraint.select(values, fixed_in=point.support))
     for _ in range(options.max_iter):
         better = _best_batch(problem, point, monitor)
         if better is None:
@@ -135,6 +144,10 @@ def _by_batches(problem: Problem, start: Point, options: Swap, monitor: Monitor)
         if monitor.record(point) or gain <= _LEAST_GAIN * abs(point.objective):
             return point, Status.CONVERGED
     return point, Status.ITERATION_LIMIT
+
+
+def _refitted(problem: Problem, start: Point) -> Point:
+    return start if start.refit else problem.refit(start.support)
 
 
 def _best_batch(problem: Problem, point: Point, monitor: Monitor) -> Point | None:

@@ -1,0 +1,299 @@
+"""Forward selection and the search over swaps: what they promise, then naive twins and brute force."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+from problems import gaussian, pruning, stored_as, thinned
+
+import l0quad.solvers.forward
+import l0quad.solvers.swap
+from l0quad import Auto, Forward, NofM, PerBlock, Problem, Status, Swap, solve
+from l0quad.progress import SolveMonitor
+from l0quad.solvers.swap import exact_scores, saliency, swap
+
+CENTRE = np.random.default_rng(11).standard_normal(14)
+LABELS = np.array([0, 1, 2, 0, 1, 2, 1, 1, 0, 2, 1, 0, 2, 0])
+
+SMALL = {
+    "no_ridge": gaussian(20, 14, 4, rho=0.9),
+    "ridge": gaussian(20, 14, 5, seed=1, rho=0.95, ridge=0.1),
+    "w0": gaussian(25, 14, 6, seed=2, rho=0.8, ridge=0.3, w0=CENTRE),
+    "wide": gaussian(9, 14, 5, seed=3, rho=0.6, ridge=0.05, w0=CENTRE),
+    "wide_no_ridge": gaussian(9, 14, 5, seed=3, rho=0.6),
+    "tall": gaussian(90, 14, 5, seed=5, rho=0.98),
+    "float32": stored_as(gaussian(20, 14, 5, seed=6, rho=0.9, ridge=0.1), np.float32),
+    "csc": stored_as(stored_as(gaussian(20, 14, 5, seed=7, ridge=0.1), thinned), sp.csc_array),
+    "per_block": gaussian(20, 14, PerBlock(LABELS, [2, 3, 1]), seed=8, rho=0.9, ridge=0.1, w0=CENTRE),
+    "n_of_m": gaussian(20, 14, NofM(2, 4), seed=10, rho=0.9),
+}
+# Here and there more columns are kept than there are rows.
+KEPT = {
+    "plain": pruning(12, 60, 25, seed=1, ridge=0.3),
+    "small_ridge": pruning(15, 60, 20, seed=2, ridge=1e-3),
+    "per_block": pruning(12, 60, 25, seed=3, ridge=0.1).but(k=PerBlock(np.arange(60) % 3, [10, 3, 12])),
+    "n_of_m": pruning(12, 60, 25, seed=4, ridge=0.1).but(k=NofM(2, 4)),
+    "float32": stored_as(pruning(12, 60, 25, seed=5, ridge=0.3), np.float32),
+    "csc": stored_as(stored_as(pruning(12, 60, 25, seed=6, ridge=0.3), thinned), sp.csc_array),
+    "rows_suffice": pruning(40, 60, 12, seed=7, ridge=0.1),
+}
+over_small = pytest.mark.parametrize("name", SMALL)
+over_kept = pytest.mark.parametrize("name", KEPT)
+
+
+def arguments(instance):
+    return instance.dense, instance.b, instance.k, instance.ridge, instance.w0
+
+
+def value(instance, support):
+    return reference.value(instance.dense, instance.b, support, instance.ridge, instance.w0)
+
+
+def random_support(problem, seed):
+    return problem.constraint.select(np.random.default_rng(seed).random(problem.shape[1]))
+
+
+def zero(problem):
+    return problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
+
+
+def is_swap_optimal(instance, found):
+    """Whether no exchange and no addition, refitted, is better than a Result or a Point."""
+    size = instance.size(np.zeros(instance.p))
+    tolerance = 1e-6 * size if instance.A.dtype == np.float32 else 2e-9 * found.objective + 1e-11 * size
+    neighbour = reference.best_neighbour(
+        instance.dense, instance.b, instance.k, found.support, instance.ridge, instance.w0
+    )
+    return neighbour >= found.objective - tolerance
+
+
+# forward
+
+
+@over_small
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_forward_is_stepwise_refitting(name, width):
+    instance = SMALL[name]
+    path, support = reference.stepwise(*arguments(instance), width)
+    result = solve(instance.problem(), Forward(width), bound="none")
+    np.testing.assert_array_equal(result.support, support)
+    assert [state.objective for state in result.history] == pytest.approx(path, rel=1e-9)
+    assert result.objective == pytest.approx(path[-1], rel=1e-6 if result.w.dtype == np.float32 else 1e-9)
+
+
+def test_a_wider_beam_is_not_worse():
+    better = 0
+    for name, instance in SMALL.items():
+        objectives = [solve(instance.problem(), Forward(width), bound="none").objective for width in (1, 8)]
+        assert objectives[1] <= objectives[0] * (1 + 1e-6), name
+        better += objectives[1] < objectives[0] * (1 - 1e-3)
+    assert better
+
+
+@over_small
+def test_a_beam_keeps_different_supports(monkeypatch, name):
+    found, sizes = l0quad.solvers.forward._best_children, []
+
+    def spied(beam, width):
+        children = found(beam, width)
+        supports = [frozenset([*state.support.tolist(), j]) for state, j, _ in children]
+        assert len(set(supports)) == len(supports) <= width
+        assert {len(each) for each in supports} <= {len(sizes) + 1}
+        sizes.append(len(supports))
+        return children
+
+    monkeypatch.setattr(l0quad.solvers.forward, "_best_children", spied)
+    solve(SMALL[name].problem(), Forward(4), bound="none")
+    assert max(sizes) == 4
+
+
+def test_forward_adds_to_its_start():
+    instance = SMALL["ridge"]
+    result = solve(instance.problem(), "forward", start=[13, 2], bound="none")
+    assert result.support.size == 5
+    assert {13, 2} <= set(result.support.tolist())
+
+
+# swap
+
+
+@over_small
+def test_swap_ends_swap_optimal(name):
+    instance = SMALL[name]
+    problem = instance.problem()
+    for seed in range(6):
+        start = random_support(problem, seed)
+        result = solve(problem, "swap", start=start[: start.size - seed % 3], bound="none")
+        assert result.status is Status.SWAP_OPTIMAL
+        assert instance.allows(result.support)
+        assert is_swap_optimal(instance, result)
+
+
+@over_small
+def test_each_swap_is_the_best_one(name):
+    instance = SMALL[name]
+    problem = instance.problem()
+    support = random_support(problem, 1)
+    result = solve(problem, Swap(max_iter=1), start=support, bound="none")
+    best = min(value(instance, other) for *_, other in reference.swaps(support, instance.k, instance.p))
+    assert result.objective == pytest.approx(min(best, value(instance, support)), rel=1e-6)
+
+
+def test_swap_optimal_is_said_only_when_true():
+    seen = set()
+    for (name, instance), seed, max_iter in itertools.product(SMALL.items(), range(3), (0, 1, 2, 3, 1000)):
+        problem = instance.problem()
+        for options in (Swap(max_iter), Swap(max_iter, kicks=2)):
+            result = solve(problem, options, start=random_support(problem, seed), seed=seed, bound="none")
+            assert result.status in (Status.SWAP_OPTIMAL, Status.ITERATION_LIMIT)
+            seen.add((result.status, max_iter))
+            assert result.status is Status.ITERATION_LIMIT or is_swap_optimal(instance, result), (name, seed, options)
+    assert {(Status.ITERATION_LIMIT, 0), (Status.ITERATION_LIMIT, 1), (Status.SWAP_OPTIMAL, 3)} <= seen
+
+
+@over_small
+@pytest.mark.parametrize("kicks", [0, 3])
+@pytest.mark.parametrize("method", [Swap, lambda kicks: Auto()], ids=["swap", "auto"])
+def test_a_stopped_search_claims_nothing(method, kicks, name):
+    instance = SMALL[name]
+    problem = instance.problem()
+    start = random_support(problem, 2)
+    for count in range(1, 8):
+        states = []
+        stop = lambda state, states=states, count=count: states.append(state) or len(states) == count  # noqa: E731
+        result = solve(problem, method(kicks=kicks), start=start, callback=stop, bound="none")
+        assert len(states) <= count
+        if len(states) == count:
+            assert result.status is Status.INTERRUPTED
+        assert instance.allows(result.support)
+        assert result.objective <= value(instance, start) * (1 + 1e-6)
+    result = solve(problem, method(kicks=kicks), start=start, time_limit=0.0, bound="none")
+    assert result.status is Status.TIME_LIMIT
+    assert instance.allows(result.support)
+
+
+class Ticking(SolveMonitor):
+    """Its time is counted in questions."""
+
+    def seconds(self):
+        self.ticks = getattr(self, "ticks", 0) + 1
+        return float(self.ticks)
+
+
+@pytest.mark.parametrize("name", ["ridge", "n_of_m"])
+def test_a_claim_made_while_the_time_runs_out_is_true(name):
+    instance = SMALL[name]
+    problem = instance.problem()
+    start = problem.refit(random_support(problem, 2))
+    statuses = set()
+    for limit in range(1, 40):
+        monitor = Ticking(zero(problem), problem.user_objective, time_limit=float(limit))
+        point, status = swap(problem, start, Swap(kicks=3), monitor)
+        statuses.add(status)
+        assert point.objective <= start.objective * (1 + 1e-12)
+        if status is Status.SWAP_OPTIMAL:
+            assert is_swap_optimal(instance, point)
+    assert statuses == {Status.CONVERGED, Status.SWAP_OPTIMAL}
+
+
+def test_kicks():
+    better, different = 0, 0
+    for name, instance in SMALL.items():
+        problem = instance.problem()
+        start = random_support(problem, 1)
+        plain = solve(problem, "swap", start=start, bound="none")
+        histories = set()
+        for seed in range(4):
+            kicked, again = (solve(problem, Swap(kicks=4), start=start, seed=seed, bound="none") for _ in range(2))
+            assert kicked.w.tobytes() == again.w.tobytes()
+            assert [s.objective for s in kicked.history] == [s.objective for s in again.history]
+            assert kicked.objective <= plain.objective * (1 + 1e-9), name
+            assert instance.allows(kicked.support)
+            better += kicked.objective < plain.objective * (1 - 1e-6)
+            histories.add(tuple(state.objective for state in kicked.history))
+        different += len(histories) > 1
+    assert better
+    assert different
+
+
+def test_noiseless_data_ends_soon():
+    """At an objective of rounding errors every swap seems to gain something."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((30, 40))
+    truth = rng.choice(40, 5, replace=False)
+    b = A[:, truth].sum(axis=1)
+    for ridge in (0.0, 1e-12):
+        result = solve(Problem(A, b, 5, ridge), Swap(kicks=3), start=[0, 1, 2, 3, 4], bound="none")
+        np.testing.assert_array_equal(result.support, np.sort(truth))
+        assert result.success
+        assert result.n_iter < 50
+
+
+@pytest.mark.parametrize("ridge", [0.1, 1e-3, 1e-4, 1e-6])
+@pytest.mark.parametrize("options", [Swap(), Swap(kicks=20), Auto(), Auto("thorough")], ids=str)
+def test_a_small_ridge_and_more_kept_columns_than_rows(options, ridge):
+    """H_SS is nearly singular: what rank-one updates lose must not be taken for a gain."""
+    for seed in range(6):
+        instance = pruning(15, 80, 30, seed=seed, ridge=ridge)
+        problem = instance.problem()
+        start = random_support(problem, seed)
+        result = solve(problem, options, start=start, bound="none")
+        assert result.objective <= value(instance, start)
+        assert result.support.size == 30
+        if isinstance(options, Swap):
+            assert result.objective <= solve(problem, Swap(), start=start, bound="none").objective * (1 + 1e-6)
+        if seed < 2 and result.status is Status.SWAP_OPTIMAL:
+            neighbour = reference.best_neighbour(*arguments(instance)[:3], result.support, ridge, instance.w0)
+            assert neighbour >= result.objective * (1 - 1e-6)
+
+
+# scores and batches
+
+
+@over_kept
+def test_exact_scores_are_what_a_refit_changes(name):
+    instance = KEPT[name]
+    problem = instance.problem()
+    for share in (1.0, 0.2):
+        support = random_support(problem, 1)
+        support = support[:: round(1 / share)]
+        point = problem.refit(support)
+        before, scores = value(instance, support), exact_scores(problem, point)
+        after = [
+            value(instance, np.setdiff1d(support, j) if j in support else np.append(support, j))
+            for j in range(instance.p)
+        ]
+        np.testing.assert_allclose(scores, np.abs(np.array(after) - before), rtol=1e-6, atol=1e-10 * before)
+        np.testing.assert_allclose(saliency(problem, point), scores[support], rtol=1e-9)
+
+
+@over_kept
+def test_batches_are_feasible_and_not_worse(monkeypatch, name):
+    monkeypatch.setattr(l0quad.solvers.swap, "_TABLE_ENTRIES", 0)
+    instance = KEPT[name]
+    problem = instance.problem()
+    better = 0
+    for seed, max_iter in itertools.product(range(5), (0, 1, 1000)):
+        support = random_support(problem, seed)
+        result = solve(problem, Swap(max_iter), start=support, bound="none")
+        assert result.status in (Status.CONVERGED, Status.ITERATION_LIMIT)
+        assert instance.allows(result.support)
+        assert result.objective <= value(instance, support) * (1 + 1e-6)
+        objectives = [state.objective for state in result.history]
+        assert objectives == sorted(objectives, reverse=True)
+        assert len(objectives) <= max_iter + 1
+        better += result.objective < 0.9 * value(instance, support)
+        if max_iter == 1000:
+            assert result.objective < 0.9 * value(instance, support)
+    assert better >= 5
+
+
+def test_batches_without_ridge_return_the_refit(monkeypatch):
+    monkeypatch.setattr(l0quad.solvers.swap, "_TABLE_ENTRIES", 0)
+    instance = KEPT["plain"].but(ridge=0.0)
+    support = random_support(instance.problem(), 3)
+    result = solve(instance.problem(), "swap", start=support, bound="none")
+    np.testing.assert_array_equal(result.support, support)
+    assert result.objective <= 1e-20 * instance.size(np.zeros(60))

@@ -1,0 +1,150 @@
+"""OBS, ADMM and rounding: what they promise, then naive twins and dense inverses."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+from problems import gaussian, stored_as
+from test_local_search import CENTRE, KEPT, SMALL, arguments, over_kept, random_support, value, zero
+
+import l0quad.solvers.obs
+from l0quad import ADMM, OBS, Auto, Forward, Problem, Rounding, Swap, solve
+from l0quad.progress import SolveMonitor
+from l0quad.solvers.admm import _ShiftedInverse
+
+IMPROVERS = ["swap", "admm", "rounding", "obs", "auto"]
+improvers = pytest.mark.parametrize("method", IMPROVERS)
+FORMS = [np.asarray, np.asfortranarray, sp.csc_array, np.float32]
+
+
+def removals(monkeypatch):
+    sizes, found = [], l0quad.solvers.obs.saliency
+
+    def spied(problem, point):
+        sizes.append(point.support.size)
+        return found(problem, point)
+
+    monkeypatch.setattr(l0quad.solvers.obs, "saliency", spied)
+    return sizes
+
+
+ELIMINATED = ["ridge", "w0", "wide", "float32", "csc"]
+
+
+def run_obs(instance, options):
+    problem = instance.problem()
+    return l0quad.solvers.obs.obs(problem, zero(problem), options, SolveMonitor(zero(problem), float))
+
+
+@pytest.mark.parametrize("name", ELIMINATED)
+def test_obs_of_many_batches_is_the_naive_one(monkeypatch, name):
+    instance, sizes = SMALL[name], removals(monkeypatch)
+    point, _ = run_obs(instance, OBS(200))
+    assert all(0 <= one - other <= 1 for one, other in itertools.pairwise(sizes))
+    np.testing.assert_array_equal(point.support, reference.backward(*arguments(instance)))
+    assert point.objective == pytest.approx(value(instance, point.support), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", [*ELIMINATED, "per_block"])
+def test_obs_of_one_batch_is_the_one_shot_rule(name):
+    instance = SMALL[name]
+    point, _ = run_obs(instance, OBS(1))
+    np.testing.assert_array_equal(point.support, reference.one_shot(*arguments(instance)))
+
+
+@over_kept
+def test_obs_within_the_budgets(name):
+    instance = KEPT[name]
+    for batches in (1, 3, 8, 100):
+        result = solve(instance.problem(), OBS(batches), bound="none")
+        assert instance.allows(result.support)
+        assert result.support.size == instance.problem().constraint.total
+
+
+# admm and rounding
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("shape", [(7, 20), (20, 7), (9, 9), (1, 5), (5, 1)], ids=str)
+def test_the_shifted_inverse(shape, form):
+    instance = stored_as(gaussian(*shape, 1, w0=CENTRE[:1].repeat(shape[1]), ridge=0.2), form)
+    A, rng = instance.dense, np.random.default_rng(1)
+    shifted = _ShiftedInverse(instance.problem())
+    assert shifted.trace == pytest.approx(np.sum(A**2))
+    np.testing.assert_allclose(shifted.g, A.T @ instance.b + 0.4 * instance.w0, rtol=1e-12)
+    for tau in (1e-3, 0.4, 1e4):
+        v = rng.standard_normal(shape[1])
+        expected = np.linalg.inv(A.T @ A + tau * np.eye(shape[1])) @ v
+        np.testing.assert_allclose(shifted.solve(v, tau), expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
+
+
+@over_kept
+@improvers
+def test_improvers_improve(method, name):
+    instance = KEPT[name]
+    problem, gains = instance.problem(), []
+    for seed in range(3):
+        support = random_support(problem, seed)
+        result = solve(problem, method, start=support, bound="none")
+        assert instance.allows(result.support)
+        gains.append(1 - result.objective / value(instance, support))
+    assert min(gains) > -1e-6
+    assert max(gains) > 0.1
+
+
+@over_kept
+@improvers
+def test_a_good_start_is_kept(method, name):
+    """No improver ends above the refit of a start that it could hardly have found itself."""
+    instance = KEPT[name].but(ridge=0.3)
+    problem = instance.problem()
+    good = solve(problem, Swap(kicks=5), bound="none")
+    result = solve(problem, method, start=good.support, bound="none")
+    assert result.objective <= good.objective * (1 + 1e-6)
+
+
+@improvers
+def test_without_a_ridge_nothing_breaks(method):
+    for instance in (KEPT["plain"].but(ridge=0.0), KEPT["rows_suffice"].but(ridge=0.0), SMALL["no_ridge"]):
+        problem = instance.problem()
+        support = random_support(problem, 5)
+        result = solve(problem, method, start=support, bound="none")
+        size = instance.size(instance.refit(support))
+        assert result.objective <= value(instance, support) + 1e-9 * size
+        if method in ("rounding", "obs"):
+            np.testing.assert_array_equal(result.support, support)
+
+
+# With so little curvature beside rho, ADMM takes long to settle.
+@pytest.mark.parametrize("method", ["swap", ADMM(max_iter=400), "rounding", "obs", "auto"], ids=str)
+@pytest.mark.parametrize("ridge", [1e-3, 0.5])
+def test_with_orthonormal_columns_the_largest_correlations_are_best(method, ridge):
+    rng = np.random.default_rng(2)
+    A, b = np.linalg.qr(rng.standard_normal((40, 30)))[0], rng.standard_normal(40)
+    for k in (3, 12):
+        result = solve(Problem(A, b, k, ridge), method, start=np.argsort(np.abs(A.T @ b))[:k], bound="none")
+        np.testing.assert_array_equal(result.support, reference.select(np.abs(A.T @ b), k))
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong", "error"),
+    [
+        (Forward, {"width": 0}, ValueError),
+        (Forward, {"width": 1.5}, TypeError),
+        (Swap, {"max_iter": -1}, ValueError),
+        (Swap, {"kicks": -1}, ValueError),
+        (Swap, {"kicks": 2.0}, TypeError),
+        (OBS, {"batches": 0}, ValueError),
+        (ADMM, {"max_iter": -1}, ValueError),
+        (ADMM, {"growth": 0.99}, ValueError),
+        (ADMM, {"growth": "1"}, TypeError),
+        (Rounding, {"max_iter": -1}, ValueError),
+        (Auto, {"effort": "slow"}, ValueError),
+        (Auto, {"effort": None}, ValueError),
+    ],
+)
+def test_wrong_options_are_named(options, wrong, error):
+    with pytest.raises(error, match=next(iter(wrong))):
+        options(**wrong)
