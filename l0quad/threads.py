@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
@@ -23,30 +22,31 @@ def available() -> int:
 
 
 class _BlasThreads:
-    """BLAS has one thread count a process: the first of overlapping limits remembers it, the last restores it."""
+    """BLAS has one thread count a process, so one Python thread controls it at a time; others take it as it is."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users = 0
+        self._owner, self._depth = 0, 0
         self._controller: ThreadpoolController | None = None
-        self._original: Any = None
 
     @contextmanager
     def limited(self, n_threads: int) -> Iterator[None]:
         with self._lock:
-            self._users += 1
-            # Looking for the libraries takes milliseconds, and ours are loaded by now.
-            self._controller = self._controller or ThreadpoolController()
-            limit = self._controller.limit(limits=n_threads)
-            self._original = self._original or limit
-        try:
+            mine = self._depth == 0 or self._owner == threading.get_ident()
+            if mine:
+                self._owner, self._depth = threading.get_ident(), self._depth + 1
+                # Looking for the libraries takes milliseconds, and ours are loaded by now.
+                self._controller = self._controller or ThreadpoolController()
+        if not mine:
             yield
+            return
+        assert self._controller is not None
+        try:
+            with self._controller.limit(limits=n_threads):
+                yield
         finally:
             with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._original.restore_original_limits()
-                    self._original = None
+                self._depth -= 1
 
 
 _BLAS = _BlasThreads()
@@ -54,7 +54,10 @@ _BLAS = _BlasThreads()
 
 @contextmanager
 def limited(n_threads: int | None) -> Iterator[None]:
-    """Let BLAS use this many threads (None: as it is configured) until the block ends."""
+    """Let BLAS use this many threads (None: as it is configured) until the block ends.
+
+    Where solves overlap in several Python threads, the first one's number holds.
+    """
     if n_threads is None:
         yield
         return
