@@ -11,8 +11,8 @@ from measure import machine, report, table
 import l0quad
 
 EFFORTS = ("fast", "thorough")
-FURTHER = 3
-REPEATS = 5
+FURTHER = 1
+REPEATS = 3
 # The best objectives known are rounded: so many per cent above them is level with them.
 ROUNDING = 1e-3
 # Instance: effort, largest mean gap to the best known in per cent, largest seconds (None: not asked).

@@ -5,6 +5,7 @@ import sys
 import time
 
 import matplotlib as mpl
+import numpy as np
 from instances import BEST_KNOWN, Instance, make, mlpnet
 from matplotlib.axes import Axes
 from measure import RESULTS, machine, report, table
@@ -56,17 +57,15 @@ def measured(instance: Instance, known: float | None) -> tuple[Found, float]:
 
 def label(axes: Axes, found: Found) -> None:
     """Write the names beside the markers, in a column at the right where they would lie on one another."""
-    heights: list[tuple[float, str]] = []
-    for name, (gap, seconds, _) in found.items():
-        heights.append(
-            (axes.transAxes.inverted().transform(axes.transData.transform((seconds, max(gap, FLOOR))))[1], name)
-        )
-    heights.sort()
-    placed, last = {}, -1.0
-    for height, name in heights:
-        last = max(height, last + LABEL_GAP)
-        placed[name] = last
-    for name, height in placed.items():
+    to_axes = axes.transData + axes.transAxes.inverted()
+    points = {name: to_axes.transform((seconds, max(gap, FLOOR)))[::-1] for name, (gap, seconds, _) in found.items()}
+    names = sorted(found, key=lambda name: tuple(points[name]))
+    heights = np.array([points[name][0] for name in names])
+    # Pushed apart upwards and downwards; the mean of the two keeps the distance, and a cluster at its centre.
+    steps = LABEL_GAP * np.arange(heights.size)
+    up = np.maximum.accumulate(heights - steps) + steps
+    down = np.minimum.accumulate((heights - steps)[::-1])[::-1] + steps
+    for name, height in zip(names, (up + down) / 2, strict=True):
         gap, seconds, cut = found[name]
         axes.annotate(
             name + (" (cut)" if cut else ""),

@@ -24,6 +24,7 @@ _SWAPS = 1000
 _ZERO = 1e-18
 # What a kick costs beside its arithmetic, in flops.
 _KICK_OVERHEAD = 8e7
+_MOST_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def _starts(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -
     yield iht(problem, empty, IHT(refit=True), monitor)[0]
     if float(n) * p * problem.constraint.total <= effort.forward_flops:
         yield forward(problem, empty, Forward(effort.width), monitor)[0]
-    if p <= effort.elimination_columns and not ridge_is_lost(problem):
+    # Both cost n x n factorizations.
+    if p <= effort.elimination_columns and n <= _MOST_ROWS and not ridge_is_lost(problem):
         yield obs(problem, empty, OBS(), monitor)[0]
         yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor)[0]
 
