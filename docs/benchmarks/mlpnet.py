@@ -34,11 +34,11 @@ def timed(problem: l0quad.Problem, effort: str, bound: str, repeats: int) -> tup
     return result, statistics.median(seconds[1:])
 
 
-def judged(value: str, measured: float, asked: float | None) -> list[str]:
+def judged(value: str, measured: float, asked: float | None, percent: bool = False) -> list[str]:
     """Return two cells: the value, and what is asked of it."""
     if asked is None:
         return [value, ""]
-    return [value, f"<= {asked:g}: " + ("met" if measured <= asked else "missed")]
+    return [value, f"<= {f'{asked:.2%}' if percent else f'{asked:g}'}: " + ("met" if measured <= asked else "missed")]
 
 
 def two_instances(gradients: Gradients) -> list[list[object]]:
@@ -51,7 +51,7 @@ def two_instances(gradients: Gradients) -> list[list[object]]:
                 row: list[object] = [f"{sparsity:.0%}", f"{l2:g}", effort, bound]
                 row += judged(f"{result.objective:.5g}", float(f"{result.objective:.5g}"), most)
                 gap = "-" if bound == "none" else f"{result.relative_gap:.3%}"
-                row += judged(gap, result.relative_gap, gaps.get(bound))
+                row += judged(gap, result.relative_gap, gaps.get(bound), percent=True)
                 row += judged(f"{seconds:.2f}", seconds, times.get(bound) if effort == "fast" else None)
                 rows.append(row)
                 print(*row, flush=True)

@@ -80,7 +80,8 @@ def draw(rates: dict[str, list[float]]) -> None:
     )
     axes.set(xlabel=f"nonzeros k (p = {COLUMNS}, n = {ROWS})", ylabel="exact recoveries", ylim=(-0.03, 1.03))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", fontsize=8)
+    axes.set_xticks(SIZES)
+    figure.legend(loc="outside upper center", ncols=len(rates), fontsize=8)
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(RESULTS / "recovery.png", dpi=150)
 

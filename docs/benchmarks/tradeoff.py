@@ -65,7 +65,8 @@ def label(axes: Axes, found: Found) -> None:
     steps = LABEL_GAP * np.arange(heights.size)
     up = np.maximum.accumulate(heights - steps) + steps
     down = np.minimum.accumulate((heights - steps)[::-1])[::-1] + steps
-    for name, height in zip(names, (up + down) / 2, strict=True):
+    placed = np.minimum((up + down) / 2, 1 - steps[::-1])
+    for name, height in zip(names, placed, strict=True):
         gap, seconds, cut = found[name]
         axes.annotate(
             name + (" (cut)" if cut else ""),
