@@ -163,7 +163,8 @@ def _run(
         return (point if finite else _zero(problem)), status
     except KeyboardInterrupt:
         monitor.stopped = Status.INTERRUPTED
-        return monitor.best, Status.INTERRUPTED
+        # What was recorded may carry the objective of a reduced problem, or one kept over many updates.
+        return problem.evaluate(monitor.best.support, monitor.best.w), Status.INTERRUPTED
 
 
 def _refit_work(problem: Problem, point: Point) -> tuple[float, float]:

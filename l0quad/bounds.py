@@ -83,7 +83,7 @@ def trivial_bound(problem: Problem) -> Bound:
 def dual_bound(problem: Problem, nu: FloatArray, Atnu: FloatArray) -> float:
     """Return D(nu), lowered by a bound on its rounding error.
 
-    A'nu in float64 is off by at most (n + 2) eps ||a_j|| ||nu|| in entry j, and the sums by eps times their length
+    A'nu in float64 is off by at most (n + 4) eps ||a_j|| ||nu|| in entry j, and the sums by eps times their length
     times the sum of their terms' sizes.
     """
     mu, w0 = problem.mu, problem.w0

@@ -130,7 +130,7 @@ def draw(steps: Sequence[Step], picture: Path) -> str:
     upper.fill_between(ks, bound, objective, color="tab:blue", alpha=0.15, linewidth=0, label="where the optimum lies")
     upper.plot(ks, objective, "o-", color="tab:blue", label="objective found")
     upper.plot(ks, bound, "--", color="0.35", label="lower bound")
-    upper.set(ylabel="objective", title="Diabetes data: k of 64 columns: objective and proof")
+    upper.set(ylabel="objective", title="Diabetes data, k of 64 columns: objective and proof")
     upper.legend(frameon=False)
     lower.plot(ks, explained, "o-", color="tab:orange")
     lower.set(ylabel="$R^2$", xlabel="k, number of columns", xticks=ks)

@@ -141,10 +141,6 @@ class Exchange:
         usable = self.s > self.floor
         return np.where(usable, self.r**2, 0.0) / np.where(usable, 2 * self.s, 1.0)
 
-    def costs(self) -> FloatArray:
-        """Return by how much removing each slot's column raises the objective."""
-        return self.w**2 / (2 * self.e)
-
     def add(self, j: int) -> None:
         """Add a column that does not depend on the support."""
         m, row = self.size, self.rows(j)

@@ -62,6 +62,8 @@ class Problem:
     mu : float
         Twice the ridge.
     constraint : Constraint
+    constant : float
+        What the objective has besides the two squares.
     """
 
     matrix: Matrix
@@ -225,6 +227,10 @@ class Problem:
             return point
         # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
         return self.evaluate(support, np.zeros(support.size))
+
+    def refitted(self, point: Point) -> Point:
+        """Return the point itself where it is the best one with its support, else that one."""
+        return point if point.refit else self.refit(point.support)
 
     def unfolded(self, point: Point) -> float:
         """Return the objective with the linear term as it was given, still in the problem's own units.

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -227,6 +228,7 @@ OVERLAPPING = """
 import threading
 import numpy as np
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threadpoolctl import threadpool_info
 from l0quad import Problem, solve
 count = lambda: [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
@@ -344,3 +346,18 @@ def test_verbose_prints_to_stderr(slow, capsys):
 def test_the_seed_of_a_method_without_chance_changes_nothing(method):
     problem = PROBLEMS["correlated"].problem()
     assert solve(problem, method, seed=0).w.tobytes() == solve(problem, method, seed=12345).w.tobytes()
+
+
+def test_an_interrupted_objective_is_that_of_w(monkeypatch):
+    """Solvers may record objectives kept over many updates; what is returned is evaluated anew."""
+    problem = PROBLEMS["gaussian"].problem()
+
+    def run(problem, start, options, monitor):
+        monitor.record(replace(start, objective=start.objective / 2, refit=False))
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(registry.METHODS, "drifting", Method(registry.METHODS["magnitude"].options, run))
+    result = solve(problem, "drifting")
+    assert result.status is Status.INTERRUPTED
+    assert result.objective == pytest.approx(problem.objective(result.w), rel=1e-12)
+    assert result.lower_bound <= result.objective

@@ -49,7 +49,7 @@ class _Kernel:
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
         try:
-            return cast("Callable[..., Any]", numba.njit(cache=self._cached, **_OPTIONS)(self.function))
+            return cast("Callable[..., Any]", numba.njit(cache=True, **_OPTIONS)(self.function))
         except RuntimeError:
             _warn_once()
             return self._without_cache()

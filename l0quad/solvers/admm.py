@@ -47,7 +47,7 @@ class ADMM:
 
 def admm(problem: Problem, start: Point, options: ADMM, monitor: Monitor) -> tuple[Point, Status]:
     """Iterate from the dense centre w0 until the support has settled."""
-    best = start if start.refit else problem.refit(start.support)
+    best = problem.refitted(start)
     if monitor.record(best) or min(problem.shape) > _MOST_ROWS:
         return best, Status.CONVERGED
     shifted = _ShiftedInverse(problem)

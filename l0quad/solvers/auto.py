@@ -24,6 +24,7 @@ _SWAPS = 1000
 _ZERO = 1e-18
 # What a kick costs beside its arithmetic, in flops.
 _KICK_OVERHEAD = 8e7
+# Elimination and rounding as starts cost n x n factorizations.
 _MOST_ROWS = 4096
 
 
@@ -50,8 +51,8 @@ _EFFORTS = {
 class Auto:
     """Choose by shape; return the best point that any part visited.
 
-    Where the table of swaps fits: hard-thresholding pursuit from zero, forward selection and (few columns) backward
-    elimination, each followed by exact swaps, then kicks. Else, as in pruning: `Rounding` of the relaxation, then
+    Where the table of swaps fits: hard-thresholding pursuit from zero, forward selection and, where the sizes allow it,
+    backward elimination and rounding, each followed by exact swaps; then kicks. Else, as in pruning: `Rounding` of the relaxation, then
     batches of swaps; without a ridge, pursuit. Never above the refit of its start.
 
     Parameters
@@ -105,7 +106,6 @@ def _starts(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -
     yield iht(problem, empty, IHT(refit=True), monitor)[0]
     if float(n) * p * problem.constraint.total <= effort.forward_flops:
         yield forward(problem, empty, Forward(effort.width), monitor)[0]
-    # Both cost n x n factorizations.
     if p <= effort.elimination_columns and n <= _MOST_ROWS and not ridge_is_lost(problem):
         yield obs(problem, empty, OBS(), monitor)[0]
         yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor)[0]

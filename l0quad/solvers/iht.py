@@ -56,7 +56,7 @@ class IHT:
 
 def iht(problem: Problem, start: Point, options: IHT, monitor: Monitor) -> tuple[Point, Status]:
     """Run hard-thresholding steps from the refit of the start."""
-    point = start if start.refit else problem.refit(start.support)
+    point = problem.refitted(start)
     if monitor.record(point):
         return point, Status.CONVERGED
     return (_pursue if options.refit else _threshold)(problem, point, options, monitor)

@@ -39,7 +39,7 @@ class OBS:
 
 def obs(problem: Problem, start: Point, options: OBS, monitor: Monitor) -> tuple[Point, Status]:
     """Eliminate from all columns downwards; return the better of the end and the refit of the start."""
-    standby = start if start.refit else problem.refit(start.support)
+    standby = problem.refitted(start)
     if monitor.record(standby) or ridge_is_lost(problem) or problem.shape[0] > _MOST_ROWS:
         return standby, Status.CONVERGED
     support = np.arange(problem.shape[1])

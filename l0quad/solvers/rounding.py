@@ -41,7 +41,7 @@ class Rounding:
 
 def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor) -> tuple[Point, Status]:
     """Ascend from the refit of the start, refitting on the rounded support every few steps."""
-    best = start if start.refit else problem.refit(start.support)
+    best = problem.refitted(start)
     if monitor.record(best) or ridge_is_lost(problem):
         return best, Status.CONVERGED
     relaxation = Relaxation(problem, best)

@@ -70,7 +70,7 @@ def table_fits(problem: Problem) -> bool:
 def _by_table(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
     exchange = Exchange(problem, Rows(problem), start.support, problem.constraint.total)
     status = descend(exchange, options.max_iter, monitor)
-    best = min(exchange.point(), _refitted(problem, start), key=lambda each: each.objective)
+    best = min(exchange.point(), problem.refitted(start), key=lambda each: each.objective)
     if monitor.expired() or monitor.record(best):
         return best, status
     return kicked(exchange, best, status, options.kicks, options.max_iter, monitor)
@@ -131,7 +131,7 @@ def kick(exchange: Exchange, rng: np.random.Generator) -> None:
 
 
 def _by_batches(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
-    point = _refitted(problem, start)
+    point = problem.refitted(start)
     if monitor.record(point) or ridge_is_lost(problem) or problem.shape[0] > _BATCH_ROWS:
         return point, Status.CONVERGED
     if point.support.size < problem.constraint.total and (values := exact_scores(problem, point)) is not None:
@@ -144,10 +144,6 @@ def _by_batches(problem: Problem, start: Point, options: Swap, monitor: Monitor)
         if monitor.record(point) or gain <= _LEAST_GAIN * abs(point.objective):
             return point, Status.CONVERGED
     return point, Status.ITERATION_LIMIT
-
-
-def _refitted(problem: Problem, start: Point) -> Point:
-    return start if start.refit else problem.refit(start.support)
 
 
 def _best_batch(problem: Problem, point: Point, monitor: Monitor) -> Point | None:
