@@ -52,8 +52,8 @@ class Auto:
     """Choose by shape; return the best point that any part visited.
 
     Where the table of swaps fits: hard-thresholding pursuit from zero, forward selection and, where the sizes allow it,
-    backward elimination and rounding, each followed by exact swaps; then kicks. Else, as in pruning: `Rounding` of the relaxation, then
-    batches of swaps; without a ridge, pursuit. Never above the refit of its start.
+    backward elimination and rounding, each followed by exact swaps; then kicks. Else, as in pruning: `Rounding` of the
+    relaxation, then batches of swaps; without a ridge, pursuit. Never above the refit of its start.
 
     Parameters
     ----------
