@@ -104,6 +104,14 @@ def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float) -> FloatArray:
     return np.asarray(Q @ (Q.T @ v))
 
 
+def independent_columns(A: np.ndarray) -> IntArray:
+    """Return as many linearly independent columns as A has, sorted: those that a pivoted QR takes first."""
+    scaled = np.asarray(A, dtype=np.float64) / _column_norms(A)
+    R, pivots = scipy.linalg.qr(scaled, mode="r", pivoting=True, check_finite=False)
+    diagonal = np.abs(R.diagonal())
+    return np.sort(pivots[: diagonal.size][diagonal > _EPS * max(A.shape) * diagonal[0]]).astype(np.int64)
+
+
 def least_squares_value(A: np.ndarray, b: FloatArray) -> float:
     """Return ``min_w 1/2 ||A w - b||^2`` from an orthogonal basis of A's columns, each first brought to norm 1.
 

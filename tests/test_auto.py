@@ -5,6 +5,7 @@ import pytest
 import reference
 from problems import Instance, gaussian, pruning
 
+import l0quad.solvers.auto
 from l0quad import Auto, NofM, PerBlock, Problem, Status, solve
 
 efforts = pytest.mark.parametrize("effort", ["fast", "thorough"])
@@ -84,6 +85,22 @@ def test_a_budget_of_at_least_the_rank(k, effort):
     for centre in (None, w0):
         result = solve(Problem(A, b, k, w0=centre), Auto(effort))
         assert result.support.size <= k
+        assert result.objective == pytest.approx(best, rel=1e-9)
+        assert result.status is Status.OPTIMAL
+
+
+def test_a_budget_of_the_rank_needs_the_right_columns(monkeypatch):
+    """Pursuit alone takes columns that repeat each other; independent ones attain the bound."""
+    monkeypatch.setattr(l0quad.solvers.auto, "table_fits", lambda problem: False)
+    rng = np.random.default_rng(5)
+    basis = rng.standard_normal((30, 6))
+    copies = basis[:, rng.integers(0, 6, 60)] * rng.uniform(0.5, 2, 60)
+    A = np.concatenate([copies, basis], axis=1)[:, rng.permutation(66)]
+    b = rng.standard_normal(30)
+    best = reference.objective(A, b, np.linalg.pinv(A, rcond=1e-12) @ b)
+    for k in (6, NofM(6, 66)):
+        result = solve(Problem(A, b, k))
+        assert result.support.size == 6
         assert result.objective == pytest.approx(best, rel=1e-9)
         assert result.status is Status.OPTIMAL
 

@@ -6,7 +6,7 @@ import reference
 import scipy.sparse as sp
 
 import l0quad.linalg
-from l0quad.linalg import cholesky, factor_gram, minimum_norm
+from l0quad.linalg import cholesky, factor_gram, independent_columns, minimum_norm
 from l0quad.matrix import as_matrix
 
 EPS = np.finfo(float).eps
@@ -251,3 +251,20 @@ def test_factor_gram(kind, inside):
 def test_factor_gram_refuses_what_is_indefinite():
     with pytest.raises(ValueError, match=r"H: must be positive semidefinite, got the eigenvalue -1"):
         factor_gram(np.diag([1.0, -1.0]), np.zeros(2))
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (9, 9)], ids=str)
+@pytest.mark.parametrize("rank", [1, 4, 8])
+def test_independent_columns_span_all_of_them(shape, rank):
+    rng = np.random.default_rng(rank)
+    A = rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
+    A *= 10.0 ** rng.integers(-9, 9, shape[1])
+    A[:, 3] = 0.0
+    columns = independent_columns(A)
+    assert np.array_equal(columns, np.unique(columns))
+    scaled = A / np.maximum(np.linalg.norm(A, axis=0), 1e-300)
+    assert columns.size == np.linalg.matrix_rank(scaled) == np.linalg.matrix_rank(scaled[:, columns])
+
+
+def test_independent_columns_of_zero():
+    assert independent_columns(np.zeros((4, 3))).size == 0

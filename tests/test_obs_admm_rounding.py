@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from problems import gaussian, stored_as
+from problems import gaussian, pruning, stored_as
 from test_local_search import CENTRE, KEPT, SMALL, arguments, over_kept, random_support, value, zero
 
 import l0quad.solvers.obs
-from l0quad import ADMM, OBS, Auto, Forward, Problem, Rounding, Swap, solve
+from l0quad import ADMM, OBS, Auto, Forward, Problem, Rounding, Status, Swap, solve
 from l0quad.progress import SolveMonitor
 from l0quad.solvers.admm import _ShiftedInverse
 
@@ -148,3 +148,13 @@ def test_with_orthonormal_columns_the_largest_correlations_are_best(method, ridg
 def test_wrong_options_are_named(options, wrong, error):
     with pytest.raises(error, match=next(iter(wrong))):
         options(**wrong)
+
+
+def test_rounding_ends_at_a_proven_gap():
+    problem = pruning(40, 300, 60, seed=2, ridge=20.0).problem()
+    whole = solve(problem, Rounding(max_iter=60), bound="fast")
+    early = solve(problem, Rounding(max_iter=60, tol=0.02), bound="fast")
+    assert whole.relative_gap < 0.02
+    assert early.n_iter < whole.n_iter
+    assert early.relative_gap <= 0.02
+    assert early.status is Status.CONVERGED

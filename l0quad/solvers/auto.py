@@ -9,10 +9,11 @@ import numpy as np
 from l0quad import validation
 from l0quad.bounds import ridge_is_lost
 from l0quad.exchange import Exchange, Rows
+from l0quad.linalg import independent_columns
 from l0quad.problem import Problem
 from l0quad.progress import Monitor
 from l0quad.result import Point, Status
-from l0quad.solvers.forward import Forward, forward
+from l0quad.solvers.forward import Forward, grow
 from l0quad.solvers.iht import IHT, iht
 from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.obs import OBS, obs
@@ -23,7 +24,7 @@ _SWAPS = 1000
 # An objective this far below that of w = 0 is zero: nothing is left to find.
 _ZERO = 1e-18
 # What a kick costs beside its arithmetic, in flops.
-_KICK_OVERHEAD = 8e7
+_KICK_OVERHEAD = 5e6
 # Elimination and rounding as starts cost n x n factorizations.
 _MOST_ROWS = 4096
 
@@ -37,13 +38,15 @@ class _Effort:
     elimination_columns: int
     kicks: int
     kick_flops: float
+    basis_flops: float
     rounding_steps: int
+    proven: float
     batches: int
 
 
 _EFFORTS = {
-    "fast": _Effort(5e8, 1, 100, 10, 4.5e8, 12, 0),
-    "thorough": _Effort(1e11, 8, 4096, 100, 2e10, 40, 5),
+    "fast": _Effort(5e8, 1, 100, 10, 5e7, 5e8, 12, 1e-3, 0),
+    "thorough": _Effort(1e11, 8, 4096, 100, 1e10, 1e11, 40, 0.0, 5),
 }
 
 
@@ -58,7 +61,8 @@ class Auto:
     Parameters
     ----------
     effort : {"fast", "thorough"}
-        How much work; counted, not timed.
+        How much work; counted, not timed. Where it rounds the relaxation, "fast" also ends once its answer is proven
+        to lie within 0.1 % of the optimum.
     """
 
     effort: str = "fast"
@@ -81,7 +85,7 @@ def _small(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) ->
     exchange = Exchange(problem, Rows(problem), np.empty(0, dtype=np.int64), problem.constraint.total)
     best, status = problem.refit(start.support), Status.CONVERGED
     seen: set[bytes] = set()
-    for begin in _starts(problem, start, effort, monitor):
+    for begin in _starts(problem, exchange, start, effort, monitor):
         if begin.support.tobytes() not in seen and not monitor.expired():
             exchange.reset(begin.support)
             ended = descend(exchange, _SWAPS, monitor)
@@ -97,26 +101,41 @@ def _small(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) ->
     return kicked(exchange, best, status, kicks, _SWAPS, monitor)
 
 
-def _starts(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:
-    """Yield where to descend from, each computed when its turn comes."""
+def _starts(problem: Problem, exchange: Exchange, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:
+    """Yield where to descend from, each computed when its turn comes; ``exchange`` may be overwritten meanwhile."""
     n, p = problem.shape
     if start.support.size:
         yield start
     empty = problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
     yield iht(problem, empty, IHT(refit=True), monitor)[0]
     if float(n) * p * problem.constraint.total <= effort.forward_flops:
-        yield forward(problem, empty, Forward(effort.width), monitor)[0]
+        exchange.reset(empty.support)
+        yield grow(exchange, Forward(effort.width), monitor)[0]
     if p <= effort.elimination_columns and n <= _MOST_ROWS and not ridge_is_lost(problem):
         yield obs(problem, empty, OBS(), monitor)[0]
         yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor)[0]
+
+
+def _basis(problem: Problem, effort: _Effort) -> Point | None:
+    """Return the best point on independent columns that span all of them, where the budgets have room for these.
+
+    Without a ridge it attains the all-columns bound, so it is optimal.
+    """
+    n, p = problem.shape
+    if not ridge_is_lost(problem) or 4.0 * n * p * min(n, p) > effort.basis_flops:
+        return None
+    columns = independent_columns(problem.matrix.take_dense(np.arange(p)))
+    return problem.refit(columns) if np.all(problem.constraint.room(columns) >= 0) else None
 
 
 def _large(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> tuple[Point, Status]:
     """Round the relaxation, then exchange in batches."""
     begin = start if start.support.size else largest_entries(problem)
     if ridge_is_lost(problem):
-        return iht(problem, begin, IHT(refit=True), monitor)
-    point, status = rounding(problem, begin, Rounding(effort.rounding_steps), monitor)
+        pursued, status = iht(problem, begin, IHT(refit=True), monitor)
+        basis = None if monitor.expired() else _basis(problem, effort)
+        return pursued if basis is None else min(basis, pursued, key=lambda each: each.objective), status
+    point, status = rounding(problem, begin, Rounding(effort.rounding_steps, effort.proven), monitor)
     if monitor.expired() or effort.batches == 0:
         return point, status
     swapped, status = swap(problem, point, Swap(effort.batches), monitor)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
+from l0quad.constraints import top_k
 from l0quad.exchange import Exchange, Rows
 from l0quad.problem import Problem
 from l0quad.progress import Monitor
@@ -37,8 +38,12 @@ class Forward:
 
 def forward(problem: Problem, start: Point, options: Forward, monitor: Monitor) -> tuple[Point, Status]:
     """Add columns one at a time, the best few supports side by side."""
-    rows = Rows(problem)
-    beam = [Exchange(problem, rows, start.support, problem.constraint.total)]
+    return grow(Exchange(problem, Rows(problem), start.support, problem.constraint.total), options, monitor)
+
+
+def grow(exchange: Exchange, options: Forward, monitor: Monitor) -> tuple[Point, Status]:
+    """Run the beam from what the exchange holds, which it may overwrite."""
+    beam = [exchange]
     while True:
         children = _best_children(beam, options.width)
         if not children:
@@ -72,7 +77,7 @@ def _best_children(beam: list[Exchange], width: int) -> list[tuple[Exchange, int
     found: list[tuple[float, int, int]] = []
     for index, state in enumerate(beam):
         gains = allowed_gains(state)
-        best = np.argsort(-gains, kind="stable")[:width]
+        best = top_k(gains, width)
         found += [(state.objective - gains[j], index, int(j)) for j in best if gains[j] > 0]
     children: dict[frozenset[int], tuple[int, int]] = {}
     for _, index, j in sorted(found):

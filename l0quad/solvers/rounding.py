@@ -30,13 +30,17 @@ class Rounding:
     ----------
     max_iter : int
         The largest number of Newton steps, each an n x n factorization, three passes over A and a refit.
+    tol : float
+        End as soon as the relative gap of the best point is proven to be at most this.
     """
 
     max_iter: int = 30
+    tol: float = 0.0
     name: ClassVar[str] = "rounding"
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
+        validation.real(self.tol, "tol")
 
 
 def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor) -> tuple[Point, Status]:
@@ -58,6 +62,7 @@ def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor
             if not np.array_equal(support, last):
                 last, candidate = support, problem.refit(support)
                 best = min(candidate, best, key=lambda each: each.objective)
-        if monitor.record(best) or solved:
+        proven = problem.user_size(best.objective - bound) <= options.tol * abs(problem.user_objective(best.objective))
+        if monitor.record(best) or solved or proven:
             return replace(best, dual=dual), Status.CONVERGED
     return replace(best, dual=dual), Status.ITERATION_LIMIT
