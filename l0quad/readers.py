@@ -102,7 +102,7 @@ def _naming(path: Path) -> Iterator[None]:
     except Exception as error:  # zlib.error, EOFError, RecursionError, TokenError, OSError of a seek, and more
         if isinstance(error, OSError) and error.filename:
             raise
-        raise ValueError(f"{path}: {error or type(error).__name__}") from error
+        raise ValueError(f"{path}: {str(error) or type(error).__name__}") from error
 
 
 def _read(path: Path, limit: int, suffixes: tuple[str, ...]) -> Any:

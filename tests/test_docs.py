@@ -1,6 +1,8 @@
 """Every Python example of the README and the docs runs as it stands."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ def examples(page: Path) -> list[str]:
 def test_examples_run_one_after_the_other(page: Path) -> None:
     namespace: dict[str, object] = {"__name__": "example"}
     for example in examples(page):
+        if "import torch" in example:
+            pytest.importorskip("torch")
         exec(compile(example, str(page), "exec"), namespace)
 
 
@@ -24,6 +28,16 @@ def test_the_readme_example_finds_the_planted_support() -> None:
     namespace: dict[str, object] = {}
     exec(examples(ROOT / "README.md")[0], namespace)
     assert list(namespace["result"].support) == [7, 70, 700]
+
+
+def test_the_gallery_example_runs_and_draws(tmp_path: Path) -> None:
+    for needed in ("torch", "sklearn", "matplotlib"):
+        pytest.importorskip(needed)
+    script, picture = ROOT / "docs" / "examples" / "prune_digits.py", tmp_path / "digits.png"
+    done = subprocess.run([sys.executable, script, picture], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "20 + 10 stages" in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

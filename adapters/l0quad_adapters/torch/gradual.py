@@ -1,0 +1,327 @@
+"""gradual_prune: pruning steps at rising sparsity, each followed by training under the masks."""
+
+import copy
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from l0quad_adapters.torch.batchnorm import modes_kept
+from l0quad_adapters.torch.data import Data, Samples
+from l0quad_adapters.torch.files import PathLike, write_atomically
+from l0quad_adapters.torch.gradients import LossFn, scalar
+from l0quad_adapters.torch.instance import Sparsity
+from l0quad_adapters.torch.masks import keep_masks, masks
+from l0quad_adapters.torch.prune import DEFAULT_L2, prune, report_of, shown, targets_of
+from l0quad_adapters.torch.report import PruneReport, StageReport
+from l0quad_adapters.torch.weights import Choice, Weights, choose
+
+LearningRate = Callable[[float, float, float], float]
+
+_FORMAT = 1
+
+
+def cosine(epoch: float, first: float, last: float) -> float:
+    """Return the learning rate of a cosine from 0.1 at epoch ``first`` down to 1e-5 at ``last``."""
+    return 1e-5 + 0.5 * (0.1 - 1e-5) * (1 + math.cos(math.pi * (epoch - first) / (last - first)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the steps of one run have in common; validated."""
+
+    loss_fn: LossFn
+    data: Data
+    sparsity: Sparsity
+    schedule: str
+    targets: list[Sparsity]
+    weights: Weights
+    epochs: int
+    train_batch_size: int
+    n_batches: int
+    momentum: float
+    weight_decay: float
+    learning_rate: LearningRate
+    seed: int
+    evaluate: Callable[[nn.Module], float]
+    options: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Done:
+    """What finished steps leave behind, beside the model."""
+
+    metric_before: float
+    stages: list[StageReport]
+    l2: float
+    seconds: float
+
+
+def gradual_prune(
+    model: nn.Module,
+    loss_fn: LossFn,
+    data: Data,
+    sparsity: Sparsity,
+    *,
+    steps: int = 10,
+    epochs: int = 2,
+    schedule: str = "poly",
+    method: Any = "auto",
+    l2: float | str = DEFAULT_L2,
+    n_rows: int = 1000,
+    batch_size: int = 1,
+    train_batch_size: int = 128,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    learning_rate: LearningRate = cosine,
+    weights: Choice | Iterable[Choice] | Weights | None = None,
+    seed: int = 0,
+    checkpoint: PathLike | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    callback: Callable[[StageReport], object] | None = None,
+    progress: bool = False,
+) -> PruneReport:
+    """Prune a trained model in place in several steps, and train it on after each, the last one included.
+
+    The gradual pruning of Benbaki et al. (CHITA, ICML 2023): each step prunes the model to its sparsity by one stage of
+    `prune`, then trains all its parameters with SGD while the pruned weights, and their momentum, are held at zero. A
+    weight that is zero stays zero. If anything fails, and on Ctrl-C, the model has its old weights.
+
+    With ``checkpoint``, called again in the same way after it was stopped, even killed, it goes on after the last
+    finished step, and ends with the same bytes as a run that was not stopped, where training is deterministic at all:
+    what is random in ``model`` and ``data`` must come from torch's default generators, which each step seeds.
+
+    Parameters
+    ----------
+    model : Module
+        On one device; its modes, training or not, are at the end what they were.
+    loss_fn : callable
+        ``loss_fn(outputs, targets)``: the mean loss of a batch, a scalar.
+    data : (inputs, targets), Dataset or iterable of batches
+        For the gradients and the training; on the model's device. Not an iterator, since it is read again and again.
+    sparsity : float, dict or NofM
+        After the last step, as for `prune`.
+    steps, schedule : int, {"poly", "geometric", "linear", "constant"}
+        How many pruning steps, and how the sparsity rises over them.
+    epochs : int
+        How long to train after each step.
+    method, l2, n_rows, batch_size, weights
+        As for `prune`.
+    train_batch_size : int
+        Of the training; an iterable of batches keeps its own.
+    momentum, weight_decay : float
+        Of the SGD, whose momentum is forgotten at each pruning step.
+    learning_rate : callable
+        ``learning_rate(epoch, first, last)``, asked before each batch; ``epoch`` counts the training from the start of
+        the run, in fractions, and is at least ``first`` and below ``last``, where the present step's training begins
+        and ends. The default falls from 0.1 to 1e-5 by a cosine after each step.
+    checkpoint : path, optional
+        A file that is replaced, atomically, after each step.
+    evaluate : callable, optional
+        ``evaluate(model)``, a number that the report keeps for before, after and each step; in eval mode.
+    callback : callable, optional
+        Called with each step's `StageReport`, after its checkpoint is written.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    PruneReport
+        Of the whole run; its stages are the steps, their metrics those after training. It has the pruned parameters
+        and the buffers, but no others that were trained, such as biases: keep ``model.state_dict()`` for these.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; ``checkpoint`` where it is that of another model or of other settings, or no checkpoint;
+        ``learning_rate`` where the training diverged.
+    OSError
+        The checkpoint cannot be read or written.
+    """
+    chosen = choose(model, weights)
+    _check_integers(steps=steps, epochs=epochs, train_batch_size=train_batch_size, n_rows=n_rows, batch_size=batch_size)
+    _check_integers(0, seed=seed)
+    _check_training(momentum, weight_decay, learning_rate)
+    if isinstance(data, Iterator):
+        raise TypeError(f"data: must not be an iterator, for it is read several times, got {type(data).__name__}")
+    plan = _Plan(
+        loss_fn, data, sparsity, schedule, targets_of(model, chosen, sparsity, schedule, steps), chosen, epochs,
+        train_batch_size, _batches_of(data, train_batch_size), momentum, weight_decay, learning_rate, seed,
+        evaluate or (lambda _: math.nan), {"method": method, "l2": l2, "n_rows": n_rows, "batch_size": batch_size},
+    )  # fmt: skip
+    saved = None if checkpoint is None else _Checkpoint.of(checkpoint, model, plan)
+    before = copy.deepcopy(model.state_dict())
+    try:
+        with modes_kept(model):
+            return _run(model, plan, saved, callback, progress)
+    except BaseException:
+        model.load_state_dict(before)
+        raise
+
+
+def _check_integers(least: int = 1, **integers: Any) -> None:
+    for name, value in integers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name}: must be an integer of at least {least}, got {value!r}")
+
+
+def _check_training(momentum: float, weight_decay: float, learning_rate: LearningRate) -> None:
+    for name, value, end in (("momentum", momentum, 1), ("weight_decay", weight_decay, math.inf)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < end:
+            raise ValueError(f"{name}: must lie in [0, {end}), got {value!r}")
+    if not callable(learning_rate):
+        raise TypeError(f"learning_rate: must be callable with (epoch, first, last), got {learning_rate!r}")
+
+
+def _batches_of(data: Data, batch_size: int) -> int:
+    """Return how many batches an epoch has; where the data does not tell, by reading it once."""
+    samples = Samples(data)
+    if samples.size is not None:
+        return -(-samples.size // batch_size)
+    try:
+        found = len(data)  # type: ignore[arg-type]
+    except TypeError:
+        found = sum(1 for _ in samples.all_batches(batch_size))
+    if found == 0:
+        raise ValueError("data: must have samples, got none")
+    return found
+
+
+def _run(
+    model: nn.Module,
+    plan: _Plan,
+    saved: "_Checkpoint | None",
+    callback: Callable[[StageReport], object] | None,
+    progress: bool,
+) -> PruneReport:
+    begin = time.perf_counter()
+    model.eval()
+    done = None if saved is None else saved.restore(model)
+    if done is None:
+        done = _Done(float(plan.evaluate(model)), [], math.nan, 0.0)
+    begin -= done.seconds
+    for step in shown(range(len(done.stages), len(plan.targets)), progress):
+        stage, done.l2 = _step(model, plan, step)
+        done.stages.append(stage)
+        done.seconds = time.perf_counter() - begin
+        if saved is not None:
+            saved.write(model, done)
+        if callback is not None:
+            callback(stage)
+    method = plan.options["method"]
+    return report_of(
+        model, plan.weights, tuple(done.stages),
+        method=method if isinstance(method, str) else method.name,
+        sparsity=plan.sparsity, l2=done.l2, seed=plan.seed, n_rows=plan.options["n_rows"],
+        batch_size=plan.options["batch_size"], first_order=True,
+        metric_before=done.metric_before, seconds=time.perf_counter() - begin,
+    )  # fmt: skip
+
+
+def _step(model: nn.Module, plan: _Plan, step: int) -> tuple[StageReport, float]:
+    """Prune once and train; what it does depends on the model, the plan and the step alone."""
+    seed = int(np.random.SeedSequence((plan.seed, step)).generate_state(1)[0])
+    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(seed)
+        model.eval()
+        used = masks(model, plan.weights)
+        report = prune(
+            model, plan.loss_fn, plan.data, plan.targets[step],
+            weights=plan.weights, mask=used, recalibrate=False, seed=seed, **plan.options,
+        )  # fmt: skip
+        model.train()
+        _train(model, plan, step, seed)
+    model.eval()
+    return replace(report.stages[0], stage=step + 1, metric=float(plan.evaluate(model))), report.l2
+
+
+def _train(model: nn.Module, plan: _Plan, step: int, seed: int) -> None:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, momentum=plan.momentum, weight_decay=plan.weight_decay)
+    keep_masks(optimizer, model, weights=plan.weights)
+    samples = Samples(plan.data)
+    first, last = float(step * plan.epochs), float((step + 1) * plan.epochs)
+    for epoch in range(plan.epochs):
+        # From 1, because the gradients were drawn in the order of (seed, 0).
+        for batch, (inputs, targets) in enumerate(samples.all_batches(plan.train_batch_size, (seed, epoch + 1))):
+            rate = plan.learning_rate(first + epoch + batch / plan.n_batches, first, last)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with torch.enable_grad():
+                optimizer.zero_grad()
+                scalar(plan.loss_fn(model(inputs), targets)).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    optimizer.zero_grad()
+    if not all(bool(parameter.isfinite().all()) for parameter in trained):
+        raise ValueError(f"learning_rate: the training after step {step + 1} diverged; the weights are not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """The file of a run, and what tells that run from others."""
+
+    path: Path
+    settings: dict[str, str]
+
+    @classmethod
+    def of(cls, path: PathLike, model: nn.Module, plan: _Plan) -> "_Checkpoint":
+        """Return the checkpoint of a run that begins with this model."""
+        file = Path(path)
+        if file.is_dir() or not os.access(file.absolute().parent, os.W_OK):
+            raise ValueError(f"checkpoint: must be a file in a folder that can be written to, got {str(path)!r}")
+        last = float(plan.epochs)
+        told = {
+            "model": _digest(model),
+            "samples": Samples(plan.data).size,
+            "steps": len(plan.targets),
+            "learning_rate": [plan.learning_rate(share * last, 0.0, last) for share in (0.0, 0.25, 0.5, 0.75)],
+        }
+        names = ("sparsity", "schedule", "weights", "epochs", "train_batch_size", "momentum", "weight_decay", "seed")
+        settings = told | {name: getattr(plan, name) for name in names} | plan.options
+        return cls(file, {name: repr(value) for name, value in settings.items()})
+
+    def write(self, model: nn.Module, done: _Done) -> None:
+        """Replace the file by the state after the steps that are done."""
+        content = {"format": _FORMAT, "settings": self.settings, "model": model.state_dict(), **asdict(done)}
+        write_atomically(self.path, lambda file: torch.save(content, file))
+
+    def restore(self, model: nn.Module) -> _Done | None:
+        """Give the model the state in the file, if there is one, and return what was done."""
+        if not self.path.exists():
+            return None
+        with open(self.path, "rb") as file:
+            try:
+                content = torch.load(file, map_location="cpu", weights_only=True)
+                written, there = content["format"], content["settings"]
+            except MemoryError:
+                raise
+            except Exception as error:  # UnpicklingError, RuntimeError, OSError of a file cut short, KeyError, ...
+                raise ValueError(f"checkpoint: {self.path} is no checkpoint of gradual_prune: {error}") from error
+        if written != _FORMAT:
+            raise ValueError(f"checkpoint: {self.path} must be of format {_FORMAT}, got {written}")
+        for name, here in self.settings.items():
+            if there.get(name) != here:
+                other = f"{name} is {there.get(name)} there, {here} here"
+                raise ValueError(f"checkpoint: {self.path} is of another run: {other}")
+        model.load_state_dict(content["model"])
+        stages = [StageReport(**stage) for stage in content["stages"]]
+        return _Done(content["metric_before"], stages, content["l2"], content["seconds"])
+
+
+def _digest(model: nn.Module) -> str:
+    """Return a digest of a model's names, shapes, dtypes and values."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
+            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

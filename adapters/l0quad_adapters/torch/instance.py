@@ -1,0 +1,141 @@
+"""From gradients to a problem: the quadratic model of CHITA, and the budgets that a sparsity means.
+
+With A the gradients at the weights w0, a row a sample (or the mean of m samples), the loss near w0 is modelled by
+
+    n/m (L(w) - L(w0)) ~ 1/2 ||A (w - w0)||^2 + e'A (w - w0) / m + n l2 / 2 ||w - w0||^2,
+
+the empirical Fisher matrix in the place of the Hessian: 1/2 ||A w - b||^2 + ridge ||w - w0||^2 with ridge = n l2 / 2
+and b = A w0 - e/m, up to a constant; b = A w0 without the first-order term. (The Fisher matrix of mean gradients is 1/m
+of that of single ones.) Source: Benbaki et al., "Fast as CHITA: neural network pruning with combinatorial
+optimization", ICML 2023, equations 3 to 6.
+"""
+
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+import l0quad
+from l0quad_adapters.torch.weights import Weights
+
+Constraint = l0quad.Cardinality | l0quad.PerBlock | l0quad.NofM
+Sparsity = float | Mapping[str, float] | l0quad.NofM
+
+
+def checked_sparsity(sparsity: Any, name: str = "sparsity") -> float:
+    """Return a sparsity, refused outside of [0, 1)."""
+    if isinstance(sparsity, bool) or not isinstance(sparsity, numbers.Real) or not 0 <= sparsity < 1:
+        raise ValueError(f"{name}: must lie in [0, 1), got {sparsity!r}")
+    return float(sparsity)
+
+
+def checked_l2(l2: Any) -> float:
+    """Return a damping, refused where it is not a finite number of at least 0."""
+    if isinstance(l2, bool) or not isinstance(l2, numbers.Real) or not 0 <= l2 < math.inf:
+        raise ValueError(f"l2: must be finite and at least 0, got {l2!r}")
+    return float(l2)
+
+
+def kept(sparsity: float, size: int) -> int:
+    """Return how many of ``size`` weights a sparsity keeps: size - floor(sparsity size + 1/2)."""
+    return size - math.floor(checked_sparsity(sparsity) * size + 0.5)
+
+
+def budget(weights: Weights, sparsity: Sparsity) -> Constraint:
+    """Return the constraint that a sparsity means.
+
+    Parameters
+    ----------
+    sparsity : float, dict or NofM
+        Of all weights together; of each parameter (or its module) that is named, the others kept whole; or a pattern.
+    """
+    if isinstance(sparsity, l0quad.NofM):
+        return sparsity
+    if not isinstance(sparsity, Mapping):
+        return l0quad.Cardinality(kept(sparsity, weights.size))
+    by_layer = by_parameter(weights, sparsity)
+    sizes = [part.stop - part.start for part in weights.slices.values()]
+    budgets = [kept(by_layer.get(name, 0.0), size) for name, size in zip(weights.names, sizes, strict=True)]
+    return l0quad.PerBlock(np.repeat(np.arange(len(sizes)), sizes), np.array(budgets))
+
+
+def by_parameter(weights: Weights, sparsity: Mapping[str, float]) -> dict[str, float]:
+    """Return the sparsity of each named parameter, given under its own or its module's name."""
+    found = {}
+    for layer, value in sparsity.items():
+        name = layer if layer in weights.names else f"{layer}.weight"
+        if name not in weights.names:
+            raise ValueError(f"sparsity: names {layer!r}, which is not among the pruned weights {weights.names}")
+        found[name] = checked_sparsity(value, f"sparsity[{layer!r}]")
+    return found
+
+
+def pruning_problem(
+    A: Any,
+    w0: Any,
+    sparsity: float | Constraint,
+    l2: float,
+    first_order: bool = True,
+    batch_size: int = 1,
+) -> l0quad.Problem:
+    """Return the problem of pruning the weights w0 with the gradients A.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, p)
+        Gradients at w0, a row a sample or the mean over a batch.
+    sparsity : float, Cardinality, PerBlock or NofM
+        A number s keeps k = p - floor(s p + 1/2) weights.
+    l2 : float
+        The damping; ridge = n l2 / 2.
+    first_order : bool
+        Whether the model has the gradient itself. Then the quadratic's gradient at w0 is the loss's times n / m.
+    batch_size : int
+        m, the samples behind a row.
+    """
+    if not isinstance(A, np.ndarray) or A.ndim != 2:
+        raise TypeError(f"A: must be a 2-D array, got {type(A)} of shape {np.shape(A)}")
+    rows, size = A.shape
+    if batch_size < 1:
+        raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+    w0 = np.asarray(w0, dtype=np.float64)
+    if w0.shape != (size,):
+        raise ValueError(f"w0: must have shape ({size},), one value for each column of A, got {w0.shape}")
+    ridge = 0.5 * rows * checked_l2(l2)
+    b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
+    b = np.asarray(b, dtype=np.float64) - (1.0 / batch_size if first_order else 0.0)
+    constrained = isinstance(sparsity, (l0quad.Cardinality, l0quad.PerBlock, l0quad.NofM))
+    k: Any = sparsity if constrained else kept(sparsity, size)  # type: ignore[arg-type]
+    return l0quad.Problem(A, b, k, ridge=ridge, w0=w0)
+
+
+def problem_from_gradients(
+    A: Any,
+    w0: Any,
+    sparsity: float | Constraint,
+    l2: float,
+    first_order: bool = True,
+    batch_size: int = 1,
+) -> l0quad.Problem:
+    """Return `pruning_problem` for gradients and weights from any library that speaks DLPack, on any device.
+
+    Parameters
+    ----------
+    A, w0 : array of shape (n, p) and (p,)
+        NumPy, PyTorch, CuPy, JAX, ...; shared without a copy where the memory is the host's.
+    """
+    return pruning_problem(_host(A, "A"), _host(w0, "w0"), sparsity, l2, first_order, batch_size)
+
+
+def _host(array: Any, name: str) -> np.ndarray:
+    if isinstance(array, np.ndarray):
+        return array
+    if not hasattr(array, "__dlpack__"):
+        raise TypeError(f"{name}: must be an array that speaks DLPack, got {type(array)}")
+    tensor = array.detach() if isinstance(array, torch.Tensor) else torch.from_dlpack(array)
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    return np.asarray(tensor.cpu().numpy())

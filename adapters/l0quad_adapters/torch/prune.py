@@ -1,0 +1,215 @@
+"""prune: gradients, problem, solution, weights; once, or in the stages of CHITA++."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+import l0quad
+from l0quad_adapters.torch.baselines import BASELINES
+from l0quad_adapters.torch.batchnorm import has_batchnorm
+from l0quad_adapters.torch.data import Data, Samples
+from l0quad_adapters.torch.gradients import LossFn, refuse_training
+from l0quad_adapters.torch.instance import Sparsity, by_parameter, checked_l2, checked_sparsity
+from l0quad_adapters.torch.masks import flat_mask
+from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
+from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
+from l0quad_adapters.torch.stages import Plan, Stage, run_stage
+from l0quad_adapters.torch.weights import Choice, Weights, choose
+
+T = TypeVar("T")
+
+DEFAULT_L2 = 1e-2
+
+
+def prune(
+    model: nn.Module,
+    loss_fn: LossFn,
+    data: Data,
+    sparsity: Sparsity,
+    *,
+    method: Any = "auto",
+    l2: float | str = DEFAULT_L2,
+    n_rows: int = 1000,
+    batch_size: int = 1,
+    stages: int = 1,
+    schedule: str = "poly",
+    refit_stages: int = 0,
+    weights: Choice | Iterable[Choice] | Weights | None = None,
+    mask: Mapping[str, torch.Tensor] | None = None,
+    first_order: bool = True,
+    recalibrate: bool = True,
+    seed: int = 0,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    callback: Callable[[StageReport], object] | None = None,
+    progress: bool = False,
+) -> PruneReport:
+    """Prune a trained model in place.
+
+    At each stage a gradient matrix is computed on fresh samples, the quadratic model at the current weights is
+    minimised under the stage's budget, and the minimiser becomes the weights. One stage is CHITA, several are CHITA++
+    (Benbaki et al., ICML 2023, Algorithm 1). If anything fails, and on Ctrl-C, the model has its old weights.
+
+    Parameters
+    ----------
+    model : Module
+        In eval mode; on one device.
+    loss_fn : callable
+        ``loss_fn(outputs, targets)``: the mean loss of a batch, a scalar.
+    data : (inputs, targets), Dataset or iterable of batches
+        What the gradients are computed on.
+    sparsity : float, dict or NofM
+        The share of zeros, exact: floor(sparsity p + 1/2) of the p weights. A dict gives it by layer.
+    method : str or options
+        A method of l0quad (``"auto"``, ``"backsolve"``, ``l0quad.Rounding()``, ...) or a published baseline:
+        ``"magnitude"``, ``"woodfisher"``, ``"mfac"``, ``"cbs"``. CHITA's own are ``"active_set"``, ``"backsolve"`` and
+        ``"block_backsolve"``.
+    l2 : float or "auto"
+        The damping; ``"auto"`` tries several on held-out samples in the first stage.
+    n_rows, batch_size : int
+        Rows of each gradient matrix, and the samples whose mean gradient is a row.
+    stages, schedule : int, {"poly", "geometric", "linear", "constant"}
+        How many stages, and how the sparsity rises over them.
+    refit_stages : int
+        Further stages that keep the support and renew its weights only.
+    weights : optional
+        What is pruned, see `choose`; by default the weights of convolutional and linear layers.
+    mask : dict of bool tensors, optional
+        By parameter; where it is False the weight is zero at the end.
+    first_order : bool
+        Whether the model of the loss has the gradient itself.
+    recalibrate : bool
+        Whether batch normalisation gets new statistics after each stage.
+    evaluate : callable, optional
+        ``evaluate(model)``, a number (an accuracy, say) that the report keeps for before, after and each stage.
+    callback : callable, optional
+        Called with each stage's `StageReport`.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    PruneReport
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, before the model is changed.
+    """
+    chosen = choose(model, weights)
+    _check(n_rows=n_rows, batch_size=batch_size, stages=stages)
+    _check(least=0, refit_stages=refit_stages, seed=seed)
+    targets = targets_of(model, chosen, sparsity, schedule, stages)
+    allowed = None if mask is None else flat_mask(chosen, mask)
+    damping = l2 if isinstance(l2, str) and l2 == "auto" else checked_l2(l2)
+    plan = Plan(
+        loss_fn, Samples(data), chosen, _method(method), damping, n_rows, batch_size, first_order,
+        recalibrate and has_batchnorm(model), allowed, seed, evaluate,
+    )  # fmt: skip
+    refuse_training(model)
+    todo = [Stage(i, target, False, "fast" if i == stages - 1 else "none") for i, target in enumerate(targets)]
+    todo += [Stage(stages + i, sparsity, True, "none") for i in range(refit_stages)]
+    before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers())]
+    try:
+        return _run(model, plan, sparsity, todo, callback, progress)
+    except BaseException:
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.copy_(value)
+        raise
+
+
+def _check(least: int = 1, **integers: Any) -> None:
+    for name, value in integers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name}: must be an integer of at least {least}, got {value!r}")
+
+
+def _method(method: Any) -> Any:
+    """Return options of a baseline, or options or the name of a solver."""
+    if isinstance(method, str) and method in BASELINES:
+        return BASELINES[method]()
+    options = (*BASELINES.values(), *(each.options for each in l0quad.METHODS.values()))
+    if method not in tuple(l0quad.METHODS) and not isinstance(method, options):
+        names = sorted({*l0quad.METHODS, *BASELINES})
+        raise ValueError(f"method: must be options or one of {', '.join(names)}, got {method!r}")
+    return method
+
+
+def targets_of(model: nn.Module, weights: Weights, sparsity: Sparsity, schedule: str, stages: int) -> list[Sparsity]:
+    """Return the sparsity of each stage, rising from that of the model."""
+    if schedule not in tuple(SCHEDULES):
+        raise ValueError(f"schedule: must be one of {tuple(SCHEDULES)}, got {schedule!r}")
+    w = weights.read(model)
+    if isinstance(sparsity, Mapping):
+        final = by_parameter(weights, sparsity)
+        first = {name: float(np.mean(w[part] == 0)) for name, part in weights.slices.items()}
+        paths = {name: sparsities(schedule, first[name], value, stages) for name, value in final.items()}
+        return [{name: path[stage] for name, path in paths.items()} for stage in range(stages)]
+    if isinstance(sparsity, l0quad.NofM):
+        return [sparsity] * stages
+    return list(sparsities(schedule, float(np.mean(w == 0)), checked_sparsity(sparsity), stages))
+
+
+def _run(
+    model: nn.Module,
+    plan: Plan,
+    sparsity: Sparsity,
+    todo: list[Stage],
+    callback: Callable[[StageReport], object] | None,
+    progress: bool,
+) -> PruneReport:
+    begin = time.perf_counter()
+    metric_before = math.nan if plan.evaluate is None else float(plan.evaluate(model))
+    A = np.empty((plan.n_rows, plan.weights.size), dtype=np.float32)
+    reports, l2 = [], math.nan
+    for stage in shown(todo, progress):
+        report, l2 = run_stage(model, plan, A, stage)
+        # "auto" is settled by the first stage.
+        plan = replace(plan, l2=l2)
+        reports.append(report)
+        if callback is not None:
+            callback(report)
+    return report_of(
+        model, plan.weights, tuple(reports),
+        method=plan.method if isinstance(plan.method, str) else plan.method.name,
+        sparsity=sparsity, l2=l2, seed=plan.seed, n_rows=plan.n_rows, batch_size=plan.batch_size,
+        first_order=plan.first_order, metric_before=metric_before, seconds=time.perf_counter() - begin,
+    )  # fmt: skip
+
+
+def report_of(
+    model: nn.Module, weights: Weights, stages: tuple[StageReport, ...], *, sparsity: Sparsity, **settings: Any
+) -> PruneReport:
+    """Return the report on a model that has been pruned in these stages."""
+    state = {name: tensor.detach().cpu().clone() for name, tensor in weights.tensors(model).items()}
+    # Statistics of batch normalisation belong to the weights that they were computed with.
+    buffers = dict(model.named_buffers()) if has_batchnorm(model) else {}
+    return PruneReport(
+        layers=tuple(LayerReport.of(name, tensor) for name, tensor in state.items()),
+        stages=stages,
+        sparsity=dict(sparsity) if isinstance(sparsity, Mapping) else sparsity if _plain(sparsity) else str(sparsity),
+        metric_after=stages[-1].metric,
+        weights=state,
+        buffers={name: value.detach().cpu().clone() for name, value in buffers.items()},
+        **settings,
+    )
+
+
+def _plain(sparsity: Sparsity) -> bool:
+    return isinstance(sparsity, (int, float))
+
+
+def shown(steps: Sequence[T], progress: bool) -> Iterable[T]:
+    """Return the steps, behind a progress bar where it is asked for."""
+    if not progress:
+        return steps
+    from tqdm.auto import tqdm
+
+    bar: Iterable[T] = tqdm(steps, desc="prune", unit="stage")
+    return bar

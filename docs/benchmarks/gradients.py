@@ -1,0 +1,63 @@
+"""Per-sample gradient matrices: rows a second and memory of each way, and how far they are from the loop."""
+
+import networks
+import numpy as np
+import torch
+from measure import PeakMemory, machine, medians, report, table
+
+from l0quad_adapters.torch import gradient_matrix
+
+ROWS = {"MLPNet": 1000, "ResNet20": 200}
+WAYS = ("layers", "vmap", "loop")
+THREADS = 2
+
+
+def measured(name: str) -> list[list[object]]:
+    network, n = networks.load(name), ROWS[name]
+    batch = [tuple(part[:n] for part in network.train)]
+    size = sum(p.numel() for key, p in network.model.named_parameters() if key.endswith("weight") and p.ndim > 1)
+    out = np.zeros((n, size), dtype=np.float32)
+
+    def computed(way: str) -> np.ndarray:
+        return gradient_matrix(network.model, network.loss_fn, batch, way=way, out=out)
+
+    reference = computed("loop").copy()
+    seconds = medians({way: lambda way=way: computed(way) for way in WAYS}, repeats=5)
+    rows: list[list[object]] = []
+    for way in WAYS:
+        error = np.abs(computed(way) - reference).max() / np.abs(reference).max()
+        with PeakMemory() as memory:
+            computed(way)
+        rows.append([name, way, f"{n / seconds[way]:.0f}", f"{memory.extra / 2**20:.0f}", f"{error:.1e}"])
+    for size_of_batch in (4, 16):
+        rows.append([name, f"batches of {size_of_batch}", *_batches(network, out, size_of_batch)])
+    return rows
+
+
+def _batches(network: networks.Network, out: np.ndarray, size: int) -> list[str]:
+    """Measure rows that are mean gradients."""
+    few = out[:50]
+    inputs, targets = (part[: 50 * size].split(size) for part in network.train)
+
+    def run() -> None:
+        pairs = zip(inputs, targets, strict=True)
+        gradient_matrix(network.model, network.loss_fn, pairs, rows="batch", out=few)
+
+    seconds = medians({"batch": run}, repeats=5)["batch"]
+    return [f"{50 / seconds:.0f} ({50 * size / seconds:.0f} samples)", "", ""]
+
+
+def main() -> None:
+    torch.set_num_threads(THREADS)
+    rows = [row for name in ROWS for row in measured(name)]
+    report(
+        "gradients",
+        "Gradient matrices",
+        f"Into a float32 array that is there already; medians of 5. torch {torch.__version__}, {machine(THREADS)}. No GPU run.",
+        table(["network", "way", "rows a second", "MiB beside the matrix", "largest difference from the loop"], rows),
+        "The difference is relative to the largest entry.",
+    )
+
+
+if __name__ == "__main__":
+    main()

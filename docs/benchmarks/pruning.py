@@ -1,0 +1,172 @@
+"""Test accuracy after pruning MLPNet and ResNet20, without fine-tuning, and the seconds of every run.
+
+``python pruning.py MLPNet`` or ``ResNet20``. Every run is a process of its own on one thread, two at a time; what is
+done is kept in results/pruning-NAME.jsonl and not run again (delete the file to begin anew).
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from measure import RESULTS, report, table
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+WORKERS = 2
+SINGLE = {"n_rows": 1000, "first_order": False, "l2": 1e-4}
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "MLPNet": {
+        "magnitude": {"method": "magnitude", "n_rows": 1},
+        "WoodFisher": {"method": "woodfisher", "n_rows": 1000, "l2": 1e-4},
+        "CBS": {"method": "cbs", "n_rows": 1000, "l2": 1e-4},
+        "CHITA": {"method": "active_set", **SINGLE},
+        "CHITA-BSO": {"method": "backsolve", **SINGLE},
+        "ours, one stage": {"method": "auto", **SINGLE},
+        "ours, stages": {
+            "method": "backsolve", "n_rows": 500, "batch_size": 16, "l2": 0.003, "stages": 60, "refit_stages": 20,
+        },
+    },
+    "ResNet20": {
+        "magnitude": {"method": "magnitude", "n_rows": 1},
+        "WoodFisher": {"method": "woodfisher", "n_rows": 500, "l2": 1e-4},
+        "CHITA": {"method": "active_set", **SINGLE, "n_rows": 500},
+        "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 500},
+        "ours, stages": {
+            "method": "backsolve", "n_rows": 500, "batch_size": 4, "l2": 1e-3, "stages": 20, "refit_stages": 5,
+        },
+    },
+}  # fmt: skip
+# The published figures: test accuracy by sparsity (CHITA, ICML 2023, table 1).
+PUBLISHED = {
+    "MLPNet": {
+        0.5: (93.93, 94.02, 93.96, 93.97, 95.97),
+        0.6: (93.78, 93.82, 93.96, 93.94, 95.93),
+        0.7: (93.62, 93.77, 93.98, 93.80, 95.89),
+        0.8: (92.89, 93.57, 93.90, 93.59, 95.80),
+        0.9: (90.30, 91.69, 93.14, 92.46, 95.55),
+        0.95: (83.64, 85.54, 88.92, 88.09, 94.70),
+        0.98: (32.25, 38.26, 55.45, 46.25, 90.73),
+    }
+}
+COLUMNS = ("magnitude", "WoodFisher", "CBS", "CHITA", "CHITA++")
+SPARSITIES = {"MLPNet": tuple(PUBLISHED["MLPNet"]), "ResNet20": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)}
+
+
+def seeds(name: str, sparsity: float, method: str) -> range:
+    if method == "magnitude":
+        return range(1)
+    return range(3 if name == "MLPNet" or sparsity in (0.7, 0.9) else 1)
+
+
+def child(name: str, method: str, sparsity: float, seed: int) -> None:
+    """Print one run as a line of JSON."""
+    import resource
+
+    import networks
+    import torch
+
+    from l0quad_adapters.torch import prune
+
+    torch.set_num_threads(1)
+    network = networks.load(name)
+    begin = time.perf_counter()
+    settings = SETTINGS[name][method]
+    found = prune(network.model, network.loss_fn, network.train, sparsity, seed=seed, **settings)
+    seconds = time.perf_counter() - begin
+    total = found.total
+    print(
+        json.dumps(
+            {
+                "method": method, "sparsity": sparsity, "seed": seed, "accuracy": network.accuracy(network.model),
+                "seconds": seconds, "gradients": total.gradient_seconds, "solving": total.solve_seconds,
+                "achieved": found.achieved_sparsity, "settings": settings,
+                "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            }
+        )
+    )  # fmt: skip
+
+
+def run_all(name: str, kept: Path) -> list[dict[str, Any]]:
+    """Run what is not in the file yet, the cheap methods first; return all runs."""
+    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    keys = {(run["method"], run["sparsity"], run["seed"]) for run in done if run["settings"] == _plain(name, run)}
+    todo = [
+        (method, sparsity, seed)
+        for method in SETTINGS[name]
+        for sparsity in reversed(SPARSITIES[name])
+        for seed in seeds(name, sparsity, method)
+        if (method, sparsity, seed) not in keys
+    ]
+
+    def one(key: tuple[str, float, int]) -> None:
+        command = [sys.executable, __file__, name, *map(str, key)]
+        out = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
+        if out.returncode:
+            print(key, out.stderr[-500:], flush=True)
+            return
+        with kept.open("a") as file:
+            file.write(out.stdout)
+        print(out.stdout.strip(), flush=True)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(one, todo))
+    return [json.loads(line) for line in kept.read_text().splitlines()]
+
+
+def _plain(name: str, run: dict[str, Any]) -> dict[str, Any] | None:
+    return json.loads(json.dumps(SETTINGS[name].get(run["method"])))
+
+
+def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
+    """Return accuracies beside the published ones, and seconds."""
+    runs = [run for run in runs if run["settings"] == _plain(name, run)]
+    methods = list(SETTINGS[name])
+    accuracy, seconds = [], []
+    for sparsity in SPARSITIES[name]:
+        cells: list[str] = []
+        times: list[str] = []
+        for method in methods:
+            mine = [run for run in runs if (run["method"], run["sparsity"]) == (method, sparsity)]
+            values = [run["accuracy"] for run in mine]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
+            times.append(f"{max(run['seconds'] for run in mine):.1f}" if mine else "-")
+        published = PUBLISHED.get(name, {}).get(sparsity, ())
+        accuracy.append([f"{sparsity:g}", *cells, *(f"{value:.2f}" for value in published)])
+        seconds.append([f"{sparsity:g}", *times])
+    header = ["sparsity", *methods]
+    published_header = [f"published {column}" for column in COLUMNS] if name in PUBLISHED else []
+    most = [[m, max((r["MiB"] for r in runs if r["method"] == m), default="-")] for m in methods]
+    return [
+        "Test accuracy, %, mean and standard deviation over the seeds:",
+        table([*header, *published_header], accuracy),
+        "Seconds of the slowest run, gradients included, on one thread beside another run:",
+        table(header, seconds),
+        "Peak resident memory of a process, data included:",
+        table(["method", "MiB"], most),
+        "Settings:",
+        table(["method", "settings"], [[m, ", ".join(f"{k}={v!r}" for k, v in SETTINGS[name][m].items())] for m in methods]),
+    ]
+
+
+def main(name: str) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    runs = run_all(name, RESULTS / f"pruning-{name.lower()}.jsonl")
+    report(
+        f"pruning-{name.lower()}",
+        f"Pruning {name} without fine-tuning",
+        "Every run starts from the trained network; a row of gradients is a sample's, or the mean of batch_size samples.",
+        *tables(name, runs),
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        child(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main(sys.argv[1])
