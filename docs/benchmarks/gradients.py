@@ -3,9 +3,8 @@
 import networks
 import numpy as np
 import torch
-from measure import PeakMemory, machine, medians, report, table
-
 from l0quad_adapters.torch import gradient_matrix
+from measure import PeakMemory, machine, medians, report, table
 
 ROWS = {"MLPNet": 1000, "ResNet20": 200}
 WAYS = ("layers", "vmap", "loop")

@@ -2,9 +2,8 @@
 
 import networks
 import torch
-from measure import machine, report, table
-
 from l0quad_adapters.torch import gradual_prune
+from measure import machine, report, table
 
 SPARSITY, STEPS, EPOCHS, SEEDS = 0.98, 8, 2, 3
 

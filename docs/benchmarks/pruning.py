@@ -17,13 +17,13 @@ from typing import Any
 from measure import RESULTS, report, table
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-WORKERS = 2
+WORKERS = int(os.environ.get("WORKERS", "2"))
 SINGLE = {"n_rows": 1000, "first_order": False, "l2": 1e-4}
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "MLPNet": {
-        "magnitude": {"method": "magnitude", "n_rows": 1},
-        "WoodFisher": {"method": "woodfisher", "n_rows": 1000, "l2": 1e-4},
-        "CBS": {"method": "cbs", "n_rows": 1000, "l2": 1e-4},
+        "magnitude": {"method": "magnitude"},
+        "WoodFisher": {"method": "woodfisher", "n_rows": 1000, "l2": 1e-5},
+        "CBS": {"method": "cbs", "n_rows": 1000, "l2": 1e-3},
         "CHITA": {"method": "active_set", **SINGLE},
         "CHITA-BSO": {"method": "backsolve", **SINGLE},
         "ours, one stage": {"method": "auto", **SINGLE},
@@ -32,8 +32,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "ResNet20": {
-        "magnitude": {"method": "magnitude", "n_rows": 1},
-        "WoodFisher": {"method": "woodfisher", "n_rows": 500, "l2": 1e-4},
+        "magnitude": {"method": "magnitude"},
+        "WoodFisher": {"method": "woodfisher", "n_rows": 500, "l2": 1e-5},
         "CHITA": {"method": "active_set", **SINGLE, "n_rows": 500},
         "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 500},
         "ours, stages": {
@@ -69,7 +69,6 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
 
     import networks
     import torch
-
     from l0quad_adapters.torch import prune
 
     torch.set_num_threads(1)
@@ -86,7 +85,8 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
                 "seconds": seconds, "gradients": total.gradient_seconds, "solving": total.solve_seconds,
                 "achieved": found.achieved_sparsity, "settings": settings,
                 "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            }
+            },
+            default=repr,
         )
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def run_all(name: str, kept: Path) -> list[dict[str, Any]]:
 
 
 def _plain(name: str, run: dict[str, Any]) -> dict[str, Any] | None:
-    return json.loads(json.dumps(SETTINGS[name].get(run["method"])))
+    return json.loads(json.dumps(SETTINGS[name].get(run["method"]), default=repr))
 
 
 def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
@@ -150,7 +150,10 @@ def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
         "Peak resident memory of a process, data included:",
         table(["method", "MiB"], most),
         "Settings:",
-        table(["method", "settings"], [[m, ", ".join(f"{k}={v!r}" for k, v in SETTINGS[name][m].items())] for m in methods]),
+        table(
+            ["method", "settings"],
+            [[m, ", ".join(f"{k}={v!r}" for k, v in SETTINGS[name][m].items())] for m in methods],
+        ),
     ]
 
 

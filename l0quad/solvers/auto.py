@@ -25,6 +25,9 @@ _SWAPS = 1000
 _ZERO = 1e-18
 # What a kick costs beside its arithmetic, in flops.
 _KICK_OVERHEAD = 5e6
+# Rounding may take as many steps as this many flops pay for, where that is more than the effort's own number.
+_ROUNDING_FLOPS = 2e9
+_MOST_STEPS = 40
 # Elimination and rounding as starts cost n x n factorizations.
 _MOST_ROWS = 4096
 
@@ -33,6 +36,7 @@ _MOST_ROWS = 4096
 class _Effort:
     """How much work the parts may do: counted, not timed, so that answers do not depend on the machine."""
 
+    table_flops: float
     forward_flops: float
     width: int
     elimination_columns: int
@@ -45,8 +49,8 @@ class _Effort:
 
 
 _EFFORTS = {
-    "fast": _Effort(5e8, 1, 100, 10, 5e7, 5e8, 12, 1e-3, 0),
-    "thorough": _Effort(1e11, 8, 4096, 100, 1e10, 1e11, 40, 0.0, 5),
+    "fast": _Effort(1e8, 5e8, 1, 100, 10, 5e7, 5e8, 12, 1e-3, 0),
+    "thorough": _Effort(1e9, 1e11, 8, 4096, 100, 1e10, 1e11, 40, 0.0, 5),
 }
 
 
@@ -75,7 +79,8 @@ class Auto:
 def auto(problem: Problem, start: Point, options: Auto, monitor: Monitor) -> tuple[Point, Status]:
     """Run the parts that suit the problem, the better ones first."""
     effort = _EFFORTS[options.effort]
-    if table_fits(problem):
+    # Descent over the table takes some k swaps of O(kp).
+    if table_fits(problem) and problem.shape[1] * float(problem.constraint.total) ** 2 <= effort.table_flops:
         return _small(problem, start, effort, monitor)
     return _large(problem, start, effort, monitor)
 
@@ -135,7 +140,10 @@ def _large(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) ->
         pursued, status = iht(problem, begin, IHT(refit=True), monitor)
         basis = None if monitor.expired() else _basis(problem, effort)
         return pursued if basis is None else min(basis, pursued, key=lambda each: each.objective), status
-    point, status = rounding(problem, begin, Rounding(effort.rounding_steps, effort.proven), monitor)
+    n, k = problem.shape[0], begin.support.size
+    affordable = int(_ROUNDING_FLOPS / (float(n) * n * (k / 4 + n / 3)))
+    steps = min(max(effort.rounding_steps, affordable), _MOST_STEPS)
+    point, status = rounding(problem, begin, Rounding(steps, effort.proven), monitor)
     if monitor.expired() or effort.batches == 0:
         return point, status
     swapped, status = swap(problem, point, Swap(effort.batches), monitor)

@@ -13,9 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch.report import LayerReport, PruneReport  # noqa: E402
-from refusals import refuse  # noqa: E402
-from reports import network, network_report, report_of, sparse, stage_report  # noqa: E402
+from l0quad_adapters.torch.report import LayerReport, PruneReport
+from refusals import refuse
+from reports import network, network_report, report_of, sparse, stage_report
 
 
 @pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 4), (torch.float64, 8), (torch.bfloat16, 2)])

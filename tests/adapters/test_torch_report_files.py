@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
-from l0quad_adapters.torch import files  # noqa: E402
-from l0quad_adapters.torch.report import PruneReport  # noqa: E402
-from refusals import refuse  # noqa: E402
-from reports import NAN, network, network_report, report_of, sparse  # noqa: E402
+from l0quad_adapters.torch import files
+from l0quad_adapters.torch.report import PruneReport
+from refusals import refuse
+from reports import NAN, network, network_report, report_of, sparse
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from l0quad_adapters.torch.checks import check_integers
 from l0quad_adapters.torch.data import Data, Samples
 
 
@@ -43,9 +44,7 @@ def recalibrate_batchnorm(
     ValueError
         There are no samples, or a batch has one value a channel only.
     """
-    for name, value in (("n_samples", n_samples), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: must be an integer of at least 1, got {value!r}")
+    check_integers(n_samples=n_samples, batch_size=batch_size)
     layers = _layers(model)
     if not layers:
         return

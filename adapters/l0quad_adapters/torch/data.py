@@ -1,7 +1,7 @@
 """Batches of samples from whatever the caller has: tensors, a data set, or a loader."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -25,20 +25,10 @@ class Samples:
     """
 
     def __init__(self, data: Data) -> None:
-        self._tensors = data if _is_pair(data) else None
-        if self._tensors is not None and len(self._tensors[0]) != len(self._tensors[1]):
-            sizes = len(self._tensors[0]), len(self._tensors[1])
-            raise ValueError(f"data: inputs and targets must be of one length, got {sizes[0]} and {sizes[1]}")
-        map_style = all(hasattr(data, name) for name in ("__getitem__", "__len__"))
-        indexed = self._tensors is not None or (map_style and not isinstance(data, IterableDataset))
-        unclear = self._tensors is None and isinstance(data, _UNCLEAR)
-        if unclear or not (indexed or isinstance(data, Iterable)):
-            raise TypeError(f"data: must be two tensors, a Dataset or a loader of batches, got {type(data)}")
-        self._data: Any = data
         # The number of samples; None where only reading them all would tell.
-        self.size = (len(self._tensors[0]) if self._tensors else len(self._data)) if indexed else None
-        if self.size == 0:
-            raise ValueError("data: must have samples, got none")
+        self.size = _size(data)
+        self._tensors = data if _is_pair(data) else None
+        self._data: Any = data
         self._rest: Iterator[Any] = iter(())
 
     def batches(self, n_batches: int, batch_size: int, seed: int | Sequence[int], skip: int = 0) -> Iterator[Batch]:
@@ -68,7 +58,7 @@ class Samples:
         return torch.from_numpy(np.random.default_rng(seed).permutation(self.size))
 
     def _indexed(self, order: torch.Tensor, batch_size: int) -> Iterator[Batch]:
-        for chosen in order.split(batch_size):
+        for chosen in torch.split(order, batch_size):
             if self._tensors is not None:
                 inputs, targets = self._tensors
                 yield inputs[chosen.to(inputs.device)], targets[chosen.to(targets.device)]
@@ -115,5 +105,26 @@ def _joined(batches: list[Batch]) -> Batch:
     return torch.cat([inputs for inputs, _ in batches]), torch.cat([targets for _, targets in batches])
 
 
-def _is_pair(data: object) -> bool:
+def _size(data: Any) -> int | None:
+    if _is_pair(data):
+        if len(data[0]) != len(data[1]):
+            raise ValueError(f"data: inputs and targets must be of one length, got {len(data[0])} and {len(data[1])}")
+        found = len(data[0])
+    elif _is_indexed(data):
+        found = len(data)
+    elif isinstance(data, Iterable) and not isinstance(data, _UNCLEAR):
+        return None
+    else:
+        raise TypeError(f"data: must be two tensors, a Dataset or a loader of batches, got {type(data)}")
+    if found == 0:
+        raise ValueError("data: must have samples, got none")
+    return found
+
+
+def _is_pair(data: object) -> TypeGuard[tuple[torch.Tensor, torch.Tensor]]:
     return isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(part, torch.Tensor) for part in data)
+
+
+def _is_indexed(data: object) -> bool:
+    indexed = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    return indexed and not isinstance(data, (*_UNCLEAR, IterableDataset, type))

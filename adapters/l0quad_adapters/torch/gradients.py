@@ -18,14 +18,17 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+from l0quad_adapters.torch.checks import check_integers
 from l0quad_adapters.torch.data import Batch, regrouped
 from l0quad_adapters.torch.layers import LayerGradients, layers_of
 from l0quad_adapters.torch.weights import Choice, Weights, choose
 
 LossFn = Callable[[Any, Any], torch.Tensor]
+# Inputs and targets of a chunk of samples to their gradients, a row each.
+Rows = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 # A chunk's gradients and what the layers keep for them may take about this much.
-_CHUNK_BYTES = 1 << 28
+_CHUNK_BYTES = 1 << 27
 _MOST_SAMPLES = 512
 _WAYS = ("auto", "layers", "vmap", "loop")
 # "auto" believes the closed form of the layers where it equals vmap on two samples to this share of the largest entry.
@@ -91,8 +94,8 @@ def gradient_matrix(
         raise ValueError(f"rows: must be 'sample' or 'batch', got {rows!r}")
     if way not in _WAYS:
         raise ValueError(f"way: must be one of {_WAYS}, got {way!r}")
-    if chunk != "auto" and not _positive(chunk):
-        raise ValueError(f"chunk: must be 'auto' or an integer of at least 1, got {chunk!r}")
+    if chunk != "auto":
+        check_integers(chunk=chunk)
     refuse_training(model)
     moved = _moved(batches, home, device)
 
@@ -100,9 +103,9 @@ def gradient_matrix(
         return scalar(loss_fn(outputs, targets))
 
     if rows == "batch":
-        blocks: Iterator[torch.Tensor] = (_batch_row(model, loss_fn, chosen, *batch) for batch in moved)
+        blocks: Iterator[torch.Tensor] = (_batch_row(model, loss_of, chosen, *batch) for batch in moved)
     else:
-        blocks = _sample_rows(model, loss_fn, chosen, moved, chunk, way, len(out))
+        blocks = _sample_rows(model, loss_of, chosen, moved, chunk, way, len(out))
     _fill(out, blocks, home, progress)
     return out
 
@@ -122,20 +125,15 @@ def _device_of(model: nn.Module) -> torch.device:
     return devices.pop()
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
-
-
 def _prepared(out: np.ndarray | None, n_rows: int | None, size: int, dtype: Any) -> np.ndarray:
     if dtype not in (np.float32, np.float64, "float32", "float64"):
         raise ValueError(f"dtype: must be float32 or float64, got {dtype!r}")
-    if not _positive(n_rows) and (out is None or n_rows is not None):
-        raise ValueError(f"n_rows: must be an integer of at least 1, and given where out is not, got {n_rows!r}")
     if out is None:
-        return np.empty((n_rows, size), dtype=dtype)
+        check_integers(n_rows=n_rows)
+        return np.empty((n_rows or 0, size), dtype=dtype)
     if not isinstance(out, np.ndarray) or out.dtype not in (np.float32, np.float64):
         raise TypeError(f"out: must be a float32 or float64 array, got {getattr(out, 'dtype', type(out))}")
-    if out.ndim != 2 or len(out) == 0 or out.shape != (n_rows or len(out), size):
+    if out.ndim != 2 or len(out) == 0 or out.shape != (len(out) if n_rows is None else n_rows, size):
         raise ValueError(f"out: must have shape ({n_rows or 'n_rows'}, {size}), got {out.shape}")
     if not out.flags.writeable:
         raise ValueError("out: must be writeable")
@@ -194,7 +192,7 @@ def _chunk_size(chosen: Weights, inputs: torch.Tensor) -> int:
 
 def _way(
     model: nn.Module, loss_fn: LossFn, chosen: Weights, way: str, inputs: torch.Tensor, targets: torch.Tensor
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+) -> Rows:
     """Return what computes the rows of a chunk, tried on two samples."""
 
     def by_loop(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -211,6 +209,11 @@ def _way(
         if by_layers is None:
             raise ValueError("way: 'layers' needs every chosen weight to be that of a linear or convolutional layer")
         return by_layers
+    return _best_of(by_layers, mapped, by_loop, inputs, targets)
+
+
+def _best_of(by_layers: Rows | None, mapped: Rows, by_loop: Rows, inputs: torch.Tensor, targets: torch.Tensor) -> Rows:
+    """Return the fastest of three ways that is right for the model, as far as these samples show."""
     try:
         reference = mapped(inputs, targets)
     except Exception:  # Whatever vmap refuses, samples may take different ways through; the model's own errors recur.
@@ -225,9 +228,7 @@ def _way(
     return by_layers if agrees else mapped
 
 
-def _by_vmap(
-    model: nn.Module, loss_fn: LossFn, chosen: Weights
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _by_vmap(model: nn.Module, loss_fn: LossFn, chosen: Weights) -> Rows:
     taken = chosen.tensors(model)
     fixed = {name: value.detach() for name, value in model.named_parameters() if name not in taken}
     fixed |= dict(model.named_buffers())

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from l0quad_adapters.torch.batchnorm import modes_kept
+from l0quad_adapters.torch.checks import check_integers
 from l0quad_adapters.torch.data import Data, Samples
 from l0quad_adapters.torch.files import PathLike, write_atomically
 from l0quad_adapters.torch.gradients import LossFn, scalar
@@ -147,8 +148,8 @@ def gradual_prune(
         The checkpoint cannot be read or written.
     """
     chosen = choose(model, weights)
-    _check_integers(steps=steps, epochs=epochs, train_batch_size=train_batch_size, n_rows=n_rows, batch_size=batch_size)
-    _check_integers(0, seed=seed)
+    check_integers(steps=steps, epochs=epochs, train_batch_size=train_batch_size, n_rows=n_rows, batch_size=batch_size)
+    check_integers(0, seed=seed)
     _check_training(momentum, weight_decay, learning_rate)
     if isinstance(data, Iterator):
         raise TypeError(f"data: must not be an iterator, for it is read several times, got {type(data).__name__}")
@@ -165,12 +166,6 @@ def gradual_prune(
     except BaseException:
         model.load_state_dict(before)
         raise
-
-
-def _check_integers(least: int = 1, **integers: Any) -> None:
-    for name, value in integers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name}: must be an integer of at least {least}, got {value!r}")
 
 
 def _check_training(momentum: float, weight_decay: float, learning_rate: LearningRate) -> None:

@@ -11,12 +11,12 @@ optimization", ICML 2023, equations 3 to 6.
 """
 
 import math
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.dlpack import from_dlpack
 
 import l0quad
 from l0quad_adapters.torch.weights import Weights
@@ -24,17 +24,19 @@ from l0quad_adapters.torch.weights import Weights
 Constraint = l0quad.Cardinality | l0quad.PerBlock | l0quad.NofM
 Sparsity = float | Mapping[str, float] | l0quad.NofM
 
+_NUMBER = (int, float, np.integer, np.floating)
+
 
 def checked_sparsity(sparsity: Any, name: str = "sparsity") -> float:
     """Return a sparsity, refused outside of [0, 1)."""
-    if isinstance(sparsity, bool) or not isinstance(sparsity, numbers.Real) or not 0 <= sparsity < 1:
+    if isinstance(sparsity, bool) or not isinstance(sparsity, _NUMBER) or not 0 <= sparsity < 1:
         raise ValueError(f"{name}: must lie in [0, 1), got {sparsity!r}")
     return float(sparsity)
 
 
 def checked_l2(l2: Any) -> float:
     """Return a damping, refused where it is not a finite number of at least 0."""
-    if isinstance(l2, bool) or not isinstance(l2, numbers.Real) or not 0 <= l2 < math.inf:
+    if isinstance(l2, bool) or not isinstance(l2, _NUMBER) or not 0 <= l2 < math.inf:
         raise ValueError(f"l2: must be finite and at least 0, got {l2!r}")
     return float(l2)
 
@@ -78,7 +80,7 @@ def pruning_problem(
     w0: Any,
     sparsity: float | Constraint,
     l2: float,
-    first_order: bool = True,
+    first_order: bool | float = True,
     batch_size: int = 1,
 ) -> l0quad.Problem:
     """Return the problem of pruning the weights w0 with the gradients A.
@@ -91,8 +93,9 @@ def pruning_problem(
         A number s keeps k = p - floor(s p + 1/2) weights.
     l2 : float
         The damping; ridge = n l2 / 2.
-    first_order : bool
-        Whether the model has the gradient itself. Then the quadratic's gradient at w0 is the loss's times n / m.
+    first_order : bool or float
+        Whether the model has the gradient itself, or its share in it. With the whole of it the quadratic's gradient at
+        w0 is the loss's times n / m.
     batch_size : int
         m, the samples behind a row.
     """
@@ -104,9 +107,11 @@ def pruning_problem(
     w0 = np.asarray(w0, dtype=np.float64)
     if w0.shape != (size,):
         raise ValueError(f"w0: must have shape ({size},), one value for each column of A, got {w0.shape}")
+    if not np.all(np.isfinite(w0)):
+        raise ValueError("w0: all values must be finite, got NaN or infinite ones")
     ridge = 0.5 * rows * checked_l2(l2)
     b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
-    b = np.asarray(b, dtype=np.float64) - (1.0 / batch_size if first_order else 0.0)
+    b = np.asarray(b, dtype=np.float64) - float(first_order) / batch_size
     constrained = isinstance(sparsity, (l0quad.Cardinality, l0quad.PerBlock, l0quad.NofM))
     k: Any = sparsity if constrained else kept(sparsity, size)  # type: ignore[arg-type]
     return l0quad.Problem(A, b, k, ridge=ridge, w0=w0)
@@ -117,7 +122,7 @@ def problem_from_gradients(
     w0: Any,
     sparsity: float | Constraint,
     l2: float,
-    first_order: bool = True,
+    first_order: bool | float = True,
     batch_size: int = 1,
 ) -> l0quad.Problem:
     """Return `pruning_problem` for gradients and weights from any library that speaks DLPack, on any device.
@@ -135,7 +140,7 @@ def _host(array: Any, name: str) -> np.ndarray:
         return array
     if not hasattr(array, "__dlpack__"):
         raise TypeError(f"{name}: must be an array that speaks DLPack, got {type(array)}")
-    tensor = array.detach() if isinstance(array, torch.Tensor) else torch.from_dlpack(array)
+    tensor = array.detach() if isinstance(array, torch.Tensor) else from_dlpack(array)
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()
     return np.asarray(tensor.cpu().numpy())

@@ -1,8 +1,9 @@
 """Per-sample gradients of linear and convolutional layers in closed form.
 
 With x the input of a layer and d the gradient of the summed loss at its output, a sample's weight gradient is d x' for
-a linear layer and d unfold(x)' for a convolution. Source: Goodfellow, "Efficient per-example gradient computations",
-2015; Rochette, Manoel and Tramel, "Efficient per-example gradient computations in convolutional neural networks", 2019.
+a linear layer, and for a convolution the same with the x that each place of the kernel sees. Source: Goodfellow,
+"Efficient per-example gradient computations", 2015; Rochette, Manoel and Tramel, "Efficient per-example gradient
+computations in convolutional neural networks", 2019.
 """
 
 from collections import Counter
@@ -26,7 +27,9 @@ def layers_of(model: nn.Module, chosen: Weights) -> list[nn.Module] | None:
         path, _, own = name.rpartition(".")
         layer = modules[path]
         plain = type(layer) is nn.Linear or (
-            type(layer) is nn.Conv2d and layer.groups == 1 and not isinstance(layer.padding, str)
+            type(layer) is nn.Conv2d
+            and layer.groups == 1
+            and not isinstance(layer.padding, str)
             and layer.padding_mode == "zeros"
         )
         if own != "weight" or not plain or uses[id(parameter)] > 1:
@@ -70,8 +73,24 @@ class LayerGradients:
 def _rows(layer: nn.Module, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
     """Return each sample's gradient of the layer's weight, raveled, from its input and the gradient at its output."""
     if isinstance(layer, nn.Conv2d):
-        x = nn.functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-        return torch.bmm(d.flatten(2), x.transpose(1, 2)).flatten(1)
+        return _convolution_rows(layer, x, d)
     # Axes between the first and the last (a sequence's places) are summed over.
     x, d = x.reshape(len(x), -1, x.shape[-1]), d.reshape(len(d), -1, d.shape[-1])
     return torch.bmm(d.transpose(1, 2), x).flatten(1)
+
+
+def _convolution_rows(layer: nn.Conv2d, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    """Return the rows of a convolution: for each place in the kernel, d times the input that this place has seen.
+
+    Unfolding the input would move as many numbers as there are places; products of shifted views stay in the cache.
+    """
+    (high, wide), (down, right) = d.shape[2:], layer.stride
+    padding, dilation = tuple(map(int, layer.padding)), layer.dilation
+    x = nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    rows = x.new_empty(len(x), d.shape[1], x.shape[1], *layer.kernel_size)
+    for i in range(layer.kernel_size[0]):
+        for j in range(layer.kernel_size[1]):
+            top, left = i * dilation[0], j * dilation[1]
+            seen = x[:, :, top : top + down * (high - 1) + 1 : down, left : left + right * (wide - 1) + 1 : right]
+            rows[..., i, j] = torch.bmm(d.flatten(2), seen.flatten(2).transpose(1, 2))
+    return rows.flatten(1)

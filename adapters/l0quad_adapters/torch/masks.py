@@ -131,6 +131,12 @@ def flat_mask(weights: Weights, mask: Masks) -> np.ndarray:
     return allowed
 
 
+def refuse_masked(model: nn.Module) -> None:
+    """Raise where a parameter carries a mask of ``torch.nn.utils.prune``."""
+    if masked := _masked(model):
+        raise ValueError(f"model: carries masks of torch.nn.utils.prune ({masked[0][1]}); call detach_masks first")
+
+
 def _parameters_with_masks(
     model: nn.Module, given: Masks | None, weights: Choice | Iterable[Choice] | Weights | None
 ) -> list[tuple[nn.Parameter, torch.Tensor]]:

@@ -13,18 +13,19 @@ from torch import nn
 import l0quad
 from l0quad_adapters.torch.baselines import BASELINES
 from l0quad_adapters.torch.batchnorm import has_batchnorm
+from l0quad_adapters.torch.checks import check_integers
 from l0quad_adapters.torch.data import Data, Samples
 from l0quad_adapters.torch.gradients import LossFn, refuse_training
 from l0quad_adapters.torch.instance import Sparsity, by_parameter, checked_l2, checked_sparsity
-from l0quad_adapters.torch.masks import flat_mask
+from l0quad_adapters.torch.masks import flat_mask, refuse_masked
 from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
 from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
-from l0quad_adapters.torch.stages import Plan, Stage, run_stage
+from l0quad_adapters.torch.stages import Plan, Stage, needs_gradients, run_stage
 from l0quad_adapters.torch.weights import Choice, Weights, choose
 
 T = TypeVar("T")
 
-DEFAULT_L2 = 1e-2
+DEFAULT_L2 = 1e-3
 
 
 def prune(
@@ -42,7 +43,7 @@ def prune(
     refit_stages: int = 0,
     weights: Choice | Iterable[Choice] | Weights | None = None,
     mask: Mapping[str, torch.Tensor] | None = None,
-    first_order: bool = True,
+    first_order: bool | None = None,
     recalibrate: bool = True,
     seed: int = 0,
     evaluate: Callable[[nn.Module], float] | None = None,
@@ -70,7 +71,8 @@ def prune(
         ``"magnitude"``, ``"woodfisher"``, ``"mfac"``, ``"cbs"``. CHITA's own are ``"active_set"``, ``"backsolve"`` and
         ``"block_backsolve"``.
     l2 : float or "auto"
-        The damping; ``"auto"`` tries several on held-out samples in the first stage.
+        The damping that is added to the Fisher matrix of the rows, so it goes with ``batch_size``: mean gradients are
+        shorter. ``"auto"`` tries several at the first stage and compares them on held-out samples.
     n_rows, batch_size : int
         Rows of each gradient matrix, and the samples whose mean gradient is a row.
     stages, schedule : int, {"poly", "geometric", "linear", "constant"}
@@ -81,8 +83,9 @@ def prune(
         What is pruned, see `choose`; by default the weights of convolutional and linear layers.
     mask : dict of bool tensors, optional
         By parameter; where it is False the weight is zero at the end.
-    first_order : bool
-        Whether the model of the loss has the gradient itself.
+    first_order : bool, optional
+        Whether the model of the loss has the gradient itself. By default with several stages only: one stage would go
+        too far on the gradients of few samples.
     recalibrate : bool
         Whether batch normalisation gets new statistics after each stage.
     evaluate : callable, optional
@@ -102,16 +105,18 @@ def prune(
         Naming the argument, before the model is changed.
     """
     chosen = choose(model, weights)
-    _check(n_rows=n_rows, batch_size=batch_size, stages=stages)
-    _check(least=0, refit_stages=refit_stages, seed=seed)
+    check_integers(n_rows=n_rows, batch_size=batch_size, stages=stages)
+    check_integers(0, refit_stages=refit_stages, seed=seed)
     targets = targets_of(model, chosen, sparsity, schedule, stages)
     allowed = None if mask is None else flat_mask(chosen, mask)
     damping = l2 if isinstance(l2, str) and l2 == "auto" else checked_l2(l2)
     plan = Plan(
-        loss_fn, Samples(data), chosen, _method(method), damping, n_rows, batch_size, first_order,
+        loss_fn, Samples(data), chosen, _method(method), damping, n_rows, batch_size,
+        stages + refit_stages > 1 if first_order is None else first_order,
         recalibrate and has_batchnorm(model), allowed, seed, evaluate,
     )  # fmt: skip
     refuse_training(model)
+    refuse_masked(model)
     todo = [Stage(i, target, False, "fast" if i == stages - 1 else "none") for i, target in enumerate(targets)]
     todo += [Stage(stages + i, sparsity, True, "none") for i in range(refit_stages)]
     before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers())]
@@ -122,12 +127,6 @@ def prune(
             for tensor, value in before:
                 tensor.copy_(value)
         raise
-
-
-def _check(least: int = 1, **integers: Any) -> None:
-    for name, value in integers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name}: must be an integer of at least {least}, got {value!r}")
 
 
 def _method(method: Any) -> Any:
@@ -166,7 +165,8 @@ def _run(
 ) -> PruneReport:
     begin = time.perf_counter()
     metric_before = math.nan if plan.evaluate is None else float(plan.evaluate(model))
-    A = np.empty((plan.n_rows, plan.weights.size), dtype=np.float32)
+    rows = plan.n_rows if any(needs_gradients(plan, stage) for stage in todo) else 1
+    A = np.zeros((rows, plan.weights.size), dtype=np.float32)
     reports, l2 = [], math.nan
     for stage in shown(todo, progress):
         report, l2 = run_stage(model, plan, A, stage)
@@ -193,7 +193,7 @@ def report_of(
     return PruneReport(
         layers=tuple(LayerReport.of(name, tensor) for name, tensor in state.items()),
         stages=stages,
-        sparsity=dict(sparsity) if isinstance(sparsity, Mapping) else sparsity if _plain(sparsity) else str(sparsity),
+        sparsity=_told(sparsity),
         metric_after=stages[-1].metric,
         weights=state,
         buffers={name: value.detach().cpu().clone() for name, value in buffers.items()},
@@ -201,8 +201,10 @@ def report_of(
     )
 
 
-def _plain(sparsity: Sparsity) -> bool:
-    return isinstance(sparsity, (int, float))
+def _told(sparsity: Sparsity) -> float | dict[str, float] | str:
+    if isinstance(sparsity, Mapping):
+        return {layer: float(value) for layer, value in sparsity.items()}
+    return str(sparsity) if isinstance(sparsity, l0quad.NofM) else float(sparsity)
 
 
 def shown(steps: Sequence[T], progress: bool) -> Iterable[T]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import l0quad
-from l0quad_adapters.torch.baselines import BASELINES, pruned
+from l0quad_adapters.torch.baselines import Baseline, MagnitudePruning, pruned
 from l0quad_adapters.torch.batchnorm import recalibrate_batchnorm
 from l0quad_adapters.torch.data import Samples
 from l0quad_adapters.torch.gradients import LossFn, gradient_matrix
@@ -24,6 +24,7 @@ L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _HELD_OUT = 1000
 # Samples behind the statistics of batch normalisation: with 256 in a batch, they differ little from those of all.
 _STATISTICS = 1024
+_LOSS_SAMPLES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Stage(NamedTuple):
     target: Sparsity
     refit: bool
     bound: str
+    first_order: float = 0.0
 
 
 class Answer(NamedTuple):
@@ -68,9 +70,11 @@ def run_stage(model: nn.Module, plan: Plan, A: np.ndarray, stage: Stage) -> tupl
     """Give the model the weights of this stage; return its report and the l2 used. ``A`` is overwritten."""
     begin = time.perf_counter()
     seed = (plan.seed, stage.number)
-    samples = plan.samples.batches(plan.n_rows, plan.batch_size, seed)
-    rows = "sample" if plan.batch_size == 1 else "batch"
-    gradient_matrix(model, plan.loss_fn, samples, weights=plan.weights, rows=rows, out=A)
+    if needs_gradients(plan, stage):
+        samples = plan.samples.batches(plan.n_rows, plan.batch_size, seed)
+        rows = "sample" if plan.batch_size == 1 else "batch"
+        gradient_matrix(model, plan.loss_fn, samples, weights=plan.weights, rows=rows, out=A)
+        stage = stage._replace(first_order=_first_order(model, plan, seed))
     w0 = plan.weights.read(model)
     if plan.allowed is not None:
         # A column of zeros has nothing to gain: the solver leaves it out.
@@ -94,7 +98,7 @@ def run_stage(model: nn.Module, plan: Plan, A: np.ndarray, stage: Stage) -> tupl
         lower_bound=answer.lower_bound,
         relative_gap=answer.relative_gap,
         status=answer.status,
-        rows=plan.n_rows,
+        rows=plan.n_rows if needs_gradients(plan, stage) else 0,
         gradient_seconds=solved - begin,
         solve_seconds=done - solved,
         metric=float("nan") if plan.evaluate is None else float(plan.evaluate(model)),
@@ -102,20 +106,40 @@ def run_stage(model: nn.Module, plan: Plan, A: np.ndarray, stage: Stage) -> tupl
     return report, answer.l2
 
 
+def needs_gradients(plan: Plan, stage: Stage) -> bool:
+    """Return whether a stage depends on more than the weights."""
+    return stage.refit or not isinstance(plan.method, MagnitudePruning)
+
+
+def _first_order(model: nn.Module, plan: Plan, seed: tuple[int, int]) -> float:
+    """Return the share of the gradient's term: 1, or so much that no row's mean loss is asked to fall below zero.
+
+    The whole of it asks every row's linearised loss to fall by 1 / m, which is more than a well trained model has.
+    """
+    if not plan.first_order:
+        return 0.0
+    samples = min(_LOSS_SAMPLES, plan.n_rows * plan.batch_size)
+    inputs, targets = next(plan.samples.batches(1, samples, seed))
+    with torch.no_grad():
+        return min(1.0, plan.batch_size * float(plan.loss_fn(model(inputs), targets)))
+
+
 def _solve(plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, l2: float, stage: Stage) -> Answer:
-    problem = pruning_problem(A, w0, constraint, l2, plan.first_order, plan.batch_size)
+    problem = pruning_problem(A, w0, constraint, l2, stage.first_order, plan.batch_size)
     if stage.refit:
         fixed = l0quad.Backsolve(steps=0)
         result = l0quad.solve(problem, fixed, start=np.flatnonzero(w0), bound=stage.bound, seed=plan.seed)
-    elif isinstance(plan.method, tuple(BASELINES.values())):
+    elif isinstance(plan.method, Baseline):
         w = pruned(plan.method, A, w0, constraint, l2, plan.allowed, plan.weights.starts)
-        return Answer(w, l2, problem.objective(w), math.nan, math.nan, "baseline")
+        objective = problem.objective(w) if needs_gradients(plan, stage) else math.nan
+        return Answer(w, l2, objective, math.nan, math.nan, "baseline")
     else:
         result = l0quad.solve(problem, plan.method, bound=stage.bound, seed=plan.seed)
     if result.status is l0quad.Status.INTERRUPTED:
         raise KeyboardInterrupt
     w = np.asarray(result.w, dtype=np.float64)
-    return Answer(w, l2, result.objective, result.lower_bound, result.relative_gap, result.status.name.lower())
+    bound, gap = (math.nan, math.nan) if stage.bound == "none" else (result.lower_bound, result.relative_gap)
+    return Answer(w, l2, result.objective, bound, gap, result.status.name.lower())
 
 
 def _best(model: nn.Module, plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, stage: Stage) -> Answer:

@@ -1,0 +1,583 @@
+"""prune: exact sparsity, supports that hold, the same bytes for the same seed, and all or nothing."""
+
+import math
+import signal
+import subprocess
+import sys
+
+import l0quad_adapters.torch as adapter
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from l0quad_adapters.torch import BASELINES, CBS, WoodFisher, choose, prune
+from l0quad_adapters.torch.stages import L2_GRID
+from refusals import refuse
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+import l0quad
+
+SAMPLES, CLASSES = 240, 3
+METHODS = list(dict.fromkeys([*l0quad.METHODS, *BASELINES]))
+over_methods = pytest.mark.parametrize("method", METHODS)
+BOTH = ("0.weight", "3.weight")
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(8, 10), nn.ReLU(inplace=True), nn.Dropout(0.1), nn.Linear(10, CLASSES))
+
+
+def conv():
+    return nn.Sequential(nn.Unflatten(1, (2, 2, 2)), nn.Conv2d(2, 6, 2, padding=1, bias=False), nn.BatchNorm2d(6),
+                         nn.ReLU(), nn.Flatten(), nn.Linear(54, CLASSES))  # fmt: skip
+
+
+def samples():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(SAMPLES, 8, generator=generator)
+    teacher = torch.randn(8, CLASSES, generator=generator)
+    return inputs, (inputs**2 @ teacher + inputs @ teacher.flip(0)).argmax(dim=1)
+
+
+DATA = samples()
+
+
+def trained(make):
+    torch.manual_seed(0)
+    model = make()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(80):
+        optimizer.zero_grad()
+        cross_entropy(model(DATA[0]), DATA[1]).backward()
+        optimizer.step()
+    model.zero_grad()
+    return model.eval()
+
+
+STATES = {}
+
+
+@pytest.fixture
+def net():
+    return again(mlp)
+
+
+@pytest.fixture
+def normed():
+    return again(conv)
+
+
+def again(make):
+    """The same trained net each time."""
+    if make not in STATES:
+        STATES[make] = trained(make).state_dict()
+    model = make()
+    model.load_state_dict(STATES[make])
+    return model.eval()
+
+
+def run(model, sparsity, *, data=DATA, **options):
+    return prune(model, cross_entropy, data, sparsity, **{"n_rows": 60, "l2": 0.01, "method": "backsolve"} | options)
+
+
+def loss(model, data=DATA):
+    with torch.no_grad():
+        return float(cross_entropy(model(data[0]), data[1]))
+
+
+def accuracy(model):
+    with torch.no_grad():
+        return float((model(DATA[0]).argmax(dim=1) == DATA[1]).float().mean())
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(model, before):
+    """Bit for bit, NaN included."""
+    found = model.state_dict()
+    return found.keys() == before.keys() and all(
+        found[name].numpy().tobytes() == value.numpy().tobytes() for name, value in before.items()
+    )
+
+
+def nonzeros(model, name):
+    return int(torch.count_nonzero(model.get_parameter(name)))
+
+
+def supports(model, names=BOTH):
+    return {name: (model.get_parameter(name) != 0).clone() for name in names}
+
+
+def equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("sparsity", [0, 0.0, 0.1, 1 / 3, 0.5, 0.777, 0.9, 0.98, 0.99, 0.999, np.float32(0.5)])
+@pytest.mark.parametrize("stages", [1, 3])
+def test_sparsity_is_exact(net, sparsity, stages):
+    before, size = state(net), 110
+    report = run(net, sparsity, stages=stages)
+    kept = size - math.floor(float(sparsity) * size + 0.5)
+    assert sum(nonzeros(net, name) for name in BOTH) == kept
+    assert report.total.kept == report.stages[-1].kept == kept
+    assert report.total.weights == size
+    assert report.achieved_sparsity == 1 - kept / size
+    assert report.sparsity == pytest.approx(sparsity)
+    assert all(torch.equal(net.state_dict()[name], before[name]) for name in ("0.bias", "3.bias")), "biases are kept"
+
+
+@over_methods
+def test_every_method_prunes_to_the_budget(net, method):
+    report = run(net, 0.8, method=method)
+    assert sum(nonzeros(net, name) for name in BOTH) == report.total.kept == 22
+    assert report.method == method
+    stage = report.stages[0]
+    assert stage.rows == (0 if method == "magnitude" else 60)
+    if method in BASELINES:
+        assert stage.status == "baseline"
+        assert math.isnan(stage.lower_bound)
+        assert math.isnan(stage.objective) == (method == "magnitude")
+    else:
+        assert stage.lower_bound <= stage.objective
+    assert loss(net) < 3
+
+
+def test_options_are_taken_for_a_name():
+    for options, name in ((l0quad.Backsolve(), "backsolve"), (WoodFisher(), "woodfisher"), (CBS(), "cbs")):
+        by_options, by_name = again(mlp), again(mlp)
+        assert run(by_options, 0.8, method=options).method == name
+        run(by_name, 0.8, method=name)
+        assert same(by_options, state(by_name))
+    few, many = again(mlp), again(mlp)
+    run(few, 0.8, method=WoodFisher(block_size=1))
+    run(many, 0.8, method=WoodFisher(block_size=80))
+    assert not same(few, state(many))
+
+
+def test_magnitude_leaves_what_it_keeps(net):
+    w0 = choose(net).read(net)
+    run(net, 0.5, method="magnitude")
+    w = choose(net).read(net)
+    kept = w != 0
+    # l0quad's own "magnitude" refits; a baseline of that name would not.
+    assert np.abs(w0[kept]).min() >= np.abs(w0[~kept]).max()
+
+
+@pytest.mark.parametrize("method", ["auto", "backsolve", "block_backsolve", "mfac"])
+def test_a_sparsity_by_layer(normed, method):
+    report = run(normed, {"5": 0.9}, method=method)
+    assert nonzeros(normed, "5.weight") == 162 - 146
+    assert nonzeros(normed, "1.weight") == 48, "kept whole"
+    assert report.sparsity == {"5": 0.9}
+    report = run(normed, {"1.weight": 0.25, "5": 0.95}, stages=2, method=method)
+    assert (nonzeros(normed, "1.weight"), nonzeros(normed, "5.weight")) == (36, 162 - 154)
+    assert report.stages[0].kept > report.stages[1].kept == 44
+
+
+@over_methods
+def test_a_pattern_holds_in_every_group(net, method):
+    report = run(net, l0quad.NofM(2, 4), stages=2, method=method)
+    groups = choose(net).read(net)[:108].reshape(-1, 4)
+    assert (np.count_nonzero(groups, axis=1) == 2).all()
+    assert [stage.sparsity for stage in report.stages] == [pytest.approx(0.5, abs=0.02)] * 2
+    assert "2" in report.sparsity
+    assert "4" in report.sparsity
+
+
+@over_methods
+def test_a_mask_keeps_zeros(net, method):
+    generator = torch.Generator().manual_seed(0)
+    mask = {name: torch.rand(net.get_parameter(name).shape, generator=generator) < 0.4 for name in BOTH}
+    run(net, 0.8, mask=mask, method=method, stages=2, refit_stages=1)
+    assert all((net.get_parameter(name)[~mask[name]] == 0).all() for name in BOTH)
+    assert sum(nonzeros(net, name) for name in BOTH) == 22
+    only = {"3.weight": torch.zeros(CLASSES, 10, dtype=torch.bool)}
+    run(net, 0.9, mask=only, method=method)
+    assert nonzeros(net, "3.weight") == 0
+    assert nonzeros(net, "0.weight") == 11
+
+
+def test_a_mask_with_less_room_than_the_budget(net):
+    mask = {name: torch.arange(net.get_parameter(name).numel()).reshape(net.get_parameter(name).shape) % 10 == 0
+            for name in BOTH}  # fmt: skip
+    run(net, 0.5, mask=mask, stages=2)
+    assert equal(supports(net), mask)
+
+
+@pytest.mark.parametrize("method", ["auto", "backsolve", "magnitude", "mfac"])
+def test_refit_stages_keep_the_support_and_change_the_values(method):
+    short, long = again(mlp), again(mlp)
+    run(short, 0.8, stages=2, method=method)
+    report = run(long, 0.8, stages=2, refit_stages=2, method=method)
+    assert equal(supports(long), supports(short))
+    assert not same(long, state(short))
+    assert len(report.stages) == 4
+    assert [stage.kept for stage in report.stages[1:]] == [22] * 3
+
+
+def test_stages_follow_the_schedule(net):
+    seen = []
+    report = run(net, 0.9, stages=4, schedule="linear", callback=seen.append)
+    assert tuple(seen) == report.stages
+    assert [stage.stage for stage in seen] == [1, 2, 3, 4]
+    assert [stage.kept for stage in seen] == [110 - round(110 * 0.225 * i + 1e-9) for i in (1, 2, 3, 4)]
+    assert [stage.sparsity for stage in seen] == [1 - stage.kept / 110 for stage in seen]
+    assert all(stage.rows == 60 for stage in seen)
+    report = run(net, 0.95, stages=2, schedule="constant")
+    assert [stage.kept for stage in report.stages] == [5, 5]
+    report = run(net, 0.5, stages=3)
+    assert [stage.sparsity for stage in report.stages] == [0.5] * 3, "a model that is sparser than asked for"
+
+
+@pytest.mark.parametrize("options", [{}, {"stages": 3, "refit_stages": 1}, {"l2": "auto"}, {"method": "cbs"}])
+def test_the_same_seed_gives_the_same_bytes(options):
+    found = []
+    for torch_seed, seed in ((0, 0), (1, 0), (0, 1)):
+        model = again(conv)
+        torch.manual_seed(torch_seed)
+        run(model, 0.9, seed=seed, **options)
+        found.append(state(model))
+    assert same(again(conv), STATES[conv]), "runs do not touch each other"
+    model.load_state_dict(found[0])
+    assert same(model, found[1])
+    assert not same(model, found[2])
+
+
+def test_several_stages_of_auto_beat_magnitude():
+    for make in (mlp, conv):
+        found = []
+        for options in ({"stages": 5}, {}, {"method": "magnitude"}):
+            model = again(make)
+            run(model, 0.7, **{"n_rows": 200, "l2": 0.1, "method": "auto"} | options)
+            found.append(loss(model))
+        assert loss(again(make)) < found[0] < 0.9 * found[1] < 0.8 * found[2]
+
+
+@pytest.mark.parametrize("options", [{}, {"stages": 3, "refit_stages": 1}, {"method": "mfac", "stages": 2}])
+def test_auto_l2_is_that_of_the_grid_with_the_least_loss_on_other_samples(options):
+    model, tried = again(mlp), {}
+    report = run(model, 0.8, l2="auto", **options)
+    order = np.random.default_rng((0, 0)).permutation(SAMPLES)[60:]
+    for l2 in L2_GRID:
+        other = again(mlp)
+        run(other, 0.8, l2=l2, **options | {"stages": 1, "refit_stages": 0})
+        tried[l2] = loss(other, (DATA[0][order], DATA[1][order]))
+    if options.get("stages", 1) == 1:
+        assert report.l2 == min(tried, key=tried.get)
+    other = again(mlp)
+    run(other, 0.8, l2=report.l2, **options)
+    assert same(other, state(model)), "the first stage settles it"
+
+
+def test_auto_l2_needs_other_samples(net):
+    before = state(net)
+    refuse(lambda: run(net, 0.5, n_rows=SAMPLES, l2="auto"), ValueError, "l2:", "240")
+    assert same(net, before)
+    loader = DataLoader(TensorDataset(*DATA), batch_size=50)
+    assert run(net, 0.5, data=loader, n_rows=100, l2="auto").l2 in L2_GRID
+
+
+def test_statistics_change_where_it_is_asked_for(normed):
+    before, statistics = state(normed), ("2.running_mean", "2.running_var", "2.num_batches_tracked")
+    report = run(normed, 0.8, recalibrate=False)
+    assert all(torch.equal(normed.state_dict()[name], before[name]) for name in statistics)
+    changed = again(conv)
+    report = run(changed, 0.8)
+    assert torch.equal(changed[1].weight, normed[1].weight)
+    assert not torch.equal(changed[2].running_mean, normed[2].running_mean)
+    with torch.no_grad():
+        seen = normed[1](normed[0](DATA[0])).transpose(0, 1).flatten(1)
+    assert torch.allclose(changed[2].running_mean, seen.mean(dim=1), atol=1e-5)
+    assert torch.allclose(changed[2].running_var, seen.var(dim=1), rtol=0.01)
+    assert all(torch.equal(report.buffers[name], changed.state_dict()[name]) for name in statistics)
+    assert torch.equal(changed[2].weight, normed[2].weight)
+    assert not any(module.training for module in changed.modules())
+
+
+def test_the_report_holds_what_the_model_has(normed):
+    report = run(normed, 0.8, evaluate=accuracy, seed=3, batch_size=2, first_order=True)
+    fresh = again(conv)
+    assert report.metric_before == accuracy(fresh)
+    assert report.metric_after == report.stages[-1].metric == accuracy(normed)
+    report.apply(fresh)
+    assert same(fresh, state(normed))
+    assert [layer.name for layer in report.layers] == ["1.weight", "5.weight"]
+    assert (report.seed, report.n_rows, report.batch_size, report.l2, report.first_order) == (3, 60, 2, 0.01, True)
+    assert report.seconds >= report.stages[0].gradient_seconds + report.stages[0].solve_seconds > 0
+    report.weights["5.weight"].zero_()
+    assert nonzeros(normed, "5.weight") > 0, "the report has its own"
+
+
+def test_evaluate_and_callback_see_each_stage(net):
+    seen = []
+
+    def evaluate(model):
+        seen.append(sum(nonzeros(model, name) for name in BOTH))
+        return len(seen)
+
+    report = run(net, 0.8, stages=2, refit_stages=1, evaluate=evaluate,
+                   callback=lambda stage: seen.append(stage.metric))  # fmt: skip
+    assert seen == [110, 33, 2, 22, 4, 22, 6]
+    assert report.metric_before == 1
+    assert [stage.metric for stage in report.stages] == [2, 4, 6]
+    assert report.metric_after == 6
+
+
+def test_progress_is_shown_where_it_is_asked_for(net, capfd):
+    run(net, 0.5, stages=2)
+    assert capfd.readouterr() == ("", "")
+    run(net, 0.5, stages=2, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "prune" in err
+    assert "2/2" in err
+
+
+def test_pairs_data_sets_and_loaders():
+    found = {}
+    for name, data in {
+        "pair": DATA,
+        "dataset": TensorDataset(*DATA),
+        "loader": DataLoader(TensorDataset(*DATA), batch_size=32),
+        "generator": (batch for batch in zip(DATA[0].split(32), DATA[1].split(32), strict=True)),
+    }.items():
+        model = again(mlp)
+        run(model, 0.8, data=data, stages=2)
+        found[name] = state(model)
+        assert sum(nonzeros(model, each) for each in BOTH) == 22
+    model.load_state_dict(found["pair"])
+    assert same(model, found["dataset"])
+    model.load_state_dict(found["loader"])
+    assert same(model, found["generator"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_first_order_matters(batch_size):
+    with_it, without = again(mlp), again(mlp)
+    every = {"n_rows": SAMPLES // batch_size, "batch_size": batch_size, "l2": 1.0}
+    run(with_it, 0.0, first_order=True, **every)
+    report = run(without, 0.0, first_order=False, **every)
+    assert report.total.objective == pytest.approx(0, abs=1e-4)
+    assert all(torch.allclose(without.get_parameter(name), again(mlp).get_parameter(name), atol=1e-3) for name in BOTH)
+    assert loss(with_it) < loss(without) - 1e-4, "without pruning it is a step downhill"
+
+
+@pytest.mark.parametrize(("options", "expected"), [
+    ({}, False), ({"stages": 2}, True), ({"refit_stages": 1}, True), ({"first_order": True}, True),
+    ({"stages": 2, "first_order": False}, False),
+])  # fmt: skip
+def test_the_first_order_is_left_out_of_a_single_stage(net, options, expected):
+    assert run(net, 0.5, **options).first_order is expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(normed, dtype):
+    normed.to(dtype)
+    report = run(normed, 0.8, data=(DATA[0].to(dtype), DATA[1]), stages=2)
+    assert all(parameter.dtype == dtype for parameter in normed.parameters())
+    assert report.total.kept == 42
+
+
+def test_what_is_not_chosen_stays(normed):
+    before = state(normed)
+    run(normed, 0.5, weights="5")
+    assert nonzeros(normed, "5.weight") == 81
+    assert torch.equal(normed[1].weight, before["1.weight"])
+
+
+def test_tied_weights_stay_tied():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, CLASSES)).eval()
+    model[2].weight = model[0].weight
+    report = run(model, 0.5)
+    assert model[2].weight is model[0].weight
+    assert report.total.weights == 88
+    assert nonzeros(model, "0.weight") + nonzeros(model, "3.weight") == 44
+
+
+def test_the_model_keeps_its_parts(net):
+    parts = [id(part) for part in (*net.modules(), *net.parameters())]
+    net[0].train()
+    run(net, 0.5, stages=2)
+    assert [id(part) for part in (*net.modules(), *net.parameters())] == parts
+    assert [module.training for module in net] == [True, False, False, False]
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def untouched(loss_fn):
+    pytest.fail("work has begun")
+
+
+WRONG = [
+    *(({"sparsity": value}, ValueError, "sparsity:") for value in (1.0, -0.1, 1.2, math.nan, "0.5", None, True, [0.5])),
+    ({"sparsity": {"nothing": 0.5}}, ValueError, "sparsity:", "'nothing'"),
+    ({"sparsity": {"0": 1.0}}, ValueError, "sparsity['0']:", "1.0"),
+    ({"sparsity": l0quad.Cardinality(3)}, ValueError, "sparsity:", "Cardinality"),
+    ({"weights": "nothing"}, ValueError, "weights:", "'nothing'"),
+    ({"weights": 5}, TypeError, "weights:", "5"),
+    ({"mask": {"0.weight": torch.ones(8, 10, dtype=torch.bool)}}, ValueError, "mask:", "(10, 8)", "(8, 10)"),
+    ({"mask": {"0.weight": torch.ones(10, 8)}}, TypeError, "mask:", "bool"),
+    ({"mask": {"0.bias": torch.ones(10, dtype=torch.bool)}}, ValueError, "mask:", "0.bias"),
+    ({"method": "magic"}, ValueError, "method:", "backsolve", "woodfisher", "'magic'"),
+    *(({"method": value}, ValueError, "method:") for value in (None, 5, l0quad.Backsolve, ["auto"])),
+    ({"schedule": "cubic"}, ValueError, "schedule:", "'cubic'"),
+    ({"schedule": "cubic", "sparsity": l0quad.NofM(2, 4)}, ValueError, "schedule:", "'cubic'"),
+    ({"schedule": ["poly"], "sparsity": {"0": 0.5}}, ValueError, "schedule:", "['poly']"),
+    *(({name: value}, ValueError, f"{name}:", repr(value))
+      for name in ("n_rows", "batch_size", "stages") for value in (0, -1, 1.0, True, "1", None)),
+    *(({name: value}, ValueError, f"{name}:", repr(value))
+      for name in ("refit_stages", "seed") for value in (-1, 1.0, False, None)),
+    *(({"l2": value}, ValueError, "l2:", repr(value)) for value in (-1.0, math.nan, math.inf, "best", True, None)),
+    ({"n_rows": SAMPLES + 1}, ValueError, "n_rows:", "241", "240"),
+    ({"n_rows": 61, "batch_size": 4}, ValueError, "n_rows:", "244", "240"),
+    ({"data": DATA[0]}, TypeError, "data:", "Tensor"),
+    ({"data": (DATA[0], DATA[1][1:])}, ValueError, "data:", "240", "239"),
+    ({"data": [DATA, DATA]}, TypeError, "data:", "list"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(wrong[0])[:40])
+def test_wrong_arguments_are_refused_before_work_starts(net, wrong):
+    arguments, error, *words = wrong
+    before = state(net)
+    arguments = {"data": DATA, "sparsity": 0.5, "n_rows": 60, "loss_fn": untouched} | arguments
+    refuse(lambda: prune(net, **arguments), error, *words)
+    assert same(net, before)
+
+
+def test_a_model_in_train_mode_is_refused(net, normed):
+    for model, place in ((net, 2), (normed, 2)):
+        before = state(model)
+        model.train()
+        refuse(lambda model=model: prune(model, untouched, DATA, 0.5), ValueError, "model:", str(place), "eval()")
+        assert same(model, before)
+        assert all(module.training for module in model.modules()), "modes are as they were, too"
+
+
+def test_frozen_weights_are_refused(net):
+    net[3].weight.requires_grad_(False)
+    refuse(lambda: prune(net, untouched, DATA, 0.5), ValueError, "weights:", "3.weight")
+
+
+@pytest.mark.parametrize("where", ["0.weight", "3.weight", "3.bias", "2.running_var", "inputs"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_values_that_are_not_finite_leave_the_model_as_it_was(net, normed, where, bad):
+    model = normed if where.startswith("2.") else net
+    inputs = DATA[0].clone()
+    with torch.no_grad():
+        (inputs if where == "inputs" else model.state_dict()[where]).view(-1)[3 % CLASSES].fill_(bad)
+    if where == "2.running_var" and bad == math.inf:
+        pytest.skip("a variance may be so large")
+    before = state(model)
+    with pytest.raises(ValueError, match=r"^(model|w0):.*finite"):
+        prune(model, cross_entropy, (inputs, DATA[1]), 0.5, n_rows=SAMPLES)
+    assert same(model, before)
+
+
+class Failing:
+    """A loss that fails at its n-th call after the first stage, by an error or by Ctrl-C."""
+
+    def __init__(self, fail):
+        self.fail, self.armed = fail, False
+
+    def __call__(self, outputs, targets):
+        if self.armed:
+            self.fail()
+        return cross_entropy(outputs, targets)
+
+
+def stop():
+    raise OSError("the disk is full")
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+    pytest.fail("the interrupt did not come")
+
+
+def break_off():
+    raise KeyboardInterrupt
+
+
+FAILURES = [(stop, OSError), (interrupt, KeyboardInterrupt), (break_off, KeyboardInterrupt)]
+over_failures = pytest.mark.parametrize(("fail", "error"), FAILURES)
+
+
+@over_failures
+@pytest.mark.parametrize("at", ["loss", "callback", "evaluate"])
+def test_a_failure_midway_gives_the_old_model_back(normed, at, fail, error):
+    before, seen = state(normed), []
+    loss_fn = Failing(fail)
+
+    def after(stage):
+        assert not same(normed, before), "the first stage has changed it"
+        assert not torch.equal(normed[2].running_mean, before["2.running_mean"])
+        seen.append(stage)
+        loss_fn.armed = at == "loss"
+        if at == "callback":
+            fail()
+
+    def evaluate(model):
+        if at == "evaluate" and seen:
+            fail()
+        return 0.0
+
+    with pytest.raises(error):
+        prune(normed, loss_fn, DATA, 0.8, n_rows=60, stages=3, callback=after, evaluate=evaluate)
+    assert len(seen) == 1
+    assert same(normed, before)
+    assert not any(module.training or module._forward_hooks for module in normed.modules())
+
+
+@pytest.mark.parametrize("l2", [0.01, "auto"])
+def test_an_interrupted_solve_gives_the_old_model_back(normed, interrupting, l2):
+    before = state(normed)
+    with pytest.raises(KeyboardInterrupt):
+        run(normed, 0.8, method=interrupting, stages=3, l2=l2)
+    assert same(normed, before)
+
+
+def test_an_interrupt_from_outside_gives_the_old_model_back(normed):
+    before, seen = state(normed), []
+
+    def after(stage):
+        if not seen:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        seen.append(stage)
+
+    old = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(normed, 0.8, stages=10_000, callback=after)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert 1 <= len(seen) < 10_000
+    assert same(normed, before)
+
+
+def test_what_state_dict_does_not_hold_is_given_back():
+    model = again(mlp)
+    model.register_buffer("calls", torch.zeros(()), persistent=False)
+    model.register_forward_pre_hook(lambda module, args: module.calls.add_(1) and None)
+    model.get_extra_state = lambda: "words"
+    with pytest.raises(OSError, match="disk"):
+        run(model, 0.5, callback=lambda _: stop())
+    assert model.calls == 0
+
+
+def test_public_names():
+    assert set(adapter.__all__) <= set(dir(adapter))
+    assert sorted(adapter.__all__) == sorted(set(adapter.__all__))
+
+
+def test_only_the_torch_adapter_loads_torch():
+    code = "import sys, l0quad, l0quad_adapters; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
