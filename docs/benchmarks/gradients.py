@@ -52,7 +52,8 @@ def main() -> None:
     report(
         "gradients",
         "Gradient matrices",
-        f"Into a float32 array that is there already; medians of 5. torch {torch.__version__}, {machine(THREADS)}. No GPU run.",
+        "Into a float32 array that is there already; medians of 5; not run on a GPU. "
+        f"torch {torch.__version__}, {machine(THREADS)}.",
         table(["network", "way", "rows a second", "MiB beside the matrix", "largest difference from the loop"], rows),
         "The difference is relative to the largest entry.",
     )

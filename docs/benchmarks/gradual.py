@@ -23,8 +23,8 @@ def main() -> None:
     report(
         "gradual",
         "Gradual pruning of MLPNet with fine-tuning",
-        f"To {SPARSITY} in {STEPS} steps, {EPOCHS} epochs of SGD after each (default learning rate), 500 rows of 16 samples, "
-        f"l2 = 0.003, `backsolve`; asked: at least 95 %. {machine(1)}.",
+        f"To {SPARSITY} in {STEPS} steps, {EPOCHS} epochs of SGD after each (default learning rate), 500 rows of 16 "
+        f"samples, l2 = 0.003, `backsolve`; asked: at least 95 %. {machine(1)}.",
         table(["seed", "sparsity", "test accuracy, %", "seconds"], rows),
     )
 

@@ -69,7 +69,9 @@ class Network(NamedTuple):
         """Return the test accuracy in per cent."""
         inputs, targets = self.test
         with torch.no_grad():
-            right = [int((model(x).argmax(1) == y).sum()) for x, y in zip(inputs.split(500), targets.split(500))]
+            right = [
+                int((model(x).argmax(1) == y).sum()) for x, y in zip(inputs.split(500), targets.split(500), strict=True)
+            ]
         return 100 * sum(right) / len(targets)
 
 
@@ -103,7 +105,7 @@ def _cifar() -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
     found = []
     for part in ("train", "test"):
         files, ends = stored[f"jpeg_{part}"].tobytes(), stored[f"end_{part}"].tolist()
-        images = [Image.open(io.BytesIO(files[a:b])).convert("RGB") for a, b in zip([0, *ends], ends)]
+        images = [Image.open(io.BytesIO(files[a:b])).convert("RGB") for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         x = (np.stack([np.asarray(image) for image in images]) / 255.0 - mean) / deviation
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2).astype(np.float32))
         found.append((torch.from_numpy(x), torch.from_numpy(stored[f"y_{part}"].astype(np.int64))))

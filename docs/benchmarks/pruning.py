@@ -163,7 +163,7 @@ def main(name: str) -> None:
     report(
         f"pruning-{name.lower()}",
         f"Pruning {name} without fine-tuning",
-        "Every run starts from the trained network; a row of gradients is a sample's, or the mean of batch_size samples.",
+        "Every run starts from the trained network; a row is a sample's, or the mean of batch_size samples'.",
         *tables(name, runs),
     )
 
