@@ -253,6 +253,10 @@ def test_only_the_rows_that_are_asked_for_are_computed():
         found = gradient_matrix(model, cross_entropy, [(inputs, targets)] * 2, n_rows=5, chunk=chunk)
         assert found.shape == (5, everything.shape[1])
         close(found, everything[:5])
+    seen = []
+    model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
+    rows_of(model, inputs, targets, n_rows=5, chunk=4, way="layers")
+    assert seen == [4, 1]
     rest = iter([(inputs[:4], targets[:4]), (inputs[4:], targets[4:])])
     gradient_matrix(model, cross_entropy, rest, n_rows=4)
     assert len(list(rest)) == 1

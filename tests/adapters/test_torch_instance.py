@@ -53,6 +53,8 @@ def test_the_slope_at_w0_is_that_of_the_loss(batch_size):
     slope = np.concatenate([parameter.grad.numpy().ravel() for parameter in weights.tensors(model).values()])
     assert np.abs(slope).max() > 0.01
     assert np.allclose(problem.gradient(w0), slope * n / batch_size, rtol=1e-10, atol=1e-12)
+    share = pruning_problem(gradients, w0, 0.5, L2, 0.25, batch_size)
+    assert np.allclose(share.gradient(w0), 0.25 * slope * n / batch_size, rtol=1e-10, atol=1e-12)
     flat = pruning_problem(gradients, w0, 0.5, L2, False, batch_size)
     assert np.allclose(flat.gradient(w0), 0, atol=1e-12)
     assert flat.objective(w0) == pytest.approx(0, abs=1e-20)
