@@ -16,6 +16,8 @@ from typing import Any
 
 from measure import RESULTS, report, table
 
+import l0quad
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 WORKERS = int(os.environ.get("WORKERS", "2"))
 SINGLE = {"n_rows": 1000, "first_order": False, "l2": 1e-4}
@@ -37,7 +39,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "CHITA": {"method": "active_set", **SINGLE, "n_rows": 500},
         "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 500},
         "ours, stages": {
-            "method": "backsolve", "n_rows": 500, "batch_size": 4, "l2": 1e-3, "stages": 20, "refit_stages": 5,
+            "method": l0quad.Backsolve(steps=0), "n_rows": 800, "l2": 0.1, "stages": 20, "refit_stages": 10,
+            "schedule": "linear", "recalibrate": False,
         },
     },
 }  # fmt: skip
@@ -92,15 +95,15 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
 
 
 def run_all(name: str, kept: Path) -> list[dict[str, Any]]:
-    """Run what is not in the file yet, the cheap methods first; return all runs."""
+    """Run what is not in the file yet, the first seed and the cheap methods first; return all runs."""
     done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     keys = {(run["method"], run["sparsity"], run["seed"]) for run in done if run["settings"] == _plain(name, run)}
     todo = [
         (method, sparsity, seed)
+        for seed in range(3)
         for method in SETTINGS[name]
         for sparsity in reversed(SPARSITIES[name])
-        for seed in seeds(name, sparsity, method)
-        if (method, sparsity, seed) not in keys
+        if seed in seeds(name, sparsity, method) and (method, sparsity, seed) not in keys
     ]
 
     def one(key: tuple[str, float, int]) -> None:

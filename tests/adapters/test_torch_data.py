@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch.data import Samples, regrouped
 from refusals import refuse

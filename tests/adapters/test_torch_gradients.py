@@ -1,158 +1,20 @@
 """Gradient matrices: a loop over samples and plain autograd are the reference of every other way."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
 
+from gradient_nets import NETS, Calls, N, by_autograd, close, rows_of, setting
 from l0quad_adapters.torch import choose, gradient_matrix
 from l0quad_adapters.torch.gradients import LayerGradients
-from refusals import refuse
 from torch import nn
-from torch.nn.functional import cross_entropy, linear, mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
-N = 11
-
-
-class Calls(nn.Module):
-    """A module whose forward pass is a function of itself and the inputs."""
-
-    def __init__(self, call, **modules):
-        super().__init__()
-        self.call = call
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x):
-        return self.call(self, x)
-
-
-class Pooled(nn.Module):
-    """The mean over a sequence's places."""
-
-    def forward(self, x):
-        return x.mean(dim=1)
-
-
-def with_statistics(model, *shape):
-    """Give batch normalisation statistics that are not those of a fresh layer."""
-    model.train()
-    with torch.no_grad():
-        model(2 * torch.randn(16, *shape) + 1)
-    return model
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(5, 6), nn.ReLU(inplace=True), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)), (5,)
-
-
-def conv():
-    model = nn.Sequential(
-        nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
-        nn.Conv2d(4, 3, (2, 3), padding=(0, 2), dilation=(1, 2)), nn.ReLU(inplace=True),
-        nn.Conv2d(3, 3, 1, stride=(1, 2)), nn.Dropout(0.5), nn.Flatten(), nn.Linear(18, 3),
-    )  # fmt: skip
-    return with_statistics(model, 2, 7, 6), (2, 7, 6)
-
-
-def conv_kinds():
-    model = nn.Sequential(
-        nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 2, 3, padding="same"), nn.BatchNorm2d(2, affine=False),
-        nn.Conv2d(2, 2, 2, padding=1, padding_mode="circular"), nn.Flatten(2), nn.Conv1d(2, 2, 3), nn.Flatten(),
-        nn.Linear(28, 3),
-    )  # fmt: skip
-    return with_statistics(model, 4, 5, 5), (4, 5, 5)
-
-
-def sequence():
-    return nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 3), Pooled()), (6, 4)
-
-
-def called_twice():
-    return Calls(lambda self, x: self.out(torch.tanh(self.fc(torch.tanh(self.fc(x))))),
-                 fc=nn.Linear(5, 5), out=nn.Linear(5, 3)), (5,)  # fmt: skip
-
-
-def called_faintly():
-    """The first call of the layer adds so little that two samples hardly show it."""
-    return Calls(lambda self, x: self.fc(1e-5 * self.fc(x) + x)[:, :3], fc=nn.Linear(5, 5)), (5,)
-
-
-def tied():
-    model = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 3))
-    model[2].weight = model[0].weight
-    return model, (5,)
-
-
-def tied_elsewhere():
-    model, shape = tied()
-    return nn.Sequential(*model[:4], nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)), shape
-
-
-def used_beside_its_layer():
-    return Calls(lambda self, x: self.out(torch.tanh(linear(torch.tanh(self.fc(x)), self.fc.weight))),
-                 fc=nn.Linear(5, 5), out=nn.Linear(5, 3)), (5,)  # fmt: skip
-
-
-def never_called():
-    return Calls(lambda self, x: self.fc(x), fc=nn.Linear(5, 3), spare=nn.Linear(2, 2)), (5,)
-
-
-def called_by_keyword():
-    return Calls(lambda self, x: self.fc(input=x), fc=nn.Linear(5, 3)), (5,)
-
-
-def not_for_vmap():
-    return Calls(lambda self, x: self.fc(x) * (2.0 if x.sum() > 0 else 1.0), fc=nn.Linear(5, 3)), (5,)
-
-
-def coupled():
-    """The samples of a chunk influence each other: alone, a sample is its own mean."""
-    return Calls(lambda self, x: self.fc(x + x.mean(dim=0)), fc=nn.Linear(5, 3)), (5,)
-
-
-NETS = {
-    make.__name__: make
-    for make in (
-        mlp, conv, conv_kinds, sequence, called_twice, called_faintly, tied, tied_elsewhere, used_beside_its_layer,
-        never_called, called_by_keyword, not_for_vmap, coupled,
-    )
-}  # fmt: skip
 CLOSED = ("mlp", "conv", "sequence")
 over_nets = pytest.mark.parametrize("name", NETS)
-
-
-def setting(name, dtype=torch.float32, n=N):
-    """A net in eval mode, and samples of three classes."""
-    torch.manual_seed(0)
-    model, shape = NETS[name]()
-    inputs, targets = torch.randn(n, *shape), torch.randint(3, (n,))
-    return model.eval().to(dtype), inputs.to(dtype), targets
-
-
-def rows_of(model, inputs, targets, loss_fn=cross_entropy, **options):
-    return gradient_matrix(model, loss_fn, [(inputs, targets)], **{"n_rows": len(targets)} | options)
-
-
-def by_autograd(model, loss_fn, inputs, targets, weights=None):
-    """The rows, by one backward pass a sample."""
-    chosen, rows = choose(model, weights), []
-    for i in range(len(inputs)):
-        model.zero_grad()
-        loss_fn(model(inputs[i : i + 1]), targets[i : i + 1]).backward()
-        grads = [model.get_parameter(name).grad for name in chosen.names]
-        rows.append([torch.zeros(shape) if g is None else g for g, shape in zip(grads, chosen.shapes, strict=True)])
-    model.zero_grad()
-    return np.array([torch.cat([part.double().reshape(-1) for part in row]).numpy() for row in rows])
-
-
-def close(found, expected, share=1e-5):
-    assert found.shape == expected.shape
-    assert np.abs(expected).max() > 0
-    assert np.abs(found - expected).max() <= share * np.abs(expected).max()
 
 
 @over_nets
@@ -186,6 +48,45 @@ def test_the_closed_form_is_never_wrong_unnoticed(name):
     model, inputs, targets = setting(name)
     with pytest.raises((ValueError, RuntimeError, LookupError)):
         rows_of(model, inputs, targets, way="layers")
+
+
+class Doubled(nn.Linear):
+    """A linear layer that is none."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+LAYERS = {
+    "stride": lambda: nn.Conv2d(4, 4, 2, stride=(2, 3)),
+    "padding": lambda: nn.Conv2d(4, 4, (3, 1), padding=(2, 1)),
+    "dilation": lambda: nn.Conv2d(4, 4, 2, dilation=(1, 2), stride=2, padding=1),
+    "rest": lambda: nn.Conv2d(4, 4, 2, stride=4),
+    "groups": lambda: nn.Conv2d(4, 4, 2, groups=2),
+    "depthwise": lambda: nn.Conv2d(4, 8, 2, groups=4),
+    "same": lambda: nn.Conv2d(4, 4, (3, 5), padding="same"),
+    "valid": lambda: nn.Conv2d(4, 4, 2, padding="valid"),
+    "circular": lambda: nn.Conv2d(4, 4, 2, padding=1, padding_mode="circular"),
+    "transposed": lambda: nn.ConvTranspose2d(4, 4, 2),
+    "conv1d": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 4, 3)),
+    "linear": lambda: nn.Linear(6, 4),
+    "subclass": lambda: Doubled(6, 4),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_each_kind_of_layer_is_right_or_refused(layer):
+    torch.manual_seed(0)
+    model = nn.Sequential(layer(), nn.Tanh(), nn.Flatten())
+    inputs, targets = torch.randn(N, 4, 5, 6), torch.randint(3, (N,))
+    expected = by_autograd(model, cross_entropy, inputs, targets)
+    close(rows_of(model, inputs, targets), expected)
+    try:
+        found = rows_of(model, inputs, targets, way="layers")
+    except ValueError as error:
+        assert str(error).startswith("way:")  # noqa: PT017
+    else:
+        close(found, expected)
 
 
 def test_losses_of_other_targets_and_outputs():
@@ -325,99 +226,3 @@ def test_progress_counts_rows():
     seen = []
     rows_of(model, inputs, targets, chunk=4, progress=lambda *at: seen.append(at))
     assert seen == [(4, N), (8, N), (N, N)]
-
-
-def test_active_dropout_and_batchnorm_are_refused():
-    for place, word in ((6, "6"), (1, "1")):
-        model, inputs, targets = setting("conv")
-        model[place].train()
-        call = partial(rows_of, model, inputs, targets)
-        refuse(call, ValueError, f"model: {word} is in train mode", "eval()")
-        for module in model:
-            module.train(not isinstance(module, (nn.Dropout, nn.BatchNorm2d)))
-        assert np.isfinite(call()).all(), "others may be in train mode"
-    refuse(lambda: gradient_matrix(nn.Dropout(), cross_entropy, [], n_rows=1), ValueError, "weights:")
-
-
-@pytest.mark.parametrize("way", ["auto", "layers", "vmap", "loop"])
-@pytest.mark.parametrize("rows", ["sample", "batch"])
-def test_a_loss_that_is_no_scalar_is_refused(way, rows):
-    model, inputs, targets = setting("mlp")
-    for loss_fn in (lambda o, y: (o**2).sum(dim=1).repeat(2), lambda o, y: o**2, lambda o, y: 1.0):
-        call = partial(rows_of, model, inputs, targets, loss_fn, n_rows=1, rows=rows, way=way)
-        refuse(call, ValueError, "loss_fn:", "scalar")
-
-
-@pytest.mark.parametrize("rows", ["sample", "batch"])
-def test_fewer_rows_than_asked_for_are_an_error(rows):
-    model, inputs, targets = setting("mlp")
-    batches = list(zip(inputs.split(4), targets.split(4), strict=True))
-    there = 3 if rows == "batch" else N
-    call = partial(gradient_matrix, model, cross_entropy, rows=rows)
-    refuse(lambda: call(batches, n_rows=there + 1), ValueError, "n_rows:", str(there + 1), str(there))
-    refuse(lambda: call([], n_rows=2), ValueError, "n_rows:", "2", "0")
-    assert call(batches, n_rows=there).shape[0] == there
-
-
-@pytest.mark.parametrize("way", ["auto", "layers", "vmap", "loop"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_gradients_that_are_not_finite_are_refused(way, bad):
-    model, inputs, targets = setting("mlp")
-    inputs[6] = bad
-    call = partial(rows_of, model, inputs, targets, way=way)
-    refuse(partial(call, chunk=3), ValueError, "model:", "rows 6 to 8", "not finite")
-    refuse(call, ValueError, "model:", "not finite")
-
-
-def test_different_devices_are_refused():
-    model, inputs, targets = setting("mlp")
-    refuse(lambda: rows_of(model, inputs.to("meta"), targets), ValueError, "batches:", "cpu", "meta")
-    refuse(lambda: rows_of(model, inputs, targets, device="meta"), ValueError, "device:", "cpu", "meta")
-    assert rows_of(model, inputs, targets, device="cpu").shape[0] == N
-    model[2].to("meta")
-    refuse(lambda: rows_of(model, inputs, targets), ValueError, "model:", "one device", "cpu", "meta")
-
-
-@pytest.mark.parametrize("wrong", [
-    ({"rows": "samples"}, ValueError, "rows:", "'samples'"),
-    ({"way": "fast"}, ValueError, "way:", "'fast'"),
-    ({"way": "layers", "weights": "*"}, ValueError, "way:", "'layers'"),
-    ({"chunk": 0}, ValueError, "chunk:", "0"),
-    ({"chunk": 2.0}, ValueError, "chunk:", "2.0"),
-    ({"chunk": True}, ValueError, "chunk:", "True"),
-    ({"chunk": "all"}, ValueError, "chunk:", "'all'"),
-    ({"n_rows": None}, ValueError, "n_rows:", "None"),
-    ({"n_rows": 0}, ValueError, "n_rows:", "0"),
-    ({"n_rows": -1}, ValueError, "n_rows:", "-1"),
-    ({"n_rows": 2.0}, ValueError, "n_rows:", "2.0"),
-    ({"n_rows": True}, ValueError, "n_rows:", "True"),
-    ({"dtype": np.float16}, ValueError, "dtype:", "float16"),
-    ({"dtype": torch.float32}, ValueError, "dtype:", "torch.float32"),
-    ({"dtype": "half"}, ValueError, "dtype:", "'half'"),
-    ({"weights": "fc"}, ValueError, "weights:", "'fc'"),
-])  # fmt: skip
-def test_wrong_arguments_are_refused_by_name(wrong):
-    arguments, error, *words = wrong
-    model, inputs, targets = setting("mlp")
-    refuse(lambda: rows_of(model, inputs, targets, **arguments), error, *words)
-
-
-def test_a_wrong_out_is_refused_and_not_touched():
-    model, inputs, targets = setting("mlp")
-    size = choose(model).size
-    frozen = np.zeros((N, size), np.float32)
-    frozen.flags.writeable = False
-    for out, error, *words in (
-        (np.zeros((N, size + 1)), ValueError, "shape", f"(11, {size})", f"(11, {size + 1})"),
-        (np.zeros((N - 1, size)), ValueError, "shape", f"(11, {size})", f"(10, {size})"),
-        (np.zeros((N, size, 1)), ValueError, "shape"),
-        (np.zeros(size), ValueError, "shape"),
-        (np.zeros((N, size), np.float16), TypeError, "float16"),
-        (np.zeros((N, size), ">f4"), TypeError, ">f4"),
-        (torch.zeros(N, size), TypeError, "torch.float32"),
-        (frozen, ValueError, "writeable"),
-    ):
-        refuse(partial(rows_of, model, inputs, targets, out=out), error, "out:", *words)
-        assert not out.any()
-    empty = np.zeros((0, size), np.float32)
-    refuse(lambda: rows_of(model, inputs, targets, out=empty, n_rows=None), ValueError, "out:", "(0,")

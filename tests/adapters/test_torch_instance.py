@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch import choose, gradient_matrix, problem_from_gradients, pruning_problem
 from l0quad_adapters.torch.instance import budget

@@ -1,63 +1,41 @@
-"""prune: exact sparsity, supports that hold, the same bytes for the same seed, and all or nothing."""
+"""prune: exact sparsity, supports that hold, the same bytes for the same seed."""
 
 import math
-import signal
-import subprocess
-import sys
 
-import l0quad_adapters.torch as adapter
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch import BASELINES, CBS, WoodFisher, choose, prune
+from l0quad_adapters.torch import BASELINES, CBS, WoodFisher, choose
 from l0quad_adapters.torch.stages import L2_GRID
+from prune_runs import (
+    BOTH,
+    CLASSES,
+    DATA,
+    SAMPLES,
+    STATES,
+    accuracy,
+    again,
+    conv,
+    equal,
+    loss,
+    mlp,
+    nonzeros,
+    run,
+    same,
+    state,
+    supports,
+)
 from refusals import refuse
 from torch import nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import l0quad
 
-SAMPLES, CLASSES = 240, 3
 METHODS = list(dict.fromkeys([*l0quad.METHODS, *BASELINES]))
 over_methods = pytest.mark.parametrize("method", METHODS)
-BOTH = ("0.weight", "3.weight")
-
-
-def mlp():
-    return nn.Sequential(nn.Linear(8, 10), nn.ReLU(inplace=True), nn.Dropout(0.1), nn.Linear(10, CLASSES))
-
-
-def conv():
-    return nn.Sequential(nn.Unflatten(1, (2, 2, 2)), nn.Conv2d(2, 6, 2, padding=1, bias=False), nn.BatchNorm2d(6),
-                         nn.ReLU(), nn.Flatten(), nn.Linear(54, CLASSES))  # fmt: skip
-
-
-def samples():
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(SAMPLES, 8, generator=generator)
-    teacher = torch.randn(8, CLASSES, generator=generator)
-    return inputs, (inputs**2 @ teacher + inputs @ teacher.flip(0)).argmax(dim=1)
-
-
-DATA = samples()
-
-
-def trained(make):
-    torch.manual_seed(0)
-    model = make()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(80):
-        optimizer.zero_grad()
-        cross_entropy(model(DATA[0]), DATA[1]).backward()
-        optimizer.step()
-    model.zero_grad()
-    return model.eval()
-
-
-STATES = {}
 
 
 @pytest.fixture
@@ -68,53 +46,6 @@ def net():
 @pytest.fixture
 def normed():
     return again(conv)
-
-
-def again(make):
-    """The same trained net each time."""
-    if make not in STATES:
-        STATES[make] = trained(make).state_dict()
-    model = make()
-    model.load_state_dict(STATES[make])
-    return model.eval()
-
-
-def run(model, sparsity, *, data=DATA, **options):
-    return prune(model, cross_entropy, data, sparsity, **{"n_rows": 60, "l2": 0.01, "method": "backsolve"} | options)
-
-
-def loss(model, data=DATA):
-    with torch.no_grad():
-        return float(cross_entropy(model(data[0]), data[1]))
-
-
-def accuracy(model):
-    with torch.no_grad():
-        return float((model(DATA[0]).argmax(dim=1) == DATA[1]).float().mean())
-
-
-def state(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(model, before):
-    """Bit for bit, NaN included."""
-    found = model.state_dict()
-    return found.keys() == before.keys() and all(
-        found[name].numpy().tobytes() == value.numpy().tobytes() for name, value in before.items()
-    )
-
-
-def nonzeros(model, name):
-    return int(torch.count_nonzero(model.get_parameter(name)))
-
-
-def supports(model, names=BOTH):
-    return {name: (model.get_parameter(name) != 0).clone() for name in names}
-
-
-def equal(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("sparsity", [0, 0.0, 0.1, 1 / 3, 0.5, 0.777, 0.9, 0.98, 0.99, 0.999, np.float32(0.5)])
@@ -347,6 +278,7 @@ def test_evaluate_and_callback_see_each_stage(net):
 
 
 def test_progress_is_shown_where_it_is_asked_for(net, capfd):
+    pytest.importorskip("tqdm")
     run(net, 0.5, stages=2)
     assert capfd.readouterr() == ("", "")
     run(net, 0.5, stages=2, progress=True)
@@ -426,176 +358,3 @@ def test_the_model_keeps_its_parts(net):
     assert [module.training for module in net] == [True, False, False, False]
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
     assert not any(module._forward_hooks for module in net.modules())
-
-
-def untouched(loss_fn):
-    pytest.fail("work has begun")
-
-
-WRONG = [
-    *(({"sparsity": value}, ValueError, "sparsity:") for value in (1.0, -0.1, 1.2, math.nan, "0.5", None, True, [0.5])),
-    ({"sparsity": {"nothing": 0.5}}, ValueError, "sparsity:", "'nothing'"),
-    ({"sparsity": {"0": 1.0}}, ValueError, "sparsity['0']:", "1.0"),
-    ({"sparsity": l0quad.Cardinality(3)}, ValueError, "sparsity:", "Cardinality"),
-    ({"weights": "nothing"}, ValueError, "weights:", "'nothing'"),
-    ({"weights": 5}, TypeError, "weights:", "5"),
-    ({"mask": {"0.weight": torch.ones(8, 10, dtype=torch.bool)}}, ValueError, "mask:", "(10, 8)", "(8, 10)"),
-    ({"mask": {"0.weight": torch.ones(10, 8)}}, TypeError, "mask:", "bool"),
-    ({"mask": {"0.bias": torch.ones(10, dtype=torch.bool)}}, ValueError, "mask:", "0.bias"),
-    ({"method": "magic"}, ValueError, "method:", "backsolve", "woodfisher", "'magic'"),
-    *(({"method": value}, ValueError, "method:") for value in (None, 5, l0quad.Backsolve, ["auto"])),
-    ({"schedule": "cubic"}, ValueError, "schedule:", "'cubic'"),
-    ({"schedule": "cubic", "sparsity": l0quad.NofM(2, 4)}, ValueError, "schedule:", "'cubic'"),
-    ({"schedule": ["poly"], "sparsity": {"0": 0.5}}, ValueError, "schedule:", "['poly']"),
-    *(({name: value}, ValueError, f"{name}:", repr(value))
-      for name in ("n_rows", "batch_size", "stages") for value in (0, -1, 1.0, True, "1", None)),
-    *(({name: value}, ValueError, f"{name}:", repr(value))
-      for name in ("refit_stages", "seed") for value in (-1, 1.0, False, None)),
-    *(({"l2": value}, ValueError, "l2:", repr(value)) for value in (-1.0, math.nan, math.inf, "best", True, None)),
-    ({"n_rows": SAMPLES + 1}, ValueError, "n_rows:", "241", "240"),
-    ({"n_rows": 61, "batch_size": 4}, ValueError, "n_rows:", "244", "240"),
-    ({"data": DATA[0]}, TypeError, "data:", "Tensor"),
-    ({"data": (DATA[0], DATA[1][1:])}, ValueError, "data:", "240", "239"),
-    ({"data": [DATA, DATA]}, TypeError, "data:", "list"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(wrong[0])[:40])
-def test_wrong_arguments_are_refused_before_work_starts(net, wrong):
-    arguments, error, *words = wrong
-    before = state(net)
-    arguments = {"data": DATA, "sparsity": 0.5, "n_rows": 60, "loss_fn": untouched} | arguments
-    refuse(lambda: prune(net, **arguments), error, *words)
-    assert same(net, before)
-
-
-def test_a_model_in_train_mode_is_refused(net, normed):
-    for model, place in ((net, 2), (normed, 2)):
-        before = state(model)
-        model.train()
-        refuse(lambda model=model: prune(model, untouched, DATA, 0.5), ValueError, "model:", str(place), "eval()")
-        assert same(model, before)
-        assert all(module.training for module in model.modules()), "modes are as they were, too"
-
-
-def test_frozen_weights_are_refused(net):
-    net[3].weight.requires_grad_(False)
-    refuse(lambda: prune(net, untouched, DATA, 0.5), ValueError, "weights:", "3.weight")
-
-
-@pytest.mark.parametrize("where", ["0.weight", "3.weight", "3.bias", "2.running_var", "inputs"])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_values_that_are_not_finite_leave_the_model_as_it_was(net, normed, where, bad):
-    model = normed if where.startswith("2.") else net
-    inputs = DATA[0].clone()
-    with torch.no_grad():
-        (inputs if where == "inputs" else model.state_dict()[where]).view(-1)[3 % CLASSES].fill_(bad)
-    if where == "2.running_var" and bad == math.inf:
-        pytest.skip("a variance may be so large")
-    before = state(model)
-    with pytest.raises(ValueError, match=r"^(model|w0):.*finite"):
-        prune(model, cross_entropy, (inputs, DATA[1]), 0.5, n_rows=SAMPLES)
-    assert same(model, before)
-
-
-class Failing:
-    """A loss that fails at its n-th call after the first stage, by an error or by Ctrl-C."""
-
-    def __init__(self, fail):
-        self.fail, self.armed = fail, False
-
-    def __call__(self, outputs, targets):
-        if self.armed:
-            self.fail()
-        return cross_entropy(outputs, targets)
-
-
-def stop():
-    raise OSError("the disk is full")
-
-
-def interrupt():
-    signal.raise_signal(signal.SIGINT)
-    pytest.fail("the interrupt did not come")
-
-
-def break_off():
-    raise KeyboardInterrupt
-
-
-FAILURES = [(stop, OSError), (interrupt, KeyboardInterrupt), (break_off, KeyboardInterrupt)]
-over_failures = pytest.mark.parametrize(("fail", "error"), FAILURES)
-
-
-@over_failures
-@pytest.mark.parametrize("at", ["loss", "callback", "evaluate"])
-def test_a_failure_midway_gives_the_old_model_back(normed, at, fail, error):
-    before, seen = state(normed), []
-    loss_fn = Failing(fail)
-
-    def after(stage):
-        assert not same(normed, before), "the first stage has changed it"
-        assert not torch.equal(normed[2].running_mean, before["2.running_mean"])
-        seen.append(stage)
-        loss_fn.armed = at == "loss"
-        if at == "callback":
-            fail()
-
-    def evaluate(model):
-        if at == "evaluate" and seen:
-            fail()
-        return 0.0
-
-    with pytest.raises(error):
-        prune(normed, loss_fn, DATA, 0.8, n_rows=60, stages=3, callback=after, evaluate=evaluate)
-    assert len(seen) == 1
-    assert same(normed, before)
-    assert not any(module.training or module._forward_hooks for module in normed.modules())
-
-
-@pytest.mark.parametrize("l2", [0.01, "auto"])
-def test_an_interrupted_solve_gives_the_old_model_back(normed, interrupting, l2):
-    before = state(normed)
-    with pytest.raises(KeyboardInterrupt):
-        run(normed, 0.8, method=interrupting, stages=3, l2=l2)
-    assert same(normed, before)
-
-
-def test_an_interrupt_from_outside_gives_the_old_model_back(normed):
-    before, seen = state(normed), []
-
-    def after(stage):
-        if not seen:
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-        seen.append(stage)
-
-    old = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run(normed, 0.8, stages=10_000, callback=after)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
-    assert 1 <= len(seen) < 10_000
-    assert same(normed, before)
-
-
-def test_what_state_dict_does_not_hold_is_given_back():
-    model = again(mlp)
-    model.register_buffer("calls", torch.zeros(()), persistent=False)
-    model.register_forward_pre_hook(lambda module, args: module.calls.add_(1) and None)
-    model.get_extra_state = lambda: "words"
-    with pytest.raises(OSError, match="disk"):
-        run(model, 0.5, callback=lambda _: stop())
-    assert model.calls == 0
-
-
-def test_public_names():
-    assert set(adapter.__all__) <= set(dir(adapter))
-    assert sorted(adapter.__all__) == sorted(set(adapter.__all__))
-
-
-def test_only_the_torch_adapter_loads_torch():
-    code = "import sys, l0quad, l0quad_adapters; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

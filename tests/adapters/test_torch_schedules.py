@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
 
