@@ -36,7 +36,7 @@ import l0quad
 
 def test_the_sparsity_is_exact_and_the_zeros_stay():
     model, seen = net(), []
-    biases = model[0].bias.detach().clone()
+    biases = model[4].bias.detach().clone()
     report = run(model, callback=lambda stage: seen.append((stage, masks(model))))
     asked = sparsities("poly", 0.0, 0.8, STEPS)
     kept = [P - math.floor(sparsity * P + 0.5) for sparsity in asked]
@@ -50,7 +50,7 @@ def test_the_sparsity_is_exact_and_the_zeros_stay():
     assert report.total.kept == kept[-1]
     assert all(torch.equal(report.weights[name], model.get_parameter(name)) for name in ("0.weight", "4.weight"))
     assert torch.equal(report.buffers["1.running_mean"], model[1].running_mean)
-    assert not torch.equal(model[0].bias, biases), "all parameters are trained"
+    assert not torch.equal(model[4].bias, biases), "all parameters are trained"
 
 
 def test_training_after_each_step_learns():
@@ -67,7 +67,7 @@ def test_training_after_each_step_learns():
 
 def test_the_report_says_what_was_asked():
     _, report = whole()
-    assert (report.sparsity, report.seed, report.n_rows, report.batch_size, report.l2) == (0.8, 5, 40, 1, 1e-2)
+    assert (report.sparsity, report.seed, report.n_rows, report.batch_size, report.l2) == (0.8, 5, 40, 1, 1e-3)
     assert report.method == "auto"
     assert report.seconds > 0
     assert "3 stages" in repr(report)

@@ -296,6 +296,8 @@ def _combinatorial(task: _Task, options: CBS) -> FloatArray:
     ridge = task.A.shape[0] * task.l2 / 2
     problem = l0quad.Problem(task.A, task.product(task.w), task.k, ridge=ridge, w0=task.w)
     result = l0quad.solve(problem, l0quad.Backsolve(steps=0), start=kept, bound="none")
+    if result.status is l0quad.Status.INTERRUPTED:
+        raise KeyboardInterrupt
     return result.w.astype(np.float64)
 
 

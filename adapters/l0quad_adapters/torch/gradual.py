@@ -231,7 +231,7 @@ def _step(model: nn.Module, plan: _Plan, step: int) -> tuple[StageReport, float]
         used = masks(model, plan.weights)
         report = prune(
             model, plan.loss_fn, plan.data, plan.targets[step],
-            weights=plan.weights, mask=used, recalibrate=False, seed=seed, **plan.options,
+            weights=plan.weights, mask=used, first_order=True, recalibrate=False, seed=seed, **plan.options,
         )  # fmt: skip
         model.train()
         _train(model, plan, step, seed)
