@@ -11,6 +11,7 @@ from l0quad_adapters.torch.instance import problem_from_gradients, pruning_probl
 from l0quad_adapters.torch.masks import attach_masks, detach_masks, keep_masks, masks
 from l0quad_adapters.torch.prune import prune
 from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
+from l0quad_adapters.torch.stages import Refit
 from l0quad_adapters.torch.weights import Weights, choose
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LayerReport",
     "MagnitudePruning",
     "PruneReport",
+    "Refit",
     "StageReport",
     "Weights",
     "WoodFisher",

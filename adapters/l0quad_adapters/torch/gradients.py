@@ -4,7 +4,7 @@ Per-sample gradients come by one of three ways, which agree to rounding:
 
 * "layers": one ordinary backward pass for a chunk of samples; each linear or convolutional layer's rows are products of
   its input and the gradient at its output (Goodfellow, "Efficient per-example gradient computations", 2015).
-* "vmap": ``torch.func.vmap`` over ``torch.func.grad``, for any model.
+* "vmap": ``torch.func.vmap`` over ``torch.func.grad_and_value``, for any model.
 * "loop": a backward pass a sample, for models that vmap refuses, and the reference of the others.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad_and_value, vmap
 
 from l0quad_adapters.torch.checks import check_integers
 from l0quad_adapters.torch.data import Batch, regrouped
@@ -24,11 +24,13 @@ from l0quad_adapters.torch.layers import LayerGradients, layers_of
 from l0quad_adapters.torch.weights import Choice, Weights, choose
 
 LossFn = Callable[[Any, Any], torch.Tensor]
-# Inputs and targets of a chunk of samples to their gradients, a row each.
-Rows = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# The gradients of some rows, and the loss of each.
+Block = tuple[torch.Tensor, torch.Tensor]
+# Inputs and targets of a chunk of samples to their rows.
+Rows = Callable[[torch.Tensor, torch.Tensor], Block]
 
 # A chunk's gradients and what the layers keep for them may take about this much.
-_CHUNK_BYTES = 1 << 27
+_CHUNK_BYTES = 1 << 25
 _MOST_SAMPLES = 512
 _WAYS = ("auto", "layers", "vmap", "loop")
 # "auto" believes the closed form of the layers where it equals vmap on two samples to this share of the largest entry.
@@ -45,6 +47,7 @@ def gradient_matrix(
     n_rows: int | None = None,
     dtype: Any = np.float32,
     out: np.ndarray | None = None,
+    losses: np.ndarray | None = None,
     chunk: int | str = "auto",
     device: torch.device | str | None = None,
     way: str = "auto",
@@ -68,6 +71,8 @@ def gradient_matrix(
         Of the result; half precision is widened on the model's device.
     out : ndarray of shape (n_rows, p), optional
         Filled and returned; may be a memory-mapped file.
+    losses : ndarray of shape (n_rows,), optional
+        Filled with the loss of each row, which comes with its gradient.
     chunk : int or "auto"
         How many samples go through the model at once.
     device : optional
@@ -90,6 +95,10 @@ def gradient_matrix(
     chosen = choose(model, weights)
     home = _device_of(model)
     out = _prepared(out, n_rows, chosen.size, dtype)
+    if losses is not None and (not isinstance(losses, np.ndarray) or losses.shape != (len(out),)):
+        raise ValueError(
+            f"losses: must be an array of shape ({len(out)},), got {getattr(losses, 'shape', type(losses))}"
+        )
     if rows not in ("sample", "batch"):
         raise ValueError(f"rows: must be 'sample' or 'batch', got {rows!r}")
     if way not in _WAYS:
@@ -103,10 +112,10 @@ def gradient_matrix(
         return scalar(loss_fn(outputs, targets))
 
     if rows == "batch":
-        blocks: Iterator[torch.Tensor] = (_batch_row(model, loss_of, chosen, *batch) for batch in moved)
+        blocks: Iterator[Block] = (_batch_row(model, loss_of, chosen, *batch) for batch in moved)
     else:
         blocks = _sample_rows(model, loss_of, chosen, moved, chunk, way, len(out))
-    _fill(out, blocks, home, progress)
+    _fill(out, losses, blocks, home, progress)
     return out
 
 
@@ -157,18 +166,18 @@ def scalar(loss: torch.Tensor) -> torch.Tensor:
     return loss.reshape(())
 
 
-def _batch_row(model: nn.Module, loss_fn: LossFn, chosen: Weights, inputs: Any, targets: Any) -> torch.Tensor:
+def _batch_row(model: nn.Module, loss_fn: LossFn, chosen: Weights, inputs: Any, targets: Any) -> Block:
     tensors = list(chosen.tensors(model).values())
     with torch.enable_grad():
         loss = loss_fn(model(inputs), targets)
         found = torch.autograd.grad(loss, tensors, allow_unused=True)
     parts = [torch.zeros_like(w) if g is None else g for g, w in zip(found, tensors, strict=True)]
-    return torch.cat([part.reshape(1, -1) for part in parts], dim=1)
+    return torch.cat([part.reshape(1, -1) for part in parts], dim=1), loss.detach().reshape(1)
 
 
 def _sample_rows(
     model: nn.Module, loss_fn: LossFn, chosen: Weights, batches: Iterator[Batch], chunk: int | str, way: str, n: int
-) -> Iterator[torch.Tensor]:
+) -> Iterator[Block]:
     """Yield the rows of a chunk of samples at a time, n in all."""
     first = next(batches, None)
     if first is None:
@@ -195,9 +204,9 @@ def _way(
 ) -> Rows:
     """Return what computes the rows of a chunk, tried on two samples."""
 
-    def by_loop(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def by_loop(x: torch.Tensor, y: torch.Tensor) -> Block:
         each = [_batch_row(model, loss_fn, chosen, x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
-        return torch.cat(each)
+        return torch.cat([row for row, _ in each]), torch.cat([loss for _, loss in each])
 
     if way == "loop":
         return by_loop
@@ -215,13 +224,13 @@ def _way(
 def _best_of(by_layers: Rows | None, mapped: Rows, by_loop: Rows, inputs: torch.Tensor, targets: torch.Tensor) -> Rows:
     """Return the fastest of three ways that is right for the model, as far as these samples show."""
     try:
-        reference = mapped(inputs, targets)
+        reference, _ = mapped(inputs, targets)
     except Exception:  # Whatever vmap refuses, samples may take different ways through; the model's own errors recur.
         return by_loop
     if by_layers is None:
         return mapped
     try:
-        rows = by_layers(inputs, targets)
+        rows, _ = by_layers(inputs, targets)
     except Exception:  # A layer that is not called or called twice, outputs that are no tensor, ...
         return mapped
     agrees = bool((rows - reference).abs().max() <= _AGREES * reference.abs().max())
@@ -237,24 +246,25 @@ def _by_vmap(model: nn.Module, loss_fn: LossFn, chosen: Weights) -> Rows:
         outputs = functional_call(model, {**fixed, **tensors}, (x.unsqueeze(0),))
         return loss_fn(outputs, y.unsqueeze(0))
 
-    def rows(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def rows(inputs: torch.Tensor, targets: torch.Tensor) -> Block:
         values = {name: tensor.detach() for name, tensor in taken.items()}
-        found = vmap(grad(sample_loss), in_dims=(None, 0, 0))(values, inputs, targets)
-        return torch.cat([found[name].reshape(len(inputs), -1) for name in chosen.names], dim=1)
+        found, losses = vmap(grad_and_value(sample_loss), in_dims=(None, 0, 0))(values, inputs, targets)
+        return torch.cat([found[name].reshape(len(inputs), -1) for name in chosen.names], dim=1), losses
 
     return rows
 
 
 def _fill(
     out: np.ndarray,
-    blocks: Iterator[torch.Tensor],
+    losses: np.ndarray | None,
+    blocks: Iterator[Block],
     home: torch.device,
     progress: Callable[[int, int], object] | None,
 ) -> None:
     """Copy the blocks into ``out``; those of an accelerator through one pinned buffer, never all at once."""
     done = 0
     wide = torch.from_numpy(out[:0]).dtype
-    for block in blocks:
+    for block, of_rows in blocks:
         rows = block.detach()[: len(out) - done].to(wide)
         if home.type != "cpu":
             pinned = torch.empty(rows.shape, dtype=wide, pin_memory=home.type == "cuda")
@@ -262,6 +272,8 @@ def _fill(
         out[done : done + len(rows)] = rows.numpy()
         if not np.all(np.isfinite(out[done : done + len(rows)])):
             raise ValueError(f"model: a gradient among rows {done} to {done + len(rows) - 1} is not finite")
+        if losses is not None:
+            losses[done : done + len(rows)] = of_rows[: len(rows)].double().cpu().numpy()
         done += len(rows)
         if progress is not None:
             progress(done, len(out))

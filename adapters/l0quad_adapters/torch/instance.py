@@ -34,10 +34,10 @@ def checked_sparsity(sparsity: Any, name: str = "sparsity") -> float:
     return float(sparsity)
 
 
-def checked_l2(l2: Any) -> float:
+def checked_l2(l2: Any, name: str = "l2") -> float:
     """Return a damping, refused where it is not a finite number of at least 0."""
     if isinstance(l2, bool) or not isinstance(l2, _NUMBER) or not 0 <= l2 < math.inf:
-        raise ValueError(f"l2: must be finite and at least 0, got {l2!r}")
+        raise ValueError(f"{name}: must be finite and at least 0, got {l2!r}")
     return float(l2)
 
 
@@ -80,8 +80,9 @@ def pruning_problem(
     w0: Any,
     sparsity: float | Constraint,
     l2: float,
-    first_order: bool | float = True,
+    first_order: Any = True,
     batch_size: int = 1,
+    centre: Any = None,
 ) -> l0quad.Problem:
     """Return the problem of pruning the weights w0 with the gradients A.
 
@@ -93,11 +94,13 @@ def pruning_problem(
         A number s keeps k = p - floor(s p + 1/2) weights.
     l2 : float
         The damping; ridge = n l2 / 2.
-    first_order : bool or float
-        Whether the model has the gradient itself, or its share in it. With the whole of it the quadratic's gradient at
-        w0 is the loss's times n / m.
+    first_order : bool, or ndarray of shape (n,)
+        Whether the model has the gradient itself, or how much of it by row. With the whole of it the quadratic's
+        gradient at w0 is the loss's times n / m, and it asks each row's loss to fall by 1 / m.
     batch_size : int
         m, the samples behind a row.
+    centre : ndarray of shape (p,), optional
+        What the damping pulls towards, and what weights are compared by at first; w0 by default.
     """
     if not isinstance(A, np.ndarray) or A.ndim != 2:
         raise TypeError(f"A: must be a 2-D array, got {type(A)} of shape {np.shape(A)}")
@@ -111,10 +114,10 @@ def pruning_problem(
         raise ValueError("w0: all values must be finite, got NaN or infinite ones")
     ridge = 0.5 * rows * checked_l2(l2)
     b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
-    b = np.asarray(b, dtype=np.float64) - float(first_order) / batch_size
+    b = np.asarray(b, dtype=np.float64) - np.asarray(first_order, dtype=np.float64) / batch_size
     constrained = isinstance(sparsity, (l0quad.Cardinality, l0quad.PerBlock, l0quad.NofM))
     k: Any = sparsity if constrained else kept(sparsity, size)  # type: ignore[arg-type]
-    return l0quad.Problem(A, b, k, ridge=ridge, w0=w0)
+    return l0quad.Problem(A, b, k, ridge=ridge, w0=w0 if centre is None else centre)
 
 
 def problem_from_gradients(
@@ -122,7 +125,7 @@ def problem_from_gradients(
     w0: Any,
     sparsity: float | Constraint,
     l2: float,
-    first_order: bool | float = True,
+    first_order: Any = True,
     batch_size: int = 1,
 ) -> l0quad.Problem:
     """Return `pruning_problem` for gradients and weights from any library that speaks DLPack, on any device.

@@ -47,8 +47,8 @@ class LayerGradients:
     def __init__(self, model: nn.Module, loss_fn: Callable[[Any, Any], torch.Tensor], layers: list[nn.Module]) -> None:
         self._model, self._loss_fn, self._layers = model, loss_fn, layers
 
-    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the gradients of these samples, a row each."""
+    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradients of these samples, a row each, and their losses."""
         seen: dict[nn.Module, tuple[torch.Tensor, GradientEdge]] = {}
 
         def keep(layer: nn.Module, arguments: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -61,13 +61,13 @@ class LayerGradients:
         try:
             with torch.enable_grad():
                 outputs = self._model(inputs)
-                loss = vmap(lambda o, y: self._loss_fn(o.unsqueeze(0), y.unsqueeze(0)))(outputs, targets).sum()
-                at_outputs = torch.autograd.grad(loss, [seen[layer][1] for layer in self._layers])
+                losses = vmap(lambda o, y: self._loss_fn(o.unsqueeze(0), y.unsqueeze(0)))(outputs, targets)
+                at_outputs = torch.autograd.grad(losses.sum(), [seen[layer][1] for layer in self._layers])
         finally:
             for hook in hooks:
                 hook.remove()
         rows = [_rows(layer, seen[layer][0], d) for layer, d in zip(self._layers, at_outputs, strict=True)]
-        return torch.cat(rows, dim=1)
+        return torch.cat(rows, dim=1), losses.detach()
 
 
 def _rows(layer: nn.Module, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:

@@ -20,12 +20,13 @@ from l0quad_adapters.torch.instance import Sparsity, by_parameter, checked_l2, c
 from l0quad_adapters.torch.masks import flat_mask, refuse_masked
 from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
 from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
-from l0quad_adapters.torch.stages import Plan, Stage, needs_gradients, run_stage
+from l0quad_adapters.torch.stages import Plan, Refit, Stage, Window, needs_gradients, run_stage
 from l0quad_adapters.torch.weights import Choice, Weights, choose
 
 T = TypeVar("T")
 
 DEFAULT_L2 = 1e-3
+_AS_THE_STAGES = Refit()
 
 
 def prune(
@@ -41,6 +42,7 @@ def prune(
     stages: int = 1,
     schedule: str = "poly",
     refit_stages: int = 0,
+    refit: Refit = _AS_THE_STAGES,
     weights: Choice | Iterable[Choice] | Weights | None = None,
     mask: Mapping[str, torch.Tensor] | None = None,
     first_order: bool | None = None,
@@ -79,6 +81,8 @@ def prune(
         How many stages, and how the sparsity rises over them.
     refit_stages : int
         Further stages that keep the support and renew its weights only.
+    refit : Refit
+        What refits are like, and how many there are between pruning stages.
     weights : optional
         What is pruned, see `choose`; by default the weights of convolutional and linear layers.
     mask : dict of bool tensors, optional
@@ -112,13 +116,14 @@ def prune(
     damping = l2 if isinstance(l2, str) and l2 == "auto" else checked_l2(l2)
     plan = Plan(
         loss_fn, Samples(data), chosen, _method(method), damping, n_rows, batch_size,
-        stages + refit_stages > 1 if first_order is None else first_order,
+        stages + refit_stages > 1 if first_order is None else first_order, refit,
         recalibrate and has_batchnorm(model), allowed, seed, evaluate,
     )  # fmt: skip
+    if refit.n_rows is not None and n_rows % refit.n_rows != 0:
+        raise ValueError(f"refit.n_rows: must divide n_rows ({n_rows}), got {refit.n_rows}")
     refuse_training(model)
     refuse_masked(model)
-    todo = [Stage(i, target, False, "fast" if i == stages - 1 else "none") for i, target in enumerate(targets)]
-    todo += [Stage(stages + i, sparsity, True, "none") for i in range(refit_stages)]
+    todo = _schedule(targets, refit.between, refit_stages)
     before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers())]
     try:
         return _run(model, plan, sparsity, todo, callback, progress)
@@ -127,6 +132,16 @@ def prune(
             for tensor, value in before:
                 tensor.copy_(value)
         raise
+
+
+def _schedule(targets: list[Sparsity], between: int, at_the_end: int) -> list[Stage]:
+    """Return what each stage is to do; only the last pruning stage pays for a bound."""
+    todo: list[Stage] = []
+    for i, target in enumerate(targets):
+        last = i == len(targets) - 1
+        todo.append(Stage(len(todo), target, False, "fast" if last else "none"))
+        todo += [Stage(len(todo) + j, target, True, "none") for j in range(at_the_end if last else between)]
+    return todo
 
 
 def _method(method: Any) -> Any:
@@ -166,19 +181,23 @@ def _run(
     begin = time.perf_counter()
     metric_before = math.nan if plan.evaluate is None else float(plan.evaluate(model))
     rows = plan.n_rows if any(needs_gradients(plan, stage) for stage in todo) else 1
-    A = np.zeros((rows, plan.weights.size), dtype=np.float32)
-    reports, l2 = [], math.nan
+    window, reports = Window(rows, plan.weights.size), []
+    step = np.zeros(plan.weights.size)
     for stage in shown(todo, progress):
-        report, l2 = run_stage(model, plan, A, stage)
-        # "auto" is settled by the first stage.
-        plan = replace(plan, l2=l2)
+        before = plan.weights.read(model)
+        report, answer = run_stage(model, plan, window, stage, step)
+        # What pruning moves makes up for what it removes, once; going on in that direction would do harm.
+        step = answer.w - before if stage.refit else np.zeros_like(before)
+        if not stage.refit:
+            # "auto" is settled by the first stage.
+            plan = replace(plan, l2=answer.l2)
         reports.append(report)
         if callback is not None:
             callback(report)
     return report_of(
         model, plan.weights, tuple(reports),
         method=plan.method if isinstance(plan.method, str) else plan.method.name,
-        sparsity=sparsity, l2=l2, seed=plan.seed, n_rows=plan.n_rows, batch_size=plan.batch_size,
+        sparsity=sparsity, l2=float(plan.l2), seed=plan.seed, n_rows=plan.n_rows, batch_size=plan.batch_size,
         first_order=plan.first_order, metric_before=metric_before, seconds=time.perf_counter() - begin,
     )  # fmt: skip
 

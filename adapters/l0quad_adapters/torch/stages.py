@@ -1,4 +1,9 @@
-"""One stage of pruning: gradients on fresh samples, a solve, new weights."""
+"""One stage of pruning or refitting: gradients, a problem, its solution as new weights.
+
+A pruning stage asks what removing weights does and how the others make up for it: a linear problem whose right-hand
+side is known, so its damping is low and many rows help. A refit is a step of natural gradient descent on the support,
+whose right-hand side is as noisy as its few rows: it needs more damping, and gains by momentum.
+"""
 
 import math
 import time
@@ -13,9 +18,10 @@ from torch import nn
 import l0quad
 from l0quad_adapters.torch.baselines import Baseline, MagnitudePruning, pruned
 from l0quad_adapters.torch.batchnorm import recalibrate_batchnorm
+from l0quad_adapters.torch.checks import check_integers
 from l0quad_adapters.torch.data import Samples
 from l0quad_adapters.torch.gradients import LossFn, gradient_matrix
-from l0quad_adapters.torch.instance import Constraint, Sparsity, budget, pruning_problem
+from l0quad_adapters.torch.instance import Constraint, Sparsity, budget, checked_l2, pruning_problem
 from l0quad_adapters.torch.report import StageReport
 from l0quad_adapters.torch.weights import Weights
 
@@ -24,7 +30,43 @@ L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _HELD_OUT = 1000
 # Samples behind the statistics of batch normalisation: with 256 in a batch, they differ little from those of all.
 _STATISTICS = 1024
-_LOSS_SAMPLES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """How refit stages renew the weights on the support that there is.
+
+    The gradient's term asks each row's loss to fall by 1 / m, yet not below zero, and the ridge pulls towards the
+    weights moved on by a share of the last refit's step: Goldshlager, Abrahamsen and Lin, "A Kaczmarz-inspired approach
+    to accelerate the optimization of neural network wavefunctions", J. Comput. Phys. 2024 (SPRING), on the support.
+
+    Parameters
+    ----------
+    between : int
+        How many refits follow each pruning stage but the last. Where there are any, pruning stages after the first
+        have no gradients of their own: they take the last n_rows of the refits', which are a little old, and leave the
+        descent to them.
+    n_rows : int, optional
+        The fresh rows of a refit, a divisor of those of a pruning stage; as many by default.
+    l2 : float, optional
+        The damping of a refit; that of the pruning stages by default.
+    momentum : float
+        The share of the last step, in [0, 1).
+    """
+
+    between: int = 0
+    n_rows: int | None = None
+    l2: float | None = None
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_integers(0, **{"refit.between": self.between})
+        if self.n_rows is not None:
+            check_integers(**{"refit.n_rows": self.n_rows})
+        if self.l2 is not None:
+            checked_l2(self.l2, "refit.l2")
+        if isinstance(self.momentum, bool) or not isinstance(self.momentum, (int, float)) or not 0 <= self.momentum < 1:
+            raise ValueError(f"refit.momentum: must lie in [0, 1), got {self.momentum!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +81,7 @@ class Plan:
     n_rows: int
     batch_size: int
     first_order: bool
+    refit: Refit
     recalibrate: bool
     allowed: np.ndarray | None
     seed: int
@@ -52,7 +95,33 @@ class Stage(NamedTuple):
     target: Sparsity
     refit: bool
     bound: str
-    first_order: float = 0.0
+
+
+class Window:
+    """The last n_rows rows of gradients, with the loss of each; refits replace the oldest."""
+
+    def __init__(self, n_rows: int, size: int) -> None:
+        self.A, self.losses = np.zeros((n_rows, size), dtype=np.float32), np.zeros(n_rows)
+        self._next = 0
+
+    def refill(self, model: nn.Module, plan: Plan, n_rows: int, seed: tuple[int, int]) -> slice:
+        """Compute ``n_rows`` rows at the model's weights; return which they are."""
+        begin = self._next if self._next + n_rows <= len(self.A) else 0
+        part = slice(begin, begin + n_rows)
+        gradient_matrix(
+            model,
+            plan.loss_fn,
+            plan.samples.batches(n_rows, plan.batch_size, seed),
+            weights=plan.weights,
+            rows="sample" if plan.batch_size == 1 else "batch",
+            out=self.A[part],
+            losses=self.losses[part],
+        )
+        if plan.allowed is not None:
+            # A column of zeros has nothing to gain: the solver leaves it out.
+            self.A[part, ~plan.allowed] = 0.0
+        self._next = part.stop % len(self.A)
+        return part
 
 
 class Answer(NamedTuple):
@@ -66,26 +135,29 @@ class Answer(NamedTuple):
     status: str
 
 
-def run_stage(model: nn.Module, plan: Plan, A: np.ndarray, stage: Stage) -> tuple[StageReport, float]:
-    """Give the model the weights of this stage; return its report and the l2 used. ``A`` is overwritten."""
+def run_stage(
+    model: nn.Module, plan: Plan, window: Window, stage: Stage, step: np.ndarray
+) -> tuple[StageReport, Answer]:
+    """Give the model the weights of this stage. ``step`` is the refit's before, whose momentum this one has."""
     begin = time.perf_counter()
     seed = (plan.seed, stage.number)
-    if needs_gradients(plan, stage):
-        samples = plan.samples.batches(plan.n_rows, plan.batch_size, seed)
-        rows = "sample" if plan.batch_size == 1 else "batch"
-        gradient_matrix(model, plan.loss_fn, samples, weights=plan.weights, rows=rows, out=A)
-        stage = stage._replace(first_order=_first_order(model, plan, seed))
+    rows, first_order = slice(None), np.zeros(())
+    if needs_gradients(plan, stage) and not reuses_gradients(plan, stage):
+        rows = window.refill(model, plan, _rows_of(plan, stage), seed)
+        if plan.first_order and (stage.refit or plan.refit.between == 0):
+            # All of the gradient would ask each row's loss to fall by 1 / m, more than a well trained model has.
+            first_order = np.clip(plan.batch_size * window.losses[rows], 0.0, 1.0)
     w0 = plan.weights.read(model)
     if plan.allowed is not None:
-        # A column of zeros has nothing to gain: the solver leaves it out.
-        A[:, ~plan.allowed] = 0.0
         w0[~plan.allowed] = 0.0
     solved = time.perf_counter()
     constraint = budget(plan.weights, stage.target)
-    if plan.l2 == "auto":
-        answer = _best(model, plan, A, w0, constraint, stage)
+    if stage.refit:
+        answer = _refitted(plan, window.A[rows], w0, constraint, first_order, step)
+    elif plan.l2 == "auto":
+        answer = _best(model, plan, window.A[rows], w0, constraint, first_order, stage)
     else:
-        answer = _solve(plan, A, w0, constraint, float(plan.l2), stage)
+        answer = _solve(plan, window.A[rows], w0, constraint, float(plan.l2), first_order, stage.bound)
     plan.weights.write(model, answer.w)
     done = time.perf_counter()
     if plan.recalibrate:
@@ -98,12 +170,12 @@ def run_stage(model: nn.Module, plan: Plan, A: np.ndarray, stage: Stage) -> tupl
         lower_bound=answer.lower_bound,
         relative_gap=answer.relative_gap,
         status=answer.status,
-        rows=plan.n_rows if needs_gradients(plan, stage) else 0,
+        rows=_rows_of(plan, stage) if needs_gradients(plan, stage) else 0,
         gradient_seconds=solved - begin,
         solve_seconds=done - solved,
         metric=float("nan") if plan.evaluate is None else float(plan.evaluate(model)),
     )
-    return report, answer.l2
+    return report, answer
 
 
 def needs_gradients(plan: Plan, stage: Stage) -> bool:
@@ -111,38 +183,54 @@ def needs_gradients(plan: Plan, stage: Stage) -> bool:
     return stage.refit or not isinstance(plan.method, MagnitudePruning)
 
 
-def _first_order(model: nn.Module, plan: Plan, seed: tuple[int, int]) -> float:
-    """Return the share of the gradient's term: 1, or so much that no row's mean loss is asked to fall below zero.
-
-    The whole of it asks every row's linearised loss to fall by 1 / m, which is more than a well trained model has.
-    """
-    if not plan.first_order:
-        return 0.0
-    samples = min(_LOSS_SAMPLES, plan.n_rows * plan.batch_size)
-    inputs, targets = next(plan.samples.batches(1, samples, seed))
-    with torch.no_grad():
-        return min(1.0, plan.batch_size * float(plan.loss_fn(model(inputs), targets)))
+def reuses_gradients(plan: Plan, stage: Stage) -> bool:
+    """Return whether a pruning stage takes the rows of the refits before it."""
+    return plan.refit.between > 0 and not stage.refit and stage.number > 0
 
 
-def _solve(plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, l2: float, stage: Stage) -> Answer:
-    problem = pruning_problem(A, w0, constraint, l2, stage.first_order, plan.batch_size)
-    if stage.refit:
-        fixed = l0quad.Backsolve(steps=0)
-        result = l0quad.solve(problem, fixed, start=np.flatnonzero(w0), bound=stage.bound, seed=plan.seed)
-    elif isinstance(plan.method, Baseline):
+def _rows_of(plan: Plan, stage: Stage) -> int:
+    return plan.refit.n_rows or plan.n_rows if stage.refit else plan.n_rows
+
+
+def _refitted(
+    plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, first_order: np.ndarray, step: np.ndarray
+) -> Answer:
+    """Return the best weights on the support that there is."""
+    l2 = float(plan.l2 if plan.refit.l2 is None else plan.refit.l2)
+    centre = w0 + plan.refit.momentum * step
+    problem = pruning_problem(A, w0, constraint, l2, first_order, plan.batch_size, centre)
+    fixed = l0quad.Backsolve(steps=0)
+    return _answer(l0quad.solve(problem, fixed, start=np.flatnonzero(w0), bound="none", seed=plan.seed), l2, False)
+
+
+def _solve(
+    plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, l2: float, first_order: np.ndarray, bound: str
+) -> Answer:
+    problem = pruning_problem(A, w0, constraint, l2, first_order, plan.batch_size)
+    if isinstance(plan.method, Baseline):
         w = pruned(plan.method, A, w0, constraint, l2, plan.allowed, plan.weights.starts)
-        objective = problem.objective(w) if needs_gradients(plan, stage) else math.nan
+        objective = math.nan if isinstance(plan.method, MagnitudePruning) else problem.objective(w)
         return Answer(w, l2, objective, math.nan, math.nan, "baseline")
-    else:
-        result = l0quad.solve(problem, plan.method, bound=stage.bound, seed=plan.seed)
+    return _answer(l0quad.solve(problem, plan.method, bound=bound, seed=plan.seed), l2, bound != "none")
+
+
+def _answer(result: l0quad.Result, l2: float, bounded: bool) -> Answer:
     if result.status is l0quad.Status.INTERRUPTED:
         raise KeyboardInterrupt
+    bound, gap = (result.lower_bound, result.relative_gap) if bounded else (math.nan, math.nan)
     w = np.asarray(result.w, dtype=np.float64)
-    bound, gap = (math.nan, math.nan) if stage.bound == "none" else (result.lower_bound, result.relative_gap)
     return Answer(w, l2, result.objective, bound, gap, result.status.name.lower())
 
 
-def _best(model: nn.Module, plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, stage: Stage) -> Answer:
+def _best(
+    model: nn.Module,
+    plan: Plan,
+    A: np.ndarray,
+    w0: np.ndarray,
+    constraint: Constraint,
+    first_order: np.ndarray,
+    stage: Stage,
+) -> Answer:
     """Solve for each damping of the grid; return the answer of least loss on held-out samples."""
     # The samples after those of the gradients in the same order, so that none is in both.
     used = plan.n_rows * plan.batch_size
@@ -152,7 +240,7 @@ def _best(model: nn.Module, plan: Plan, A: np.ndarray, w0: np.ndarray, constrain
     inputs, targets = next(plan.samples.batches(1, spare, (plan.seed, stage.number), skip=used))
     answers = []
     for l2 in L2_GRID:
-        answer = _solve(plan, A, w0, constraint, l2, stage)
+        answer = _solve(plan, A, w0, constraint, l2, first_order, stage.bound)
         plan.weights.write(model, answer.w)
         with torch.no_grad():
             answers.append((float(plan.loss_fn(model(inputs), targets)), answer))
