@@ -24,11 +24,11 @@ SINGLE = {"n_rows": 1000, "first_order": False, "l2": 1e-4}
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "MLPNet": {
         "magnitude": {"method": "magnitude"},
-        "WoodFisher": {"method": "woodfisher", "n_rows": 1000, "l2": 1e-5},
-        "CBS": {"method": "cbs", "n_rows": 1000, "l2": 1e-3},
-        "CHITA": {"method": "active_set", **SINGLE},
-        "CHITA-BSO": {"method": "backsolve", **SINGLE},
-        "ours, one stage": {"method": "auto", **SINGLE},
+        "WoodFisher": {"method": "woodfisher", "n_rows": 2000, "l2": 1e-3},
+        "CBS": {"method": "cbs", "n_rows": 4000, "l2": 1e-2},
+        "CHITA": {"method": "active_set", **SINGLE, "l2": 1e-2},
+        "CHITA-BSO": {"method": "backsolve", **SINGLE, "l2": 1e-2},
+        "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 2000, "l2": 3e-3},
         "ours, stages": {
             "method": "backsolve", "n_rows": 500, "batch_size": 16, "l2": 0.003, "stages": 60, "refit_stages": 20,
         },
