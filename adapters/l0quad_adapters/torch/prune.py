@@ -46,6 +46,7 @@ def prune(
     weights: Choice | Iterable[Choice] | Weights | None = None,
     mask: Mapping[str, torch.Tensor] | None = None,
     first_order: bool | None = None,
+    scale_rows: bool = False,
     recalibrate: bool = True,
     seed: int = 0,
     evaluate: Callable[[nn.Module], float] | None = None,
@@ -90,6 +91,9 @@ def prune(
     first_order : bool, optional
         Whether the model of the loss has the gradient itself. By default with several stages only: one stage would go
         too far on the gradients of few samples.
+    scale_rows : bool
+        Divide each row g by the root of its loss l. The curvature of a small negative log-likelihood is that of gg'/l,
+        not of gg': the empirical Fisher matrix hardly sees the samples that the model has learnt.
     recalibrate : bool
         Whether batch normalisation gets new statistics after each stage.
     evaluate : callable, optional
@@ -116,7 +120,7 @@ def prune(
     damping = l2 if isinstance(l2, str) and l2 == "auto" else checked_l2(l2)
     plan = Plan(
         loss_fn, Samples(data), chosen, _method(method), damping, n_rows, batch_size,
-        stages + refit_stages > 1 if first_order is None else first_order, refit,
+        stages + refit_stages > 1 if first_order is None else first_order, refit, scale_rows,
         recalibrate and has_batchnorm(model), allowed, seed, evaluate,
     )  # fmt: skip
     if refit.n_rows is not None and n_rows % refit.n_rows != 0:

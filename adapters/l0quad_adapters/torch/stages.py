@@ -30,6 +30,8 @@ L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _HELD_OUT = 1000
 # Samples behind the statistics of batch normalisation: with 256 in a batch, they differ little from those of all.
 _STATISTICS = 1024
+# Rows of smaller losses are scaled as those of this one.
+_LEAST_LOSS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Plan:
     batch_size: int
     first_order: bool
     refit: Refit
+    scale_rows: bool
     recalibrate: bool
     allowed: np.ndarray | None
     seed: int
@@ -98,28 +101,35 @@ class Stage(NamedTuple):
 
 
 class Window:
-    """The last n_rows rows of gradients, with the loss of each; refits replace the oldest."""
+    """The last n_rows rows of gradients, and by how much each asks its loss to fall; refits replace the oldest."""
 
     def __init__(self, n_rows: int, size: int) -> None:
-        self.A, self.losses = np.zeros((n_rows, size), dtype=np.float32), np.zeros(n_rows)
+        self.A, self.falls = np.zeros((n_rows, size), dtype=np.float32), np.zeros(n_rows)
         self._next = 0
 
     def refill(self, model: nn.Module, plan: Plan, n_rows: int, seed: tuple[int, int]) -> slice:
         """Compute ``n_rows`` rows at the model's weights; return which they are."""
         begin = self._next if self._next + n_rows <= len(self.A) else 0
         part = slice(begin, begin + n_rows)
+        A, losses = self.A[part], np.zeros(n_rows)
         gradient_matrix(
             model,
             plan.loss_fn,
             plan.samples.batches(n_rows, plan.batch_size, seed),
             weights=plan.weights,
             rows="sample" if plan.batch_size == 1 else "batch",
-            out=self.A[part],
-            losses=self.losses[part],
+            out=A,
+            losses=losses,
         )
         if plan.allowed is not None:
             # A column of zeros has nothing to gain: the solver leaves it out.
-            self.A[part, ~plan.allowed] = 0.0
+            A[:, ~plan.allowed] = 0.0
+        # The whole gradient would ask each row's loss to fall by 1 / m, more than a well trained model has.
+        self.falls[part] = np.clip(plan.batch_size * losses, 0.0, 1.0)
+        if plan.scale_rows:
+            scale = 1 / np.sqrt(np.maximum(losses, _LEAST_LOSS))
+            A *= scale[:, None].astype(np.float32)
+            self.falls[part] = np.maximum(losses, 0.0) * scale
         self._next = part.stop % len(self.A)
         return part
 
@@ -145,8 +155,7 @@ def run_stage(
     if needs_gradients(plan, stage) and not reuses_gradients(plan, stage):
         rows = window.refill(model, plan, _rows_of(plan, stage), seed)
         if plan.first_order and (stage.refit or plan.refit.between == 0):
-            # All of the gradient would ask each row's loss to fall by 1 / m, more than a well trained model has.
-            first_order = np.clip(plan.batch_size * window.losses[rows], 0.0, 1.0)
+            first_order = window.falls[rows]
     w0 = plan.weights.read(model)
     if plan.allowed is not None:
         w0[~plan.allowed] = 0.0
