@@ -109,4 +109,6 @@ def _cifar() -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
         x = (np.stack([np.asarray(image) for image in images]) / 255.0 - mean) / deviation
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2).astype(np.float32))
         found.append((torch.from_numpy(x), torch.from_numpy(stored[f"y_{part}"].astype(np.int64))))
-    return tuple(found)
+    (x, y), test = found
+    # Mirror images, as in every training on CIFAR.
+    return (torch.cat([x, x.flip(3)]), torch.cat([y, y])), test

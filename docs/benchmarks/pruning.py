@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from l0quad_adapters.torch import Refit
 from measure import RESULTS, report, table
 
 import l0quad
@@ -39,8 +40,9 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "CHITA": {"method": "active_set", **SINGLE, "n_rows": 500},
         "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 500},
         "ours, stages": {
-            "method": l0quad.Backsolve(steps=0), "n_rows": 800, "l2": 0.1, "stages": 20, "refit_stages": 10,
-            "schedule": "linear", "recalibrate": False,
+            "method": l0quad.Backsolve(steps=0), "n_rows": 1000, "l2": 0.01, "scale_rows": True, "stages": 20,
+            "schedule": "geometric", "refit_stages": 70, "refit": Refit(between=3, n_rows=250, l2=2.0, momentum=0.9),
+            "recalibrate": False,
         },
     },
 }  # fmt: skip

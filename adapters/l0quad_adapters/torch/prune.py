@@ -115,6 +115,10 @@ def prune(
     chosen = choose(model, weights)
     check_integers(n_rows=n_rows, batch_size=batch_size, stages=stages)
     check_integers(0, refit_stages=refit_stages, seed=seed)
+    if not isinstance(refit, Refit):
+        raise TypeError(f"refit: must be a Refit, got {refit!r}")
+    if refit.n_rows is not None and n_rows % refit.n_rows != 0:
+        raise ValueError(f"refit.n_rows: must divide n_rows ({n_rows}), got {refit.n_rows}")
     targets = targets_of(model, chosen, sparsity, schedule, stages)
     allowed = None if mask is None else flat_mask(chosen, mask)
     damping = l2 if isinstance(l2, str) and l2 == "auto" else checked_l2(l2)
@@ -123,8 +127,6 @@ def prune(
         stages + refit_stages > 1 if first_order is None else first_order, refit, scale_rows,
         recalibrate and has_batchnorm(model), allowed, seed, evaluate,
     )  # fmt: skip
-    if refit.n_rows is not None and n_rows % refit.n_rows != 0:
-        raise ValueError(f"refit.n_rows: must divide n_rows ({n_rows}), got {refit.n_rows}")
     refuse_training(model)
     refuse_masked(model)
     todo = _schedule(targets, refit.between, refit_stages)
@@ -190,9 +192,10 @@ def _run(
     for stage in shown(todo, progress):
         before = plan.weights.read(model)
         report, answer = run_stage(model, plan, window, stage, step)
-        # What pruning moves makes up for what it removes, once; going on in that direction would do harm.
-        step = answer.w - before if stage.refit else np.zeros_like(before)
-        if not stage.refit:
+        if stage.refit:
+            # Pruning has no part in the momentum: what it moves makes up for what it removes, once.
+            step = answer.w - before
+        else:
             # "auto" is settled by the first stage.
             plan = replace(plan, l2=answer.l2)
         reports.append(report)

@@ -148,7 +148,7 @@ class Answer(NamedTuple):
 def run_stage(
     model: nn.Module, plan: Plan, window: Window, stage: Stage, step: np.ndarray
 ) -> tuple[StageReport, Answer]:
-    """Give the model the weights of this stage. ``step`` is the refit's before, whose momentum this one has."""
+    """Give the model the weights of this stage. ``step`` is that of the last refit, whose momentum this one has."""
     begin = time.perf_counter()
     seed = (plan.seed, stage.number)
     rows, first_order = slice(None), np.zeros(())
@@ -206,7 +206,7 @@ def _refitted(
 ) -> Answer:
     """Return the best weights on the support that there is."""
     l2 = float(plan.l2 if plan.refit.l2 is None else plan.refit.l2)
-    centre = w0 + plan.refit.momentum * step
+    centre = w0 + plan.refit.momentum * np.where(w0 != 0, step, 0.0)
     problem = pruning_problem(A, w0, constraint, l2, first_order, plan.batch_size, centre)
     fixed = l0quad.Backsolve(steps=0)
     return _answer(l0quad.solve(problem, fixed, start=np.flatnonzero(w0), bound="none", seed=plan.seed), l2, False)

@@ -1,0 +1,157 @@
+"""Refit stages of prune: each is the minimiser of its own problem, on fresh rows, with momentum."""
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from l0quad_adapters.torch import Refit, choose, gradient_matrix, stages
+from l0quad_adapters.torch.data import Samples
+from prune_runs import BOTH, DATA, again, conv, equal, loss, mlp, run, same, state, supports
+from refusals import refuse
+from torch.nn.functional import cross_entropy
+
+ROWS, L2, MOMENTUM, SEED = 20, 0.5, 0.7, 4
+
+
+def rows_of(model, stage, batch_size=1):
+    """The gradients and losses that this stage sees at the model's weights."""
+    batches = Samples(DATA).batches(ROWS, batch_size, (SEED, stage))
+    losses = np.zeros(ROWS)
+    rows = "sample" if batch_size == 1 else "batch"
+    A = gradient_matrix(model, cross_entropy, batches, rows=rows, n_rows=ROWS, losses=losses, dtype=np.float64)
+    return A, losses
+
+
+def minimiser(A, fall, w0, centre):
+    """The w on the support of w0 that minimises 1/2 ||A (w - w0) + fall||^2 + n l2 / 2 ||w - centre||^2."""
+    S = np.flatnonzero(w0)
+    A = A[:, S]
+    shift = (centre - w0)[S]
+    H = A.T @ A + len(A) * L2 * np.eye(S.size)
+    w = w0.copy()
+    w[S] += np.linalg.solve(H, -A.T @ fall + len(A) * L2 * shift)
+    return w
+
+
+@pytest.mark.parametrize("scale_rows", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_refit_minimises_its_problem_and_keeps_its_momentum(scale_rows, batch_size):
+    model, weights = again(mlp), choose(again(mlp))
+    refit = Refit(n_rows=ROWS, l2=L2, momentum=MOMENTUM)
+    options = {"method": "magnitude", "seed": SEED, "refit": refit, "batch_size": batch_size, "scale_rows": scale_rows}
+    run(model, 0.5, **options | {"n_rows": ROWS})
+    w, step = weights.read(model), np.zeros(weights.size)
+    for stage in (1, 2, 3):
+        A, losses = rows_of(model, stage, batch_size)
+        fall = np.minimum(1.0, batch_size * losses) / batch_size
+        if scale_rows:
+            root = np.sqrt(np.maximum(losses, 0.01))
+            A, fall = A / root[:, None], losses / root / batch_size
+        new = minimiser(A, fall, w, w + MOMENTUM * step)
+        w, step = new, new - w
+        weights.write(model, w)
+    found = again(mlp)
+    report = run(found, 0.5, refit_stages=3, **options | {"n_rows": 3 * ROWS})
+    assert np.allclose(weights.read(found), w, atol=1e-4)
+    assert np.abs(step).max() > 1e-2, "the steps are larger than the tolerance"
+    assert [stage.rows for stage in report.stages] == [0, ROWS, ROWS, ROWS]
+
+
+def test_rows_of_small_losses_are_scaled_as_those_of_the_least(monkeypatch):
+    seen = []
+    monkeypatch.setattr(stages, "_LEAST_LOSS", 1e3)
+    solve = stages.pruning_problem
+    monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A.copy()) or solve(A, *rest))
+    options = {"method": "magnitude", "refit_stages": 1, "seed": SEED, "n_rows": ROWS}
+    run(again(mlp), 0.5, scale_rows=True, **options)
+    run(again(mlp), 0.5, scale_rows=False, **options)
+    scaled, plain = seen[1], seen[3]
+    assert np.allclose(scaled, plain / math.sqrt(1e3), rtol=1e-5)
+    assert np.abs(plain).max() > 0
+
+
+def test_refits_between_stages_give_the_rows_of_the_next_pruning(monkeypatch):
+    computed, compute = [], stages.gradient_matrix
+    monkeypatch.setattr(
+        stages, "gradient_matrix", lambda *args, **kw: computed.append(len(kw["out"])) or compute(*args, **kw)
+    )
+    report = run(again(mlp), 0.8, stages=3, refit_stages=4, refit=Refit(between=2, n_rows=20))
+    assert computed == [60, *[20] * 8]
+    assert [stage.rows for stage in report.stages] == [60, 20, 20, 60, 20, 20, 60, *[20] * 4]
+    kept = [stage.kept for stage in report.stages]
+    assert kept[0] == kept[1] == kept[2] > kept[3] == kept[5] > kept[6] == kept[-1] == 22
+    assert [math.isnan(stage.lower_bound) for stage in report.stages] == [i != 6 for i in range(11)]
+    assert report.l2 == 0.01, "that of the pruning stages"
+
+
+def test_pruning_leaves_the_descent_to_the_refits_between(monkeypatch):
+    asked, solve = [], stages.pruning_problem
+    monkeypatch.setattr(stages, "pruning_problem", lambda *args: asked.append(bool(np.any(args[4]))) or solve(*args))
+    run(again(mlp), 0.8, stages=2, refit_stages=1, refit=Refit(between=1))
+    assert asked == [False, True, False, True]
+    asked.clear()
+    run(again(mlp), 0.8, stages=2, refit_stages=1)
+    assert asked == [True] * 3
+
+
+@pytest.mark.parametrize("make", [mlp, conv])
+@pytest.mark.parametrize("method", ["backsolve", "auto", "magnitude", "cbs"])
+def test_refits_lower_the_loss_and_keep_the_budget(make, method):
+    before, after = again(make), again(make)
+    options = {"method": method, "recalibrate": False, "first_order": True, "l2": 1.0}
+    run(before, 0.8, **options)
+    report = run(after, 0.8, refit_stages=10, refit=Refit(l2=2.0, momentum=0.5), **options)
+    assert {stage.kept for stage in report.stages} == {report.total.kept}
+    assert report.achieved_sparsity == pytest.approx(0.8, abs=0.005)
+    assert loss(after) < 0.95 * loss(before)
+
+
+def test_the_same_seed_gives_the_same_weights():
+    options = {"stages": 2, "refit_stages": 2, "refit": Refit(between=2, n_rows=30, momentum=0.5), "scale_rows": True}
+    one, other, third = again(mlp), again(mlp), again(mlp)
+    run(one, 0.8, **options)
+    run(other, 0.8, **options)
+    run(third, 0.8, seed=1, **options)
+    assert same(one, state(other))
+    assert not same(one, state(third))
+
+
+def test_a_mask_holds_through_refits():
+    mask = {name: torch.rand(tensor.shape, generator=torch.Generator().manual_seed(1)) < 0.6
+            for name, tensor in again(mlp).state_dict().items() if name in BOTH}  # fmt: skip
+    model = again(mlp)
+    run(model, 0.5, mask=mask, stages=2, refit_stages=2, refit=Refit(between=2, n_rows=20, momentum=0.5))
+    assert not any((model.get_parameter(name) != 0)[~mask[name]].any() for name in BOTH)
+
+
+def test_refits_settle_no_damping():
+    report = run(again(mlp), 0.8, l2="auto", stages=2, refit_stages=1, refit=Refit(between=1, l2=7.0))
+    assert report.l2 in stages.L2_GRID
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("between", -1), ("between", 1.0), ("n_rows", 0), ("n_rows", True), ("l2", -1.0), ("l2", math.nan),
+     ("l2", "auto"), ("momentum", 1), ("momentum", -0.1), ("momentum", math.nan), ("momentum", "0.5")],
+)  # fmt: skip
+def test_wrong_options_are_refused_when_they_are_written(name, value):
+    refuse(lambda: Refit(**{name: value}), ValueError, f"refit.{name}:", repr(value))
+
+
+def test_wrong_refits_are_refused_before_work_starts():
+    model = again(mlp)
+    before = state(model)
+    refuse(lambda: run(model, 0.5, refit=Refit(n_rows=25)), ValueError, "refit.n_rows:", "60", "25")
+    refuse(lambda: run(model, 0.5, refit=0.9), TypeError, "refit:", "0.9")
+    assert same(model, before)
+
+
+def test_supports_do_not_change_in_refits():
+    short, long = again(mlp), again(mlp)
+    run(short, 0.8, stages=1)
+    run(long, 0.8, stages=1, first_order=False, refit_stages=3, refit=Refit(momentum=0.9, n_rows=30))
+    assert equal(supports(long), supports(short))
