@@ -226,3 +226,19 @@ def test_progress_counts_rows():
     seen = []
     rows_of(model, inputs, targets, chunk=4, progress=lambda *at: seen.append(at))
     assert seen == [(4, N), (8, N), (N, N)]
+
+
+@pytest.mark.parametrize("way", ["layers", "vmap", "loop"])
+def test_losses_come_with_their_rows(way):
+    model, inputs, targets = setting("mlp")
+    losses = np.full(N, np.nan)
+    rows_of(model, inputs, targets, way=way, chunk=4, losses=losses)
+    assert np.allclose(losses, cross_entropy(model(inputs), targets, reduction="none").detach().numpy(), atol=1e-6)
+
+
+def test_the_loss_of_a_batch_is_its_mean():
+    model, inputs, targets = setting("mlp")
+    losses = np.empty(2, dtype=np.float32)
+    batches = list(zip(inputs.split(4), targets.split(4), strict=True))
+    gradient_matrix(model, cross_entropy, batches, rows="batch", n_rows=2, losses=losses)
+    assert np.allclose(losses, [cross_entropy(model(x), y).item() for x, y in batches[:2]], atol=1e-6)

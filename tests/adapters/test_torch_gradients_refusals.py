@@ -83,6 +83,8 @@ def test_different_devices_are_refused():
     ({"dtype": torch.float32}, ValueError, "dtype:", "torch.float32"),
     ({"dtype": "half"}, ValueError, "dtype:", "'half'"),
     ({"weights": "fc"}, ValueError, "weights:", "'fc'"),
+    ({"losses": np.zeros(N - 1)}, ValueError, "losses:", "(11,)", "(10,)"),
+    ({"losses": 1.0}, ValueError, "losses:", "(11,)", "()"),
 ])  # fmt: skip
 def test_wrong_arguments_are_refused_by_name(wrong):
     arguments, error, *words = wrong

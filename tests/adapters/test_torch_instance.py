@@ -56,6 +56,8 @@ def test_the_slope_at_w0_is_that_of_the_loss(batch_size):
     assert np.allclose(problem.gradient(w0), slope * n / batch_size, rtol=1e-10, atol=1e-12)
     share = pruning_problem(gradients, w0, 0.5, L2, 0.25, batch_size)
     assert np.allclose(share.gradient(w0), 0.25 * slope * n / batch_size, rtol=1e-10, atol=1e-12)
+    by_row = pruning_problem(gradients, w0, 0.5, L2, np.full(n, 0.25), batch_size)
+    assert np.array_equal(by_row.b, share.b)
     flat = pruning_problem(gradients, w0, 0.5, L2, False, batch_size)
     assert np.allclose(flat.gradient(w0), 0, atol=1e-12)
     assert flat.objective(w0) == pytest.approx(0, abs=1e-20)
@@ -70,6 +72,14 @@ def test_the_objective_is_the_quadratic_model(batch_size, first_order):
         expected = 0.5 * np.sum((A @ d) ** 2) + 0.5 * N * L2 * np.sum(d**2)
         expected += first_order * np.sum(A @ d) / batch_size
         assert problem.objective(W0 + d) - problem.objective(W0) == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_damping_pulls_towards_the_centre():
+    centre = W0 + RNG.standard_normal(P)
+    problem, about = pruning_problem(A, W0, 0.5, L2), pruning_problem(A, W0, 0.5, L2, centre=centre)
+    for w in RNG.standard_normal((5, P)):
+        pull = 0.5 * N * L2 * (np.sum((w - centre) ** 2) - np.sum((w - W0) ** 2))
+        assert about.objective(w) - problem.objective(w) == pytest.approx(pull, rel=1e-10)
 
 
 def test_the_parts_of_the_problem():
@@ -166,6 +176,10 @@ def test_wrong_arguments_are_refused_by_name(make, wrong):
     refuse(lambda: make(**{"A": A, "w0": W0, "sparsity": 0.5, "l2": L2} | arguments), error, *words)
 
 
+def test_a_first_order_of_another_shape_is_refused():
+    refuse(lambda: pruning_problem(A, W0, 0.5, L2, np.ones(N + 1)), ValueError, "first_order:", str(N), str(N + 1))
+
+
 def test_what_is_no_array_is_refused():
     refuse(lambda: pruning_problem(A.tolist(), W0, 0.5, L2), TypeError, "A:", "list")
     refuse(lambda: pruning_problem(torch.from_numpy(A), W0, 0.5, L2), TypeError, "A:", "Tensor")
@@ -200,6 +214,7 @@ def test_a_layer_may_be_called_as_its_parameter(net):
     ({"1": 0.5}, "sparsity:", "'1'"),
     ({"0.bias": 0.5}, "sparsity:", "'0.bias'"),
     ({"": 0.5}, "sparsity:", "''"),
+    ({"0": 0.5, "0.weight": 0.6}, "sparsity:", "'0.weight'"),
     ({"0": 0.5, "2": 1.0}, "sparsity['2']:", "1.0"),
     ({"0": math.nan}, "sparsity['0']:", "nan"),
     ({"0": None}, "sparsity['0']:", "None"),

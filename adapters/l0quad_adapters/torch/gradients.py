@@ -96,9 +96,7 @@ def gradient_matrix(
     home = _device_of(model)
     out = _prepared(out, n_rows, chosen.size, dtype)
     if losses is not None and (not isinstance(losses, np.ndarray) or losses.shape != (len(out),)):
-        raise ValueError(
-            f"losses: must be an array of shape ({len(out)},), got {getattr(losses, 'shape', type(losses))}"
-        )
+        raise ValueError(f"losses: must be an array of shape ({len(out)},), got shape {np.shape(losses)}")
     if rows not in ("sample", "batch"):
         raise ValueError(f"rows: must be 'sample' or 'batch', got {rows!r}")
     if way not in _WAYS:

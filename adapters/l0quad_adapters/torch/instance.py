@@ -71,6 +71,8 @@ def by_parameter(weights: Weights, sparsity: Mapping[str, float]) -> dict[str, f
         name = layer if layer in weights.names else f"{layer}.weight"
         if name not in weights.names:
             raise ValueError(f"sparsity: names {layer!r}, which is not among the pruned weights {weights.names}")
+        if name in found:
+            raise ValueError(f"sparsity: must name each parameter once, got {name!r} and its module")
         found[name] = checked_sparsity(value, f"sparsity[{layer!r}]")
     return found
 
@@ -94,9 +96,9 @@ def pruning_problem(
         A number s keeps k = p - floor(s p + 1/2) weights.
     l2 : float
         The damping; ridge = n l2 / 2.
-    first_order : bool, or ndarray of shape (n,)
-        Whether the model has the gradient itself, or how much of it by row. With the whole of it the quadratic's
-        gradient at w0 is the loss's times n / m, and it asks each row's loss to fall by 1 / m.
+    first_order : bool, float, or ndarray of shape (n,)
+        Whether the model has the gradient itself, or its share, for all rows or by row. With the whole of it the
+        quadratic's gradient at w0 is the loss's times n / m, and it asks each row's loss to fall by 1 / m.
     batch_size : int
         m, the samples behind a row.
     centre : ndarray of shape (p,), optional
@@ -112,6 +114,10 @@ def pruning_problem(
         raise ValueError(f"w0: must have shape ({size},), one value for each column of A, got {w0.shape}")
     if not np.all(np.isfinite(w0)):
         raise ValueError("w0: all values must be finite, got NaN or infinite ones")
+    if np.shape(first_order) not in ((), (rows,)):
+        raise ValueError(
+            f"first_order: must be a number or one for each row ({rows}), got shape {np.shape(first_order)}"
+        )
     ridge = 0.5 * rows * checked_l2(l2)
     b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
     b = np.asarray(b, dtype=np.float64) - np.asarray(first_order, dtype=np.float64) / batch_size
