@@ -23,7 +23,7 @@ SPARSITIES = (0.7, 0.8, 0.9, 0.95)
 WAYS = {
     "magnitude": {"method": "magnitude", "n_rows": 1},
     # One stage moves the weights far; without the gradient's own term in the model of the loss, less far.
-    "one stage": {"method": "auto", "n_rows": 500, "l2": 1e-3, "first_order": False},
+    "one stage": {"method": "auto", "n_rows": 500, "l2": 1e-2, "first_order": False, "scale_rows": True},
     # Many stages of few rows, each the mean gradient of 16 images, then some that renew the weights only.
     "20 + 10 stages": {
         "method": "backsolve", "stages": 20, "refit_stages": 10, "n_rows": 70, "batch_size": 16, "l2": 3e-3,
