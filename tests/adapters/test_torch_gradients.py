@@ -236,6 +236,19 @@ def test_losses_come_with_their_rows(way):
     assert np.allclose(losses, cross_entropy(model(inputs), targets, reduction="none").detach().numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("way", ["layers", "vmap", "loop"])
+def test_a_loss_may_depend_on_the_parameters_otherwise(way):
+    model, inputs, targets = setting("mlp")
+    losses, plain = np.empty(N), np.empty(N)
+
+    def penalised(outputs, targets):
+        return cross_entropy(outputs, targets) + 0.1 * model[0].bias.square().sum()
+
+    rows_of(model, inputs, targets, way=way, losses=plain)
+    rows_of(model, inputs, targets, loss_fn=penalised, way=way, losses=losses)
+    assert np.allclose(losses - plain, 0.1 * model[0].bias.square().sum().item(), atol=1e-5)
+
+
 def test_the_loss_of_a_batch_is_its_mean():
     model, inputs, targets = setting("mlp")
     losses = np.empty(2, dtype=np.float32)

@@ -84,7 +84,9 @@ def test_different_devices_are_refused():
     ({"dtype": "half"}, ValueError, "dtype:", "'half'"),
     ({"weights": "fc"}, ValueError, "weights:", "'fc'"),
     ({"losses": np.zeros(N - 1)}, ValueError, "losses:", "(11,)", "(10,)"),
-    ({"losses": 1.0}, ValueError, "losses:", "(11,)", "()"),
+    ({"losses": 1.0}, TypeError, "losses:", "float"),
+    ({"losses": np.zeros(N, dtype=np.int64)}, TypeError, "losses:", "int64"),
+    ({"losses": np.broadcast_to(np.zeros(1), N)}, ValueError, "losses:", "writeable"),
 ])  # fmt: skip
 def test_wrong_arguments_are_refused_by_name(wrong):
     arguments, error, *words = wrong

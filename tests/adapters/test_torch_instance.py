@@ -176,8 +176,15 @@ def test_wrong_arguments_are_refused_by_name(make, wrong):
     refuse(lambda: make(**{"A": A, "w0": W0, "sparsity": 0.5, "l2": L2} | arguments), error, *words)
 
 
-def test_a_first_order_of_another_shape_is_refused():
-    refuse(lambda: pruning_problem(A, W0, 0.5, L2, np.ones(N + 1)), ValueError, "first_order:", str(N), str(N + 1))
+@pytest.mark.parametrize("wrong", [
+    ({"first_order": np.ones(N + 1)}, "first_order:", str(N), str(N + 1)),
+    ({"first_order": None}, "first_order:", "None"), ({"first_order": "0.5"}, "first_order:", "0.5"),
+    ({"first_order": math.nan}, "first_order:", "nan"), ({"centre": W0[1:]}, "centre:", str(P), str(P - 1)),
+    ({"centre": np.full(P, np.inf)}, "centre:", "finite"),
+])  # fmt: skip
+def test_wrong_terms_are_refused_under_their_own_names(wrong):
+    arguments, *words = wrong
+    refuse(lambda: pruning_problem(A, W0, 0.5, L2, **arguments), ValueError, *words)
 
 
 def test_what_is_no_array_is_refused():

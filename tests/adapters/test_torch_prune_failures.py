@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from l0quad_adapters import torch as adapter
-from l0quad_adapters.torch import prune
+from l0quad_adapters.torch import Refit, prune
 from prune_runs import DATA, SAMPLES, again, conv, mlp, run, same, state
 from refusals import refuse
 from torch.nn.functional import cross_entropy
@@ -53,6 +53,11 @@ WRONG = [
     *(({name: value}, ValueError, f"{name}:", repr(value))
       for name in ("refit_stages", "seed") for value in (-1, 1.0, False, None)),
     *(({"l2": value}, ValueError, "l2:", repr(value)) for value in (-1.0, math.nan, math.inf, "best", True, None)),
+    ({"refit": Refit(n_rows=25)}, ValueError, "refit.n_rows:", "60", "25"),
+    ({"refit": 0.9}, TypeError, "refit:", "0.9"),
+    ({"first_order": 0.5}, TypeError, "first_order:", "0.5"),
+    ({"scale_rows": "no"}, TypeError, "scale_rows:", "'no'"),
+    ({"method": "magnitude", "refit_stages": 1, "n_rows": SAMPLES + 1}, ValueError, "n_rows:", "241", "240"),
     ({"n_rows": SAMPLES + 1}, ValueError, "n_rows:", "241", "240"),
     ({"n_rows": 61, "batch_size": 4}, ValueError, "n_rows:", "244", "240"),
     ({"data": DATA[0]}, TypeError, "data:", "Tensor"),

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch import Refit, choose, gradient_matrix, stages
+from l0quad_adapters.torch import Refit, choose, gradient_matrix, prune, stages
 from l0quad_adapters.torch.data import Samples
 from prune_runs import BOTH, DATA, again, conv, equal, loss, mlp, run, same, state, supports
 from refusals import refuse
@@ -75,12 +75,12 @@ def test_rows_of_small_losses_are_scaled_as_those_of_the_least(monkeypatch):
 
 
 def test_refits_between_stages_give_the_rows_of_the_next_pruning(monkeypatch):
-    computed, compute = [], stages.gradient_matrix
-    monkeypatch.setattr(
-        stages, "gradient_matrix", lambda *args, **kw: computed.append(len(kw["out"])) or compute(*args, **kw)
-    )
+    seen, solve = [], stages.pruning_problem
+    monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A.copy()) or solve(A, *rest))
     report = run(again(mlp), 0.8, stages=3, refit_stages=4, refit=Refit(between=2, n_rows=20))
-    assert computed == [60, *[20] * 8]
+    first, r1, r2, second, r3, r4, third = seen[:7]
+    assert np.array_equal(second, np.concatenate([r1, r2, first[40:]]))
+    assert np.array_equal(third, np.concatenate([r4, r2, r3]))
     assert [stage.rows for stage in report.stages] == [60, 20, 20, 60, 20, 20, 60, *[20] * 4]
     kept = [stage.kept for stage in report.stages]
     assert kept[0] == kept[1] == kept[2] > kept[3] == kept[5] > kept[6] == kept[-1] == 22
@@ -142,16 +142,29 @@ def test_wrong_options_are_refused_when_they_are_written(name, value):
     refuse(lambda: Refit(**{name: value}), ValueError, f"refit.{name}:", repr(value))
 
 
-def test_wrong_refits_are_refused_before_work_starts():
-    model = again(mlp)
-    before = state(model)
-    refuse(lambda: run(model, 0.5, refit=Refit(n_rows=25)), ValueError, "refit.n_rows:", "60", "25")
-    refuse(lambda: run(model, 0.5, refit=0.9), TypeError, "refit:", "0.9")
-    assert same(model, before)
-
-
 def test_supports_do_not_change_in_refits():
     short, long = again(mlp), again(mlp)
-    run(short, 0.8, stages=1)
-    run(long, 0.8, stages=1, first_order=False, refit_stages=3, refit=Refit(momentum=0.9, n_rows=30))
+    options = {"stages": 1, "first_order": True}
+    run(short, 0.8, **options)
+    run(long, 0.8, refit_stages=3, refit=Refit(momentum=0.9, n_rows=30), **options)
     assert equal(supports(long), supports(short))
+    assert not same(long, state(short))
+
+
+def test_a_single_stage_keeps_its_first_order_term():
+    with_it, without, between = again(mlp), again(mlp), again(mlp)
+    run(with_it, 0.8, first_order=True)
+    run(without, 0.8, first_order=False)
+    run(between, 0.8, first_order=True, refit=Refit(between=2))
+    assert same(between, state(with_it))
+    assert not same(between, state(without))
+
+
+def test_a_negative_loss_has_no_first_order_term():
+    moved, kept = again(mlp), again(mlp)
+    options = {"n_rows": 60, "l2": 0.01, "method": "magnitude", "refit_stages": 1}
+    prune(moved, cross_entropy, DATA, 0.5, **options)
+    prune(kept, lambda outputs, targets: cross_entropy(outputs, targets) - 1e3, DATA, 0.5, **options)
+    run(only := again(mlp), 0.5, method="magnitude")
+    assert all(torch.allclose(kept.get_parameter(name), only.get_parameter(name), atol=1e-5) for name in BOTH)
+    assert not all(torch.allclose(moved.get_parameter(name), only.get_parameter(name), atol=1e-3) for name in BOTH)

@@ -42,9 +42,13 @@ class Samples:
         wanted = n_batches * batch_size
         if self.size is None:
             return self._read(n_batches, batch_size)
-        if skip + wanted > self.size:
-            raise ValueError(f"n_rows: needs {skip + wanted} samples (rows x batch_size), but data has {self.size}")
+        self.require(skip + wanted)
         return self._indexed(self._permutation(seed)[skip : skip + wanted], batch_size)
+
+    def require(self, samples: int) -> None:
+        """Raise where there are fewer samples than this, as far as that can be known without reading them."""
+        if self.size is not None and samples > self.size:
+            raise ValueError(f"n_rows: needs {samples} samples (rows x batch_size), but data has {self.size}")
 
     def all_batches(self, batch_size: int, seed: int | Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield every sample once, shuffled where a seed is given (a loader keeps its own batches and order)."""

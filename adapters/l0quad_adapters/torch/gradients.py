@@ -90,13 +90,13 @@ def gradient_matrix(
     ------
     ValueError, TypeError
         Naming the argument: the model is in train mode with active dropout or batch normalisation, the loss is not a
-        scalar, there are fewer samples than rows, a gradient is not finite, model and batches are on different devices.
+        scalar, there are fewer samples than rows, a gradient or a loss is not finite, model and batches are on
+        different devices.
     """
     chosen = choose(model, weights)
     home = _device_of(model)
     out = _prepared(out, n_rows, chosen.size, dtype)
-    if losses is not None and (not isinstance(losses, np.ndarray) or losses.shape != (len(out),)):
-        raise ValueError(f"losses: must be an array of shape ({len(out)},), got shape {np.shape(losses)}")
+    _check_losses(losses, len(out))
     if rows not in ("sample", "batch"):
         raise ValueError(f"rows: must be 'sample' or 'batch', got {rows!r}")
     if way not in _WAYS:
@@ -145,6 +145,17 @@ def _prepared(out: np.ndarray | None, n_rows: int | None, size: int, dtype: Any)
     if not out.flags.writeable:
         raise ValueError("out: must be writeable")
     return out
+
+
+def _check_losses(losses: np.ndarray | None, rows: int) -> None:
+    if losses is None:
+        return
+    if not isinstance(losses, np.ndarray) or losses.dtype.kind != "f":
+        raise TypeError(f"losses: must be an array of floats, got {getattr(losses, 'dtype', type(losses))}")
+    if losses.shape != (rows,):
+        raise ValueError(f"losses: must have shape ({rows},), got {losses.shape}")
+    if not losses.flags.writeable:
+        raise ValueError("losses: must be writeable")
 
 
 def _moved(batches: Iterable[Batch], home: torch.device, device: torch.device | str | None) -> Iterator[Batch]:
@@ -270,8 +281,11 @@ def _fill(
         out[done : done + len(rows)] = rows.numpy()
         if not np.all(np.isfinite(out[done : done + len(rows)])):
             raise ValueError(f"model: a gradient among rows {done} to {done + len(rows) - 1} is not finite")
+        values = of_rows.detach()[: len(rows)].cpu().double().numpy()
+        if not np.all(np.isfinite(values)):
+            raise ValueError(f"loss_fn: a loss among rows {done} to {done + len(rows) - 1} is not finite")
         if losses is not None:
-            losses[done : done + len(rows)] = of_rows[: len(rows)].double().cpu().numpy()
+            losses[done : done + len(rows)] = values
         done += len(rows)
         if progress is not None:
             progress(done, len(out))

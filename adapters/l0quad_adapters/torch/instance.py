@@ -114,13 +114,16 @@ def pruning_problem(
         raise ValueError(f"w0: must have shape ({size},), one value for each column of A, got {w0.shape}")
     if not np.all(np.isfinite(w0)):
         raise ValueError("w0: all values must be finite, got NaN or infinite ones")
-    if np.shape(first_order) not in ((), (rows,)):
-        raise ValueError(
-            f"first_order: must be a number or one for each row ({rows}), got shape {np.shape(first_order)}"
-        )
+    if centre is not None and (np.shape(centre) != (size,) or not np.all(np.isfinite(centre))):
+        raise ValueError(f"centre: must be ({size},) finite values, got shape {np.shape(centre)}")
+    first_order = np.asarray(first_order)
+    if first_order.dtype.kind not in "bif" or not np.all(np.isfinite(first_order)):
+        raise ValueError(f"first_order: must be finite numbers, got {first_order}")
+    if first_order.shape not in ((), (rows,)):
+        raise ValueError(f"first_order: must be a number or one a row ({rows}), got shape {first_order.shape}")
     ridge = 0.5 * rows * checked_l2(l2)
     b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
-    b = np.asarray(b, dtype=np.float64) - np.asarray(first_order, dtype=np.float64) / batch_size
+    b = np.asarray(b, dtype=np.float64) - first_order.astype(np.float64) / batch_size
     constrained = isinstance(sparsity, (l0quad.Cardinality, l0quad.PerBlock, l0quad.NofM))
     k: Any = sparsity if constrained else kept(sparsity, size)  # type: ignore[arg-type]
     return l0quad.Problem(A, b, k, ridge=ridge, w0=w0 if centre is None else centre)
@@ -133,15 +136,17 @@ def problem_from_gradients(
     l2: float,
     first_order: Any = True,
     batch_size: int = 1,
+    centre: Any = None,
 ) -> l0quad.Problem:
     """Return `pruning_problem` for gradients and weights from any library that speaks DLPack, on any device.
 
     Parameters
     ----------
-    A, w0 : array of shape (n, p) and (p,)
+    A, w0, centre : array of shape (n, p), (p,) and (p,)
         NumPy, PyTorch, CuPy, JAX, ...; shared without a copy where the memory is the host's.
     """
-    return pruning_problem(_host(A, "A"), _host(w0, "w0"), sparsity, l2, first_order, batch_size)
+    about = None if centre is None else _host(centre, "centre")
+    return pruning_problem(_host(A, "A"), _host(w0, "w0"), sparsity, l2, first_order, batch_size, about)
 
 
 def _host(array: Any, name: str) -> np.ndarray:

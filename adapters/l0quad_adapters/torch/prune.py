@@ -20,7 +20,7 @@ from l0quad_adapters.torch.instance import Sparsity, by_parameter, checked_l2, c
 from l0quad_adapters.torch.masks import flat_mask, refuse_masked
 from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
 from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
-from l0quad_adapters.torch.stages import Plan, Refit, Stage, Window, needs_gradients, run_stage
+from l0quad_adapters.torch.stages import Plan, Refit, Stage, Window, rows_of, run_stage
 from l0quad_adapters.torch.weights import Choice, Weights, choose
 
 T = TypeVar("T")
@@ -55,8 +55,8 @@ def prune(
 ) -> PruneReport:
     """Prune a trained model in place.
 
-    At each stage a gradient matrix is computed on fresh samples, the quadratic model at the current weights is
-    minimised under the stage's budget, and the minimiser becomes the weights. One stage is CHITA, several are CHITA++
+    At each stage gradients are computed on fresh samples, the quadratic model at the current weights is minimised under
+    the stage's budget, and the minimiser becomes the weights. One stage is CHITA, several are CHITA++
     (Benbaki et al., ICML 2023, Algorithm 1). If anything fails, and on Ctrl-C, the model has its old weights.
 
     Parameters
@@ -64,7 +64,8 @@ def prune(
     model : Module
         In eval mode; on one device.
     loss_fn : callable
-        ``loss_fn(outputs, targets)``: the mean loss of a batch, a scalar.
+        ``loss_fn(outputs, targets)``: the mean loss of a batch, a scalar of at least 0 (no row of negative loss has a
+        first-order term).
     data : (inputs, targets), Dataset or iterable of batches
         What the gradients are computed on.
     sparsity : float, dict or NofM
@@ -77,11 +78,12 @@ def prune(
         The damping that is added to the Fisher matrix of the rows, so it goes with ``batch_size``: mean gradients are
         shorter. ``"auto"`` tries several at the first stage and compares them on held-out samples.
     n_rows, batch_size : int
-        Rows of each gradient matrix, and the samples whose mean gradient is a row.
+        Rows of gradients for a pruning stage, and the samples whose mean gradient is a row.
     stages, schedule : int, {"poly", "geometric", "linear", "constant"}
         How many stages, and how the sparsity rises over them.
     refit_stages : int
-        Further stages that keep the support and renew its weights only.
+        Further stages that keep the support and renew its weights only, by the first-order term: without it they
+        change nothing.
     refit : Refit
         What refits are like, and how many there are between pruning stages.
     weights : optional
@@ -93,7 +95,8 @@ def prune(
         too far on the gradients of few samples.
     scale_rows : bool
         Divide each row g by the root of its loss l. The curvature of a small negative log-likelihood is that of gg'/l,
-        not of gg': the empirical Fisher matrix hardly sees the samples that the model has learnt.
+        not of gg': the empirical Fisher matrix hardly sees the samples that the model has learnt. Losses below 0.01
+        count as 0.01.
     recalibrate : bool
         Whether batch normalisation gets new statistics after each stage.
     evaluate : callable, optional
@@ -115,6 +118,10 @@ def prune(
     chosen = choose(model, weights)
     check_integers(n_rows=n_rows, batch_size=batch_size, stages=stages)
     check_integers(0, refit_stages=refit_stages, seed=seed)
+    if not (first_order is None or isinstance(first_order, bool)):
+        raise TypeError(f"first_order: must be True, False or None, got {first_order!r}")
+    if not isinstance(scale_rows, bool):
+        raise TypeError(f"scale_rows: must be True or False, got {scale_rows!r}")
     if not isinstance(refit, Refit):
         raise TypeError(f"refit: must be a Refit, got {refit!r}")
     if refit.n_rows is not None and n_rows % refit.n_rows != 0:
@@ -130,6 +137,7 @@ def prune(
     refuse_training(model)
     refuse_masked(model)
     todo = _schedule(targets, refit.between, refit_stages)
+    plan.samples.require(batch_size * max(rows_of(plan, stage) for stage in todo))
     before = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers())]
     try:
         return _run(model, plan, sparsity, todo, callback, progress)
@@ -143,9 +151,11 @@ def prune(
 def _schedule(targets: list[Sparsity], between: int, at_the_end: int) -> list[Stage]:
     """Return what each stage is to do; only the last pruning stage pays for a bound."""
     todo: list[Stage] = []
+    shared = between > 0 and len(targets) > 1
     for i, target in enumerate(targets):
         last = i == len(targets) - 1
-        todo.append(Stage(len(todo), target, False, "fast" if last else "none"))
+        bound = "fast" if last else "none"
+        todo.append(Stage(len(todo), target, False, bound, reuses=shared and i > 0, descends=not shared))
         todo += [Stage(len(todo) + j, target, True, "none") for j in range(at_the_end if last else between)]
     return todo
 
@@ -186,8 +196,7 @@ def _run(
 ) -> PruneReport:
     begin = time.perf_counter()
     metric_before = math.nan if plan.evaluate is None else float(plan.evaluate(model))
-    rows = plan.n_rows if any(needs_gradients(plan, stage) for stage in todo) else 1
-    window, reports = Window(rows, plan.weights.size), []
+    window, reports = Window(max(1, *(rows_of(plan, stage) for stage in todo)), plan.weights.size), []
     step = np.zeros(plan.weights.size)
     for stage in shown(todo, progress):
         before = plan.weights.read(model)

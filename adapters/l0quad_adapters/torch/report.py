@@ -72,7 +72,7 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One stage: gradients at the weights so far, a problem, its solution.
+    """One stage: a problem made of gradients, and its solution.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class PruneReport:
     sparsity : float, dict or str
         As it was asked for: a number, a number by layer, or words for a pattern.
     l2 : float
-        The damping.
+        The damping of the pruning stages.
     seed, n_rows, batch_size, first_order : int, int, int, bool
         As they were asked for.
     layers : tuple of LayerReport

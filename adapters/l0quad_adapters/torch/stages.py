@@ -1,8 +1,9 @@
 """One stage of pruning or refitting: gradients, a problem, its solution as new weights.
 
-A pruning stage asks what removing weights does and how the others make up for it: a linear problem whose right-hand
-side is known, so its damping is low and many rows help. A refit is a step of natural gradient descent on the support,
-whose right-hand side is as noisy as its few rows: it needs more damping, and gains by momentum.
+What removing weights does, and how the others make up for it, is a linear problem whose right-hand side is known:
+little damping and many rows are best. Descent by the gradient's term has one that is as noisy as its rows are few: it
+needs more damping, and gains by momentum. So refits have settings of their own, and where some come between the
+pruning stages, these leave the descent to them.
 """
 
 import math
@@ -38,16 +39,16 @@ _LEAST_LOSS = 0.01
 class Refit:
     """How refit stages renew the weights on the support that there is.
 
-    The gradient's term asks each row's loss to fall by 1 / m, yet not below zero, and the ridge pulls towards the
-    weights moved on by a share of the last refit's step: Goldshlager, Abrahamsen and Lin, "A Kaczmarz-inspired approach
-    to accelerate the optimization of neural network wavefunctions", J. Comput. Phys. 2024 (SPRING), on the support.
+    A step of natural gradient descent: the gradient's term asks each row's loss to fall (by 1 / m, yet not below zero),
+    and the ridge pulls towards the weights moved on by a share of the last refit's step: Goldshlager, Abrahamsen and
+    Lin, "A Kaczmarz-inspired approach to accelerate the optimization of neural network wavefunctions", J. Comput. Phys.
+    2024 (SPRING), on the support.
 
     Parameters
     ----------
     between : int
-        How many refits follow each pruning stage but the last. Where there are any, pruning stages after the first
-        have no gradients of their own: they take the last n_rows of the refits', which are a little old, and leave the
-        descent to them.
+        How many refits follow each pruning stage but the last. Where there are any, no pruning stage has the gradient's
+        term, and those after the first compute no rows: they take the last n_rows computed, which are a little old.
     n_rows : int, optional
         The fresh rows of a refit, a divisor of those of a pruning stage; as many by default.
     l2 : float, optional
@@ -92,25 +93,29 @@ class Plan:
 
 
 class Stage(NamedTuple):
-    """What one stage is to do: prune to ``target``, or renew the weights on the support that there is."""
+    """What one stage is to do: prune to ``target``, or renew the weights on the support that there is.
+
+    ``reuses``: with the rows computed before. ``descends``: with the gradient's term, where the plan has one.
+    """
 
     number: int
     target: Sparsity
     refit: bool
     bound: str
+    reuses: bool = False
+    descends: bool = True
 
 
 class Window:
-    """The last n_rows rows of gradients, and by how much each asks its loss to fall; refits replace the oldest."""
+    """The last rows of gradients, and how much of the first-order term each has; new ones replace the oldest."""
 
     def __init__(self, n_rows: int, size: int) -> None:
-        self.A, self.falls = np.zeros((n_rows, size), dtype=np.float32), np.zeros(n_rows)
+        self.A, self.first_order = np.zeros((n_rows, size), dtype=np.float32), np.zeros(n_rows)
         self._next = 0
 
     def refill(self, model: nn.Module, plan: Plan, n_rows: int, seed: tuple[int, int]) -> slice:
-        """Compute ``n_rows`` rows at the model's weights; return which they are."""
-        begin = self._next if self._next + n_rows <= len(self.A) else 0
-        part = slice(begin, begin + n_rows)
+        """Compute ``n_rows`` rows, a divisor of all, at the model's weights; return which they are."""
+        part = slice(self._next, self._next + n_rows)
         A, losses = self.A[part], np.zeros(n_rows)
         gradient_matrix(
             model,
@@ -125,11 +130,11 @@ class Window:
             # A column of zeros has nothing to gain: the solver leaves it out.
             A[:, ~plan.allowed] = 0.0
         # The whole gradient would ask each row's loss to fall by 1 / m, more than a well trained model has.
-        self.falls[part] = np.clip(plan.batch_size * losses, 0.0, 1.0)
+        self.first_order[part] = np.clip(plan.batch_size * losses, 0.0, 1.0)
         if plan.scale_rows:
             scale = 1 / np.sqrt(np.maximum(losses, _LEAST_LOSS))
             A *= scale[:, None].astype(np.float32)
-            self.falls[part] = np.maximum(losses, 0.0) * scale
+            self.first_order[part] = np.maximum(losses, 0.0) * scale
         self._next = part.stop % len(self.A)
         return part
 
@@ -152,10 +157,10 @@ def run_stage(
     begin = time.perf_counter()
     seed = (plan.seed, stage.number)
     rows, first_order = slice(None), np.zeros(())
-    if needs_gradients(plan, stage) and not reuses_gradients(plan, stage):
-        rows = window.refill(model, plan, _rows_of(plan, stage), seed)
-        if plan.first_order and (stage.refit or plan.refit.between == 0):
-            first_order = window.falls[rows]
+    if rows_of(plan, stage) and not stage.reuses:
+        rows = window.refill(model, plan, rows_of(plan, stage), seed)
+        if plan.first_order and stage.descends:
+            first_order = window.first_order[rows]
     w0 = plan.weights.read(model)
     if plan.allowed is not None:
         w0[~plan.allowed] = 0.0
@@ -179,7 +184,7 @@ def run_stage(
         lower_bound=answer.lower_bound,
         relative_gap=answer.relative_gap,
         status=answer.status,
-        rows=_rows_of(plan, stage) if needs_gradients(plan, stage) else 0,
+        rows=rows_of(plan, stage),
         gradient_seconds=solved - begin,
         solve_seconds=done - solved,
         metric=float("nan") if plan.evaluate is None else float(plan.evaluate(model)),
@@ -187,18 +192,11 @@ def run_stage(
     return report, answer
 
 
-def needs_gradients(plan: Plan, stage: Stage) -> bool:
-    """Return whether a stage depends on more than the weights."""
-    return stage.refit or not isinstance(plan.method, MagnitudePruning)
-
-
-def reuses_gradients(plan: Plan, stage: Stage) -> bool:
-    """Return whether a pruning stage takes the rows of the refits before it."""
-    return plan.refit.between > 0 and not stage.refit and stage.number > 0
-
-
-def _rows_of(plan: Plan, stage: Stage) -> int:
-    return plan.refit.n_rows or plan.n_rows if stage.refit else plan.n_rows
+def rows_of(plan: Plan, stage: Stage) -> int:
+    """Return how many rows of gradients a stage sees; 0 where it depends on the weights alone."""
+    if stage.refit:
+        return plan.refit.n_rows or plan.n_rows
+    return 0 if isinstance(plan.method, MagnitudePruning) else plan.n_rows
 
 
 def _refitted(
