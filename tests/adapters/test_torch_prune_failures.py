@@ -54,6 +54,7 @@ WRONG = [
       for name in ("refit_stages", "seed") for value in (-1, 1.0, False, None)),
     *(({"l2": value}, ValueError, "l2:", repr(value)) for value in (-1.0, math.nan, math.inf, "best", True, None)),
     ({"refit": Refit(n_rows=25)}, ValueError, "refit.n_rows:", "60", "25"),
+    ({"refit": Refit(average=3), "refit_stages": 2}, ValueError, "refit.average:", "2", "3"),
     ({"refit": 0.9}, TypeError, "refit:", "0.9"),
     ({"first_order": 0.5}, TypeError, "first_order:", "0.5"),
     ({"scale_rows": "no"}, TypeError, "scale_rows:", "'no'"),

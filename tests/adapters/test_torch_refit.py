@@ -110,6 +110,20 @@ def test_refits_lower_the_loss_and_keep_the_budget(make, method):
     assert loss(after) < 0.95 * loss(before)
 
 
+@pytest.mark.parametrize("make", [mlp, conv])
+def test_the_weights_at_the_end_are_the_mean_of_the_last_refits(make):
+    weights, after, metrics = choose(again(make)), [], []
+    run(last := again(make), 0.8, refit_stages=4, callback=lambda _: after.append(weights.read(last)))
+    mean = again(make)
+    report = run(
+        mean, 0.8, refit_stages=4, refit=Refit(average=3), evaluate=lambda m: metrics.append(loss(m)) or metrics[-1]
+    )
+    assert np.allclose(weights.read(mean), np.mean(after[-3:], axis=0), atol=1e-6)
+    assert np.abs(after[-1] - after[-3]).max() > 1e-3
+    assert report.metric_after == metrics[-1] == loss(mean)
+    assert np.array_equal(weights.read(mean) != 0, after[-1] != 0)
+
+
 def test_the_same_seed_gives_the_same_weights():
     options = {"stages": 2, "refit_stages": 2, "refit": Refit(between=2, n_rows=30, momentum=0.5), "scale_rows": True}
     one, other, third = again(mlp), again(mlp), again(mlp)
@@ -135,7 +149,8 @@ def test_refits_settle_no_damping():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("between", -1), ("between", 1.0), ("n_rows", 0), ("n_rows", True), ("l2", -1.0), ("l2", math.nan),
+    [("average", -1), ("average", 2.5),
+     ("between", -1), ("between", 1.0), ("n_rows", 0), ("n_rows", True), ("l2", -1.0), ("l2", math.nan),
      ("l2", "auto"), ("momentum", 1), ("momentum", -0.1), ("momentum", math.nan), ("momentum", "0.5")],
 )  # fmt: skip
 def test_wrong_options_are_refused_when_they_are_written(name, value):

@@ -20,7 +20,7 @@ from l0quad_adapters.torch.instance import Sparsity, by_parameter, checked_l2, c
 from l0quad_adapters.torch.masks import flat_mask, refuse_masked
 from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
 from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
-from l0quad_adapters.torch.stages import Plan, Refit, Stage, Window, rows_of, run_stage
+from l0quad_adapters.torch.stages import Plan, Refit, Stage, Window, rows_of, run_stage, settle
 from l0quad_adapters.torch.weights import Choice, Weights, choose
 
 T = TypeVar("T")
@@ -126,6 +126,8 @@ def prune(
         raise TypeError(f"refit: must be a Refit, got {refit!r}")
     if refit.n_rows is not None and n_rows % refit.n_rows != 0:
         raise ValueError(f"refit.n_rows: must divide n_rows ({n_rows}), got {refit.n_rows}")
+    if refit.average > refit_stages:
+        raise ValueError(f"refit.average: must be at most refit_stages ({refit_stages}), got {refit.average}")
     targets = targets_of(model, chosen, sparsity, schedule, stages)
     allowed = None if mask is None else flat_mask(chosen, mask)
     damping = l2 if isinstance(l2, str) and l2 == "auto" else checked_l2(l2)
@@ -197,7 +199,7 @@ def _run(
     begin = time.perf_counter()
     metric_before = math.nan if plan.evaluate is None else float(plan.evaluate(model))
     window, reports = Window(max(1, *(rows_of(plan, stage) for stage in todo)), plan.weights.size), []
-    step = np.zeros(plan.weights.size)
+    step, mean = np.zeros(plan.weights.size), np.zeros(plan.weights.size)
     for stage in shown(todo, progress):
         before = plan.weights.read(model)
         report, answer = run_stage(model, plan, window, stage, step)
@@ -207,9 +209,13 @@ def _run(
         else:
             # "auto" is settled by the first stage.
             plan = replace(plan, l2=answer.l2)
+        if stage.number >= len(todo) - plan.refit.average:
+            mean += answer.w / plan.refit.average
         reports.append(report)
         if callback is not None:
             callback(report)
+    if plan.refit.average:
+        reports[-1] = settle(model, plan, mean, reports[-1])
     return report_of(
         model, plan.weights, tuple(reports),
         method=plan.method if isinstance(plan.method, str) else plan.method.name,

@@ -9,7 +9,7 @@ pruning stages, these leave the descent to them.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,15 +55,19 @@ class Refit:
         The damping of a refit; that of the pruning stages by default.
     momentum : float
         The share of the last step, in [0, 1).
+    average : int
+        The weights at the end are the mean of those after so many of the last refits, in which the noise of their steps
+        cancels (Polyak and Juditsky, SIAM J. Control Optim. 1992); 0 takes those of the last one.
     """
 
     between: int = 0
     n_rows: int | None = None
     l2: float | None = None
     momentum: float = 0.0
+    average: int = 0
 
     def __post_init__(self) -> None:
-        check_integers(0, **{"refit.between": self.between})
+        check_integers(0, **{"refit.between": self.between, "refit.average": self.average})
         if self.n_rows is not None:
             check_integers(**{"refit.n_rows": self.n_rows})
         if self.l2 is not None:
@@ -190,6 +194,14 @@ def run_stage(
         metric=float("nan") if plan.evaluate is None else float(plan.evaluate(model)),
     )
     return report, answer
+
+
+def settle(model: nn.Module, plan: Plan, w: np.ndarray, last: StageReport) -> StageReport:
+    """Give the model its weights at the end, where they are not those of the last stage; return that one's report."""
+    plan.weights.write(model, w)
+    if plan.recalibrate:
+        recalibrate_batchnorm(model, plan.samples, n_samples=_STATISTICS, seed=(plan.seed, last.stage))
+    return last if plan.evaluate is None else replace(last, metric=float(plan.evaluate(model)))
 
 
 def rows_of(plan: Plan, stage: Stage) -> int:
