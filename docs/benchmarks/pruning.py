@@ -41,8 +41,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 500, "l2": 0.01, "scale_rows": True},
         "ours, stages": {
             "method": l0quad.Backsolve(steps=0), "n_rows": 500, "l2": 0.01, "scale_rows": True, "stages": 20,
-            "schedule": "geometric", "refit_stages": 90,
-            "refit": Refit(between=2, n_rows=250, l2=4.0, momentum=0.9, average=40),
+            "schedule": "geometric", "refit_stages": 140,
+            "refit": Refit(between=2, n_rows=250, l2=4.0, momentum=0.9, average=60),
             "recalibrate": False,
         },
     },
