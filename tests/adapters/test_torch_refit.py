@@ -110,6 +110,17 @@ def test_refits_lower_the_loss_and_keep_the_budget(make, method):
     assert loss(after) < 0.95 * loss(before)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_pruning_stage_asks_no_mean_loss_to_fall_below_zero(batch_size, monkeypatch):
+    asked, solve = [], stages.pruning_problem
+    monkeypatch.setattr(stages, "pruning_problem", lambda *args: asked.append(args[4]) or solve(*args))
+    model = again(mlp)
+    losses = rows_of(model, 0, batch_size)[1]
+    run(model, 0.5, first_order=True, seed=SEED, n_rows=ROWS, batch_size=batch_size)
+    assert np.allclose(asked[0], min(1.0, batch_size * losses.mean()), rtol=1e-5)
+    assert 0 < losses.mean() < 1
+
+
 @pytest.mark.parametrize("make", [mlp, conv])
 def test_the_weights_at_the_end_are_the_mean_of_the_last_refits(make):
     weights, after, metrics = choose(again(make)), [], []

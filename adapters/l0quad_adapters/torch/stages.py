@@ -117,14 +117,15 @@ class Window:
         self.A, self.first_order = np.zeros((n_rows, size), dtype=np.float32), np.zeros(n_rows)
         self._next = 0
 
-    def refill(self, model: nn.Module, plan: Plan, n_rows: int, seed: tuple[int, int]) -> slice:
-        """Compute ``n_rows`` rows, a divisor of all, at the model's weights; return which they are."""
+    def refill(self, model: nn.Module, plan: Plan, stage: Stage) -> slice:
+        """Compute a stage's rows, a divisor of all, at the model's weights; return which they are."""
+        n_rows = rows_of(plan, stage)
         part = slice(self._next, self._next + n_rows)
         A, losses = self.A[part], np.zeros(n_rows)
         gradient_matrix(
             model,
             plan.loss_fn,
-            plan.samples.batches(n_rows, plan.batch_size, seed),
+            plan.samples.batches(n_rows, plan.batch_size, (plan.seed, stage.number)),
             weights=plan.weights,
             rows="sample" if plan.batch_size == 1 else "batch",
             out=A,
@@ -133,8 +134,10 @@ class Window:
         if plan.allowed is not None:
             # A column of zeros has nothing to gain: the solver leaves it out.
             A[:, ~plan.allowed] = 0.0
-        # The whole gradient would ask each row's loss to fall by 1 / m, more than a well trained model has.
-        self.first_order[part] = np.clip(plan.batch_size * losses, 0.0, 1.0)
+        # The whole gradient would ask each row's loss to fall by 1 / m, more than a well trained model has. A pruning
+        # stage, little damped, fits what it asks: there, differences between rows would be those of single samples.
+        falls = losses if stage.refit else np.full(n_rows, losses.mean())
+        self.first_order[part] = np.clip(plan.batch_size * falls, 0.0, 1.0)
         if plan.scale_rows:
             scale = 1 / np.sqrt(np.maximum(losses, _LEAST_LOSS))
             A *= scale[:, None].astype(np.float32)
@@ -159,10 +162,9 @@ def run_stage(
 ) -> tuple[StageReport, Answer]:
     """Give the model the weights of this stage. ``step`` is that of the last refit, whose momentum this one has."""
     begin = time.perf_counter()
-    seed = (plan.seed, stage.number)
     rows, first_order = slice(None), np.zeros(())
     if rows_of(plan, stage) and not stage.reuses:
-        rows = window.refill(model, plan, rows_of(plan, stage), seed)
+        rows = window.refill(model, plan, stage)
         if plan.first_order and stage.descends:
             first_order = window.first_order[rows]
     w0 = plan.weights.read(model)
@@ -179,7 +181,7 @@ def run_stage(
     plan.weights.write(model, answer.w)
     done = time.perf_counter()
     if plan.recalibrate:
-        recalibrate_batchnorm(model, plan.samples, n_samples=_STATISTICS, seed=seed)
+        recalibrate_batchnorm(model, plan.samples, n_samples=_STATISTICS, seed=(plan.seed, stage.number))
     report = StageReport(
         stage=stage.number + 1,
         sparsity=1 - constraint.bind(w0.size).total / w0.size,
