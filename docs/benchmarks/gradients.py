@@ -9,7 +9,7 @@ from measure import PeakMemory, machine, medians, report, table
 ROWS = {"MLPNet": 1000, "ResNet20": 200}
 FEW = 50
 WAYS = ("layers", "vmap", "loop")
-THREADS = 2
+THREADS = 1
 
 
 def measured(name: str) -> list[list[object]]:
