@@ -75,10 +75,18 @@ def test_rows_of_small_losses_are_scaled_as_those_of_the_least(monkeypatch):
 
 
 def test_refits_between_stages_give_the_rows_of_the_next_pruning(monkeypatch):
-    seen, solve = [], stages.pruning_problem
+    computed, seen, refill, solve = [], [], stages.Window.refill, stages.pruning_problem
+
+    def refilled(window, *args):
+        part = refill(window, *args)
+        computed.append(window.A[part].copy())
+        return part
+
+    monkeypatch.setattr(stages.Window, "refill", refilled)
     monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A.copy()) or solve(A, *rest))
     report = run(again(mlp), 0.8, stages=3, refit_stages=4, refit=Refit(between=2, n_rows=20))
-    first, r1, r2, second, r3, r4, third = seen[:7]
+    first, r1, r2, r3, r4 = computed[:5]
+    _, second, third = (A for A in seen if len(A) == 60)
     assert np.array_equal(second, np.concatenate([r1, r2, first[40:]]))
     assert np.array_equal(third, np.concatenate([r4, r2, r3]))
     assert [stage.rows for stage in report.stages] == [60, 20, 20, 60, 20, 20, 60, *[20] * 4]
@@ -86,6 +94,11 @@ def test_refits_between_stages_give_the_rows_of_the_next_pruning(monkeypatch):
     assert kept[0] == kept[1] == kept[2] > kept[3] == kept[5] > kept[6] == kept[-1] == 22
     assert [math.isnan(stage.lower_bound) for stage in report.stages] == [i != 6 for i in range(11)]
     assert report.l2 == 0.01, "that of the pruning stages"
+
+
+def test_refits_where_nothing_is_left():
+    report = run(model := again(mlp), 0.999, stages=2, refit_stages=2, refit=Refit(between=1, momentum=0.5))
+    assert report.total.kept == np.count_nonzero(choose(model).read(model)) == 0
 
 
 def test_pruning_leaves_the_descent_to_the_refits_between(monkeypatch):

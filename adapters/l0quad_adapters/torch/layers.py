@@ -66,31 +66,41 @@ class LayerGradients:
         finally:
             for hook in hooks:
                 hook.remove()
-        rows = [_rows(layer, seen[layer][0], d) for layer, d in zip(self._layers, at_outputs, strict=True)]
-        return torch.cat(rows, dim=1), losses.detach()
+        sizes = [layer.weight.numel() for layer in self._layers]
+        rows = at_outputs[0].new_empty(len(inputs), sum(sizes))
+        for layer, d, part in zip(self._layers, at_outputs, rows.split(sizes, dim=1), strict=True):
+            _fill(part, layer, seen[layer][0], d)
+        return rows, losses.detach()
 
 
-def _rows(layer: nn.Module, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-    """Return each sample's gradient of the layer's weight, raveled, from its input and the gradient at its output."""
+def _fill(rows: torch.Tensor, layer: nn.Module, x: torch.Tensor, d: torch.Tensor) -> None:
+    """Fill in each sample's gradient of the layer's weight, raveled, from its input and the gradient at its output."""
     if isinstance(layer, nn.Conv2d):
-        return _convolution_rows(layer, x, d)
+        _fill_convolution(rows, layer, x, d)
+        return
     # Axes between the first and the last (a sequence's places) are summed over.
     x, d = x.reshape(len(x), -1, x.shape[-1]), d.reshape(len(d), -1, d.shape[-1])
-    return torch.bmm(d.transpose(1, 2), x).flatten(1)
+    rows.view(len(x), d.shape[-1], x.shape[-1]).copy_(torch.bmm(d.transpose(1, 2), x))
 
 
-def _convolution_rows(layer: nn.Conv2d, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-    """Return the rows of a convolution: for each place in the kernel, d times the input that this place has seen.
+def _fill_convolution(rows: torch.Tensor, layer: nn.Conv2d, x: torch.Tensor, d: torch.Tensor) -> None:
+    """Fill in the rows of a convolution: for each place in the kernel, d times the input that this place has seen.
 
-    Unfolding the input would move as many numbers as there are places; products of shifted views stay in the cache.
+    In an image raveled line by line, what a place sees begins at its offset; where d has as many columns as the image
+    (zeros in those that it lacks), that is one slice, and nothing is unfolded or copied. With strides, it is a slice of
+    every so many lines and columns.
     """
     (high, wide), (down, right) = d.shape[2:], layer.stride
-    padding, dilation = tuple(map(int, layer.padding)), layer.dilation
-    x = nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
-    rows = x.new_empty(len(x), d.shape[1], x.shape[1], *layer.kernel_size)
+    (above, beside), dilation = tuple(map(int, layer.padding)), layer.dilation
+    odd = -(x.shape[2] + 2 * above) % down, -(x.shape[3] + 2 * beside) % right
+    x = nn.functional.pad(x, (beside, beside + odd[1], above, above + odd[0]))
+    line = x.shape[3] // right
+    length = (high - 1) * line + wide
+    d = nn.functional.pad(d, (0, line - wide)).flatten(2)[..., :length]
+    places = rows.view(len(x), d.shape[1], x.shape[1], *layer.kernel_size)
     for i in range(layer.kernel_size[0]):
         for j in range(layer.kernel_size[1]):
             top, left = i * dilation[0], j * dilation[1]
-            seen = x[:, :, top : top + down * (high - 1) + 1 : down, left : left + right * (wide - 1) + 1 : right]
-            rows[..., i, j] = torch.bmm(d.flatten(2), seen.flatten(2).transpose(1, 2))
-    return rows.flatten(1)
+            seen = x[:, :, top % down :: down, left % right :: right].flatten(2)
+            start = top // down * line + left // right
+            places[..., i, j] = torch.bmm(d, seen[..., start : start + length].transpose(1, 2))

@@ -173,7 +173,7 @@ def run_stage(
     solved = time.perf_counter()
     constraint = budget(plan.weights, stage.target)
     if stage.refit:
-        answer = _refitted(plan, window.A[rows], w0, constraint, first_order, step)
+        answer = _refitted(plan, window.A[rows], w0, first_order, step)
     elif plan.l2 == "auto":
         answer = _best(model, plan, window.A[rows], w0, constraint, first_order, stage)
     else:
@@ -213,15 +213,20 @@ def rows_of(plan: Plan, stage: Stage) -> int:
     return 0 if isinstance(plan.method, MagnitudePruning) else plan.n_rows
 
 
-def _refitted(
-    plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, first_order: np.ndarray, step: np.ndarray
-) -> Answer:
-    """Return the best weights on the support that there is."""
+def _refitted(plan: Plan, A: np.ndarray, w0: np.ndarray, first_order: np.ndarray, step: np.ndarray) -> Answer:
+    """Return the best weights on the support that there is, whose columns alone make the problem."""
     l2 = float(plan.l2 if plan.refit.l2 is None else plan.refit.l2)
-    centre = w0 + plan.refit.momentum * np.where(w0 != 0, step, 0.0)
-    problem = pruning_problem(A, w0, constraint, l2, first_order, plan.batch_size, centre)
-    fixed = l0quad.Backsolve(steps=0)
-    return _answer(l0quad.solve(problem, fixed, start=np.flatnonzero(w0), bound="none", seed=plan.seed), l2, False)
+    support = np.flatnonzero(w0)
+    k, w = l0quad.Cardinality(support.size), np.zeros_like(w0)
+    # Where nothing is left, one column: a problem has one at least.
+    columns = support if support.size else np.arange(1)
+    centre = (w0 + plan.refit.momentum * step)[columns]
+    problem = pruning_problem(A[:, columns], w0[columns], k, l2, first_order, plan.batch_size, centre)
+    start = np.arange(support.size)
+    result = l0quad.solve(problem, l0quad.Backsolve(steps=0), start=start, bound="none", seed=plan.seed)
+    answer = _answer(result, l2, False)
+    w[columns] = answer.w
+    return answer._replace(w=w)
 
 
 def _solve(
