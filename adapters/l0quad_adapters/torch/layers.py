@@ -8,6 +8,7 @@ computations in convolutional neural networks", 2019.
 
 from collections import Counter
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -66,9 +67,10 @@ class LayerGradients:
         finally:
             for hook in hooks:
                 hook.remove()
-        sizes = [layer.weight.numel() for layer in self._layers]
-        rows = at_outputs[0].new_empty(len(inputs), sum(sizes))
-        for layer, d, part in zip(self._layers, at_outputs, rows.split(sizes, dim=1), strict=True):
+        sizes = [layer.get_parameter("weight").numel() for layer in self._layers]
+        dtype = reduce(torch.promote_types, (d.dtype for d in at_outputs))
+        rows = inputs.new_empty((len(inputs), sum(sizes)), dtype=dtype)
+        for layer, d, part in zip(self._layers, at_outputs, torch.split(rows, sizes, dim=1), strict=True):
             _fill(part, layer, seen[layer][0], d)
         return rows, losses.detach()
 
