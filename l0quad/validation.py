@@ -67,7 +67,9 @@ def indices(value: object, name: str, length: int) -> IntArray:
     array = integers(array, name)
     if int(array.min()) < 0 or int(array.max()) >= length:
         raise ValueError(f"{name}: indices must lie in [0, {length}), got {int(array.min())} to {int(array.max())}")
-    unique = np.unique(array).astype(np.int64)
+    chosen = np.zeros(length, dtype=np.bool_)
+    chosen[array] = True
+    unique = np.flatnonzero(chosen).astype(np.int64)
     if unique.size != array.size:
         raise ValueError(f"{name}: indices must be unique, got {array.size - unique.size} repeated")
     return unique
