@@ -47,8 +47,8 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         **{name + KEPT: settings | {"recalibrate": False} for name, settings in RESNET20_BASELINES.items()},
         "ours, stages": {
             "method": l0quad.Backsolve(steps=0), "n_rows": 500, "l2": 0.01, "scale_rows": True, "stages": 20,
-            "schedule": "geometric", "refit_stages": 140,
-            "refit": Refit(between=2, n_rows=250, l2=4.0, momentum=0.9, average=60),
+            "schedule": "geometric", "refit_stages": 110,
+            "refit": Refit(between=2, n_rows=250, l2=4.0, momentum=0.9, average=50),
             "recalibrate": False, "softened": True,
         },
     },
