@@ -89,6 +89,16 @@ def test_each_kind_of_layer_is_right_or_refused(layer):
         close(found, expected)
 
 
+def test_layers_of_two_types_give_rows_of_the_wider():
+    torch.manual_seed(0)
+    narrow, wide = nn.Linear(4, 3), nn.Linear(3, 3, dtype=torch.float64)
+    model = Calls(lambda self, x: self.wide(self.narrow(x).double()), narrow=narrow, wide=wide)
+    inputs, targets = torch.randn(N, 4), torch.randint(3, (N,))
+    loop, layers = (rows_of(model, inputs, targets, way=way, dtype=np.float64) for way in ("loop", "layers"))
+    np.testing.assert_allclose(layers[:, 12:], loop[:, 12:], rtol=1e-12, atol=1e-15)
+    close(layers, loop)
+
+
 def test_losses_of_other_targets_and_outputs():
     torch.manual_seed(0)
     model, inputs, targets = nn.Linear(4, 2), torch.randn(N, 4), torch.randn(N, 2)
