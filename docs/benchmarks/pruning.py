@@ -46,13 +46,17 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         **RESNET20_BASELINES,
         **{name + KEPT: settings | {"recalibrate": False} for name, settings in RESNET20_BASELINES.items()},
         "ours, stages": {
-            "method": l0quad.Backsolve(steps=0), "n_rows": 500, "l2": 0.01, "scale_rows": True, "stages": 20,
-            "schedule": "geometric", "refit_stages": 110,
-            "refit": Refit(between=2, n_rows=250, l2=4.0, momentum=0.9, average=50),
-            "recalibrate": False, "softened": True,
+            "method": l0quad.Backsolve(steps=0), "n_rows": 500, "l2": 0.01, "scale_rows": True,
+            "schedule": "geometric", "recalibrate": False, "softened": True,
         },
     },
 }  # fmt: skip
+# ResNet20's stages, refits at the end, and how many of these are averaged: the higher the sparsity, the more it takes.
+RESNET20_STAGES = {
+    **dict.fromkeys((0.3, 0.4, 0.5, 0.6), (10, 60, 30)),
+    0.7: (10, 130, 60),
+    **dict.fromkeys((0.8, 0.9), (20, 110, 50)),
+}
 # The published figures: test accuracy by sparsity (CHITA, ICML 2023, table 1).
 PUBLISHED = {
     "MLPNet": {
@@ -70,9 +74,19 @@ SPARSITIES = {"MLPNet": tuple(PUBLISHED["MLPNet"]), "ResNet20": (0.3, 0.4, 0.5, 
 
 
 def seeds(name: str, sparsity: float, method: str) -> range:
-    if method == "magnitude" + (KEPT if name == "ResNet20" else ""):
+    if (name, method) == ("MLPNet", "magnitude"):
         return range(1)
-    return range(3 if name == "MLPNet" or sparsity in (0.7, 0.9) else 1)
+    several = name == "MLPNet" or (sparsity in (0.7, 0.9) and not method.endswith(KEPT))
+    return range(3 if several else 1)
+
+
+def settings_of(name: str, method: str, sparsity: float) -> dict[str, Any]:
+    settings = SETTINGS[name][method]
+    if (name, method) != ("ResNet20", "ours, stages"):
+        return settings
+    stages, refits, average = RESNET20_STAGES[sparsity]
+    refit = Refit(between=2, n_rows=250, l2=4.0, momentum=0.9, average=average)
+    return settings | {"stages": stages, "refit_stages": refits, "refit": refit}
 
 
 def child(name: str, method: str, sparsity: float, seed: int) -> None:
@@ -85,7 +99,7 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
 
     torch.set_num_threads(1)
     network = networks.load(name)
-    settings = SETTINGS[name][method]
+    settings = settings_of(name, method, sparsity)
     options = {key: value for key, value in settings.items() if key != "softened"}
     begin = time.perf_counter()
     if settings.get("softened"):
@@ -134,7 +148,9 @@ def run_all(name: str, kept: Path) -> list[dict[str, Any]]:
 
 
 def _plain(name: str, run: dict[str, Any]) -> dict[str, Any] | None:
-    return json.loads(json.dumps(SETTINGS[name].get(run["method"]), default=repr))
+    if run["method"] not in SETTINGS[name]:
+        return None
+    return json.loads(json.dumps(settings_of(name, run["method"], run["sparsity"]), default=repr))
 
 
 def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
@@ -165,11 +181,18 @@ def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
         "Peak resident memory of a process, data included:",
         table(["method", "MiB"], most),
         "Settings:",
-        table(
-            ["method", "settings"],
-            [[m, ", ".join(f"{k}={v!r}" for k, v in SETTINGS[name][m].items())] for m in methods],
-        ),
+        table(["method", "at", "settings"], _settings_rows(name)),
     ]
+
+
+def _settings_rows(name: str) -> list[list[object]]:
+    """Return each method's settings with the sparsities that it has them at."""
+    at: dict[tuple[str, str], list[float]] = {}
+    for method in SETTINGS[name]:
+        for sparsity in SPARSITIES[name]:
+            text = ", ".join(f"{key}={value!r}" for key, value in settings_of(name, method, sparsity).items())
+            at.setdefault((method, text), []).append(sparsity)
+    return [[method, " ".join(f"{s:g}" for s in found), text] for (method, text), found in at.items()]
 
 
 def main(name: str) -> None:
