@@ -14,17 +14,26 @@ from typing import TYPE_CHECKING
 from l0quad._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from l0quad._solve import minimize as minimize
-    from l0quad._solve import solve as solve
-    from l0quad.constraints import Cardinality as Cardinality
-    from l0quad.constraints import Constraint as Constraint
-    from l0quad.constraints import NofM as NofM
-    from l0quad.constraints import PerBlock as PerBlock
+    from l0quad.api.result import Check as Check
+    from l0quad.api.result import Result as Result
+    from l0quad.api.solve import minimize as minimize
+    from l0quad.api.solve import solve as solve
+    from l0quad.certificates import AllColumns as AllColumns
+    from l0quad.certificates import Dual as Dual
+    from l0quad.certificates import Trivial as Trivial
     from l0quad.errors import KernelCacheWarning as KernelCacheWarning
-    from l0quad.problem import Problem as Problem
-    from l0quad.progress import State as State
-    from l0quad.result import Result as Result
-    from l0quad.result import Status as Status
+    from l0quad.errors import Unsuited as Unsuited
+    from l0quad.matrix import as_matrix as as_matrix
+    from l0quad.matrix.base import Matrix as Matrix
+    from l0quad.matrix.gram import GramMatrix as GramMatrix
+    from l0quad.problem.constraints.partition import Cardinality as Cardinality
+    from l0quad.problem.constraints.partition import Constraint as Constraint
+    from l0quad.problem.constraints.partition import NofM as NofM
+    from l0quad.problem.constraints.partition import PerBlock as PerBlock
+    from l0quad.problem.problem import Problem as Problem
+    from l0quad.run.outcome import State as State
+    from l0quad.run.outcome import Status as Status
+    from l0quad.run.progress import Progress as Progress
     from l0quad.solvers.active_set import ActiveSet as ActiveSet
     from l0quad.solvers.admm import ADMM as ADMM
     from l0quad.solvers.auto import Auto as Auto
@@ -40,16 +49,24 @@ if TYPE_CHECKING:
     from l0quad.solvers.swap import Swap as Swap
 
 _HOME = {
-    "solve": "_solve",
-    "minimize": "_solve",
-    "Problem": "problem",
-    "Result": "result",
-    "Status": "result",
-    "State": "progress",
-    "Constraint": "constraints",
-    "Cardinality": "constraints",
-    "PerBlock": "constraints",
-    "NofM": "constraints",
+    "solve": "api.solve",
+    "minimize": "api.solve",
+    "Problem": "problem.problem",
+    "Result": "api.result",
+    "Check": "api.result",
+    "Status": "run.outcome",
+    "State": "run.outcome",
+    "Progress": "run.progress",
+    "Trivial": "certificates",
+    "AllColumns": "certificates",
+    "Dual": "certificates",
+    "Matrix": "matrix.base",
+    "GramMatrix": "matrix.gram",
+    "as_matrix": "matrix",
+    "Constraint": "problem.constraints.partition",
+    "Cardinality": "problem.constraints.partition",
+    "PerBlock": "problem.constraints.partition",
+    "NofM": "problem.constraints.partition",
     "METHODS": "solvers.registry",
     "Magnitude": "solvers.magnitude",
     "IHT": "solvers.iht",
@@ -64,6 +81,7 @@ _HOME = {
     "Rounding": "solvers.rounding",
     "Swap": "solvers.swap",
     "KernelCacheWarning": "errors",
+    "Unsuited": "errors",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TextIO
 from l0quad._version import __version__
 
 if TYPE_CHECKING:
-    from l0quad.problem import Problem
-    from l0quad.progress import State
-    from l0quad.result import Result
+    from l0quad.api.result import Result
+    from l0quad.problem.problem import Problem
+    from l0quad.run.outcome import State
 
 WRONG_INPUT = 2
 INTERRUPTED = 128 + 2  # as a shell reports SIGINT
@@ -115,7 +115,7 @@ _SOLVE = "Minimise 1/2 ||A w - b||^2 + ridge ||w - w0||^2 + linear'w subject to 
 
 def _demo(arguments: argparse.Namespace) -> int:
     from l0quad import demo
-    from l0quad.result import Status
+    from l0quad.run.outcome import Status
 
     if arguments.picture is not None:
         _check_output(arguments.picture, (".png", ".pdf", ".svg"))
@@ -162,7 +162,7 @@ def _solve(arguments: argparse.Namespace) -> int:
 def _problem(arguments: argparse.Namespace) -> "Problem":
     """Read INPUT and check it with all arguments of the solve."""
     from l0quad import validation
-    from l0quad.problem import Problem
+    from l0quad.problem.problem import Problem
     from l0quad.readers import read_instance
     from l0quad.solvers.registry import resolve
 

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l0quad._solve import solve
-from l0quad.problem import Problem
-from l0quad.result import Result, Status
+from l0quad.api.result import Result
+from l0quad.api.solve import solve
+from l0quad.problem.problem import Problem
+from l0quad.run.outcome import Status
 from l0quad.types import FloatArray
 
 KS = range(1, 11)

@@ -1,5 +1,9 @@
-"""The one warning of the package; wrong input raises plain ValueError and TypeError."""
+"""The warnings and errors of the package; wrong input raises plain ValueError and TypeError."""
 
 
 class KernelCacheWarning(UserWarning):
     """Compiled kernels cannot be kept on disk, so that every process compiles them anew (some seconds)."""
+
+
+class Unsuited(ValueError):
+    """The chosen method cannot work on this problem; the message names what it needs and which methods can."""

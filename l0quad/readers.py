@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO
 import numpy as np
 import scipy.sparse as sp
 
-from l0quad.sparse_input import sparse_matrix
+from l0quad.matrix.sparse_input import sparse_matrix
 
 # NumPy refuses longer .npy headers, and none of a plain array comes near.
 _HEADER_BYTES = 10_000

@@ -96,6 +96,18 @@ def dense_matrix(value: object, name: str) -> RealArray:
     return array.view(np.ndarray)
 
 
+def symmetric(value: object, name: str) -> FloatArray:
+    """Return ``value`` as a symmetric float64 array of shape (p, p), all finite."""
+    array = np.asarray(dense_matrix(value, name), dtype=np.float64)
+    largest_exponent(array, name)
+    if array.shape[0] != array.shape[1]:
+        raise ValueError(f"{name}: must be square, got shape {array.shape}")
+    asymmetry, size = float(np.abs(array - array.T).max()), float(np.abs(array).max())
+    if asymmetry > 1e-8 * size:
+        raise ValueError(f"{name}: must be symmetric, got entries that differ by {asymmetry:g}")
+    return array
+
+
 def largest_exponent(array: RealArray, name: str) -> int | None:
     """Return e with max|array| in [2^(e-1), 2^e), None when all is zero; a value that is not finite is a ValueError."""
     largest = 0.0

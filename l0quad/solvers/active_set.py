@@ -6,11 +6,12 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.constraints import top_k
-from l0quad.problem import Problem
-from l0quad.progress import Monitor, SubMonitor
-from l0quad.result import Point, Status
+from l0quad.problem.constraints.partition import top_k
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor, SubMonitor
+from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.iht import IHT, hard_thresholding_step, iht, pursuit_step
+from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray, IntArray
 
 
@@ -37,6 +38,7 @@ class ActiveSet:
     extra: float = 0.02
     inner: IHT = IHT(refit=True)
     name: ClassVar[str] = "active_set"
+    needs: ClassVar[Needs] = Needs(reducible=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -46,27 +48,27 @@ class ActiveSet:
             raise TypeError(f"inner: must be IHT options, got {self.inner!r}")
 
 
-def active_set(problem: Problem, start: Point, options: ActiveSet, monitor: Monitor) -> tuple[Point, Status]:
+def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: Monitor) -> Outcome:
     """Alternate between `iht` on a working set and a look at all columns."""
     point = start
     for _ in range(options.max_iter):
         columns = _working_set(problem, point, options)
-        local = Point(np.searchsorted(columns, point.support), point.w, point.objective, point.refit)
-        found, status = iht(problem.restrict(columns), local, options.inner, SubMonitor(monitor, columns))
+        local = Point(np.searchsorted(columns, point.support), point.w, point.objective, point.restricted_optimum)
+        found, status, _ = iht(problem.restrict(columns), local, options.inner, SubMonitor(monitor, columns))
         before = point.objective
-        point = Point(columns[found.support], found.w, found.objective, found.refit)
+        point = Point(columns[found.support], found.w, found.objective, found.restricted_optimum)
         if monitor.expired():
-            return point, Status.CONVERGED
+            return Outcome(point, Status.CONVERGED)
         look = _look(problem, point, options, monitor)
         if look is None:
-            return point, status
+            return Outcome(point, status)
         if before - look.objective <= options.inner.tol * abs(look.objective):
-            return look, status
+            return Outcome(look, status)
         point = look
-    return point, Status.ITERATION_LIMIT
+    return Outcome(point, Status.ITERATION_LIMIT)
 
 
-def _look(problem: Problem, point: Point, options: ActiveSet, monitor: Monitor) -> Point | None:
+def _look(problem: CoreProblem, point: Point, options: ActiveSet, monitor: Monitor) -> Point | None:
     """Return where one step on all columns leads, None where it leads nowhere better."""
     if options.inner.refit:
         return pursuit_step(problem, point, monitor)
@@ -74,7 +76,7 @@ def _look(problem: Problem, point: Point, options: ActiveSet, monitor: Monitor) 
     return None if step is None else step[0]
 
 
-def _working_set(problem: Problem, point: Point, options: ActiveSet) -> IntArray:
+def _working_set(problem: CoreProblem, point: Point, options: ActiveSet) -> IntArray:
     """Return the support and the best other columns by their size after a gradient step."""
     extra = int(options.extra * problem.shape[1])
     gradient = problem.matrix.rmatvec(problem.residual(point.support, point.w)) - problem.mu * problem.w0

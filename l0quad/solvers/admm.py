@@ -6,17 +6,16 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray
 
-# The smaller side of A must not exceed this: its eigendecomposition is dense.
-_MOST_ROWS = 8192
 # rho starts at max(ridge, this share of the mean squared column norm).
 _FIRST_RHO = 1e-3
 # The support is refitted on every so many iterations, and it counts as settled when it has not changed for as long.
-_REFIT_EVERY = 5
+_SOLVE_EVERY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +38,25 @@ class ADMM:
     max_iter: int = 100
     growth: float = 1.05
     name: ClassVar[str] = "admm"
+    needs: ClassVar[Needs] = Needs(most_order=8192, reducible=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
         validation.real(self.growth, "growth", minimum=1.0)
 
 
-def admm(problem: Problem, start: Point, options: ADMM, monitor: Monitor) -> tuple[Point, Status]:
+def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) -> Outcome:
     """Iterate from the dense centre w0 until the support has settled."""
-    best = problem.refitted(start)
-    if monitor.record(best) or min(problem.shape) > _MOST_ROWS:
-        return best, Status.CONVERGED
+    best = problem.optimised(start)
+    if monitor.record(best):
+        return Outcome(best, Status.CONVERGED)
     shifted = _ShiftedInverse(problem)
     rho = max(0.5 * problem.mu, _FIRST_RHO * shifted.trace / problem.shape[1])
     if rho == 0:
-        return best, Status.CONVERGED
+        return Outcome(best, Status.CONVERGED)
     z, u = np.zeros(problem.shape[1]), np.zeros(problem.shape[1])
     z[best.support] = best.w
-    support, settled, refitted = best.support, 0, best.support
+    support, settled, solved_on = best.support, 0, best.support
     for iteration in range(options.max_iter):
         x = shifted.solve(shifted.g + rho * (z - u), problem.mu + rho) + u
         previous, support = support, problem.constraint.select(np.abs(x))
@@ -65,19 +65,19 @@ def admm(problem: Problem, start: Point, options: ADMM, monitor: Monitor) -> tup
         z[support] = x[support]
         u = (x - z) / options.growth
         rho *= options.growth
-        done = settled >= _REFIT_EVERY
-        if (done or (iteration + 1) % _REFIT_EVERY == 0) and not np.array_equal(support, refitted):
-            refitted, candidate = support, problem.refit(support)
+        done = settled >= _SOLVE_EVERY
+        if (done or (iteration + 1) % _SOLVE_EVERY == 0) and not np.array_equal(support, solved_on):
+            solved_on, candidate = support, problem.restricted(support)
             best = min(candidate, best, key=lambda each: each.objective)
         if monitor.record(best) or done:
-            return best, Status.CONVERGED
-    return best, Status.ITERATION_LIMIT
+            return Outcome(best, Status.CONVERGED)
+    return Outcome(best, Status.ITERATION_LIMIT)
 
 
 class _ShiftedInverse:
     """(A'A + tau I)^-1 for any tau > 0."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: CoreProblem) -> None:
         self._matrix = problem.matrix
         n, p = problem.shape
         self._wide = p >= n

@@ -1,29 +1,29 @@
 """The default: what the shape of the problem calls for, the best point of all parts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from l0quad import validation
-from l0quad.bounds import ridge_is_lost
-from l0quad.exchange import Exchange, Rows
-from l0quad.linalg import independent_columns
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.linalg.orthogonal import independent_columns
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.forward import Forward, grow
 from l0quad.solvers.iht import IHT, iht
 from l0quad.solvers.magnitude import largest_entries
+from l0quad.solvers.needs import Needs
 from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
 from l0quad.solvers.swap import Swap, descend, kicked, swap, table_fits
+from l0quad.solvers.tableau import Tableau
 
 _SWAPS = 1000
 # An objective this far below that of w = 0 is zero: nothing is left to find.
 _ZERO = 1e-18
-# What a kick costs beside its arithmetic, in flops.
+# What a kick costs beside its arithmetic, in flops: .5 ms at 10 GFLOP/s, measured on P0 and P1 of docs/benchmarks.
 _KICK_OVERHEAD = 5e6
 # Rounding may take as many steps as this many flops pay for, where that is more than the effort's own number.
 _ROUNDING_FLOPS = 2e9
@@ -34,7 +34,27 @@ _MOST_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Effort:
-    """How much work the parts may do: counted, not timed, so that answers do not depend on the machine."""
+    """How much work the parts may do: counted, not timed, so that answers do not depend on the machine.
+
+    Attributes
+    ----------
+    table_flops : float
+        Of one descent over the table of swaps; where it would take more, the relaxation is rounded instead.
+    forward_flops : float
+        Of forward selection, whose beam is ``width`` wide.
+    elimination_columns : int
+        The most columns for which elimination and rounding are starts of descents.
+    kicks, kick_flops : int, float
+        The most kicks, and their work all together.
+    basis_flops : float
+        Of looking for independent columns where there is no ridge.
+    rounding_steps : int
+        Newton steps of the relaxation, where they are not nearly free.
+    proven : float
+        The relative gap at which rounding ends.
+    batches : int
+        Batches of swaps after rounding.
+    """
 
     table_flops: float
     forward_flops: float
@@ -49,8 +69,30 @@ class _Effort:
 
 
 _EFFORTS = {
-    "fast": _Effort(1e8, 5e8, 1, 100, 10, 5e7, 5e8, 12, 1e-3, 0),
-    "thorough": _Effort(1e9, 1e11, 8, 4096, 100, 1e10, 1e11, 40, 0.0, 5),
+    "fast": _Effort(
+        table_flops=1e8,
+        forward_flops=5e8,
+        width=1,
+        elimination_columns=100,
+        kicks=10,
+        kick_flops=5e7,
+        basis_flops=5e8,
+        rounding_steps=12,
+        proven=1e-3,
+        batches=0,
+    ),
+    "thorough": _Effort(
+        table_flops=1e9,
+        forward_flops=1e11,
+        width=8,
+        elimination_columns=4096,
+        kicks=100,
+        kick_flops=1e10,
+        basis_flops=1e11,
+        rounding_steps=40,
+        proven=0.0,
+        batches=5,
+    ),
 }
 
 
@@ -71,12 +113,13 @@ class Auto:
 
     effort: str = "fast"
     name: ClassVar[str] = "auto"
+    needs: ClassVar[Needs] = Needs(from_zero=True, reducible=True)
 
     def __post_init__(self) -> None:
         validation.choice(self.effort, "effort", tuple(_EFFORTS))
 
 
-def auto(problem: Problem, start: Point, options: Auto, monitor: Monitor) -> tuple[Point, Status]:
+def auto(problem: CoreProblem, start: Point, options: Auto, monitor: Monitor) -> Outcome:
     """Run the parts that suit the problem, the better ones first."""
     effort = _EFFORTS[options.effort]
     # Descent over the table takes some k swaps of O(kp).
@@ -85,66 +128,68 @@ def auto(problem: Problem, start: Point, options: Auto, monitor: Monitor) -> tup
     return _large(problem, start, effort, monitor)
 
 
-def _small(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> tuple[Point, Status]:
+def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:
     """Descend over exact swaps from several starts, then from kicks of the best end."""
-    exchange = Exchange(problem, Rows(problem), np.empty(0, dtype=np.int64), problem.constraint.total)
-    best, status = problem.refit(start.support), Status.CONVERGED
+    tableau = Tableau(problem, np.empty(0, dtype=np.int64))
+    best, status = problem.restricted(start.support), Status.CONVERGED
     seen: set[bytes] = set()
-    for begin in _starts(problem, exchange, start, effort, monitor):
+    for begin in _starts(problem, tableau, start, effort, monitor):
         if begin.support.tobytes() not in seen and not monitor.expired():
-            exchange.reset(begin.support)
-            ended = descend(exchange, _SWAPS, monitor)
-            if exchange.objective < best.objective and (point := exchange.point()).objective < best.objective:
+            tableau.reset(begin.support)
+            ended = descend(tableau, _SWAPS, monitor)
+            if tableau.objective < best.objective and (point := tableau.point()).objective < best.objective:
                 best, status = point, ended
             seen |= {begin.support.tobytes(), best.support.tobytes()}
         # Asked before the next start is computed.
         if monitor.expired() or best.objective - problem.constant <= _ZERO * problem.objective_at_zero:
-            return best, status
+            return Outcome(best, status)
     # A kick brings in some three new columns, a pass over A each, and updates the table some ten times.
     flops = _KICK_OVERHEAD + problem.shape[1] * (6.0 * problem.shape[0] + 40.0 * problem.constraint.total)
     kicks = min(effort.kicks, int(effort.kick_flops / flops))
-    return kicked(exchange, best, status, kicks, _SWAPS, monitor)
+    return kicked(tableau, best, status, kicks, _SWAPS, monitor)
 
 
-def _starts(problem: Problem, exchange: Exchange, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:
-    """Yield where to descend from, each computed when its turn comes; ``exchange`` may be overwritten meanwhile."""
+def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:
+    """Yield where to descend from, each computed when its turn comes; ``tableau`` may be overwritten meanwhile."""
     n, p = problem.shape
     if start.support.size:
         yield start
     empty = problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
-    yield iht(problem, empty, IHT(refit=True), monitor)[0]
+    yield iht(problem, empty, IHT(refit=True), monitor).point
     if float(n) * p * problem.constraint.total <= effort.forward_flops:
-        exchange.reset(empty.support)
-        yield grow(exchange, Forward(effort.width), monitor)[0]
-    if p <= effort.elimination_columns and n <= _MOST_ROWS and not ridge_is_lost(problem):
-        yield obs(problem, empty, OBS(), monitor)[0]
-        yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor)[0]
+        tableau.reset(empty.support)
+        yield grow(tableau, Forward(effort.width), monitor).point
+    if p <= effort.elimination_columns and n <= _MOST_ROWS and not problem.ridge_is_lost:
+        yield obs(problem, empty, OBS(), monitor).point
+        yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor).point
 
 
-def _basis(problem: Problem, effort: _Effort) -> Point | None:
+def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
     """Return the best point on independent columns that span all of them, where the budgets have room for these.
 
     Without a ridge it attains the all-columns bound, so it is optimal.
     """
     n, p = problem.shape
-    if not ridge_is_lost(problem) or 4.0 * n * p * min(n, p) > effort.basis_flops:
+    if not problem.ridge_is_lost or 4.0 * n * p * min(n, p) > effort.basis_flops:
         return None
-    columns = independent_columns(problem.matrix.take_dense(np.arange(p)))
-    return problem.refit(columns) if np.all(problem.constraint.room(columns) >= 0) else None
+    columns = independent_columns(problem.matrix.take(np.arange(p)))
+    return problem.restricted(columns) if np.all(problem.constraint.room(columns) >= 0) else None
 
 
-def _large(problem: Problem, start: Point, effort: _Effort, monitor: Monitor) -> tuple[Point, Status]:
+def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:
     """Round the relaxation, then exchange in batches."""
     begin = start if start.support.size else largest_entries(problem)
-    if ridge_is_lost(problem):
-        pursued, status = iht(problem, begin, IHT(refit=True), monitor)
+    if problem.ridge_is_lost:
+        pursued = iht(problem, begin, IHT(refit=True), monitor)
         basis = None if monitor.expired() else _basis(problem, effort)
-        return pursued if basis is None else min(basis, pursued, key=lambda each: each.objective), status
+        if basis is None or pursued.point.objective <= basis.objective:
+            return pursued
+        return Outcome(basis, pursued.status)
     n, k = problem.shape[0], begin.support.size
     affordable = int(_ROUNDING_FLOPS / (float(n) * n * (k / 4 + n / 3)))
     steps = min(max(effort.rounding_steps, affordable), _MOST_STEPS)
-    point, status = rounding(problem, begin, Rounding(steps, effort.proven), monitor)
-    if monitor.expired() or effort.batches == 0:
-        return point, status
-    swapped, status = swap(problem, point, Swap(effort.batches), monitor)
-    return replace(swapped, dual=point.dual), status
+    rounded = rounding(problem, begin, Rounding(steps, effort.proven), monitor)
+    batches = Swap(effort.batches)
+    if monitor.expired() or effort.batches == 0 or batches.needs.lacking(problem) is not None:
+        return rounded
+    return swap(problem, rounded.point, batches, monitor)._replace(bound=rounded.bound)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from l0quad import validation
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.iht import IHT, iht
+from l0quad.solvers.needs import Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,13 @@ class Backsolve:
 
     steps: int = 3
     name: ClassVar[str] = "backsolve"
+    needs: ClassVar[Needs] = Needs()
 
     def __post_init__(self) -> None:
         validation.integer(self.steps, "steps", 0)
 
 
-def backsolve(problem: Problem, start: Point, options: Backsolve, monitor: Monitor) -> tuple[Point, Status]:
+def backsolve(problem: CoreProblem, start: Point, options: Backsolve, monitor: Monitor) -> Outcome:
     """Solve on the support of the start, then on those of a few gradient steps from there while that helps."""
-    point, _ = iht(problem, start, IHT(max_iter=options.steps, refit=True), monitor)
-    return point, Status.CONVERGED
+    pursued = iht(problem, start, IHT(max_iter=options.steps, refit=True), monitor)
+    return pursued._replace(status=Status.CONVERGED)

@@ -8,12 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from l0quad import threads, validation
+from l0quad import validation
 from l0quad.kernels.blocks import solve_blocks
-from l0quad.linalg import minimum_norm
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.linalg.orthogonal import minimum_norm
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run import threads
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray, IntArray
 
 # Columns are gathered (as float64) for a run of blocks of at most this size at a time and thread.
@@ -41,25 +43,26 @@ class BlockBacksolve:
 
     block_size: int = 500
     name: ClassVar[str] = "block_backsolve"
+    needs: ClassVar[Needs] = Needs(final_solve=False)
 
     def __post_init__(self) -> None:
         validation.integer(self.block_size, "block_size", 1)
 
 
-def block_backsolve(problem: Problem, start: Point, options: BlockBacksolve, monitor: Monitor) -> tuple[Point, Status]:
+def block_backsolve(problem: CoreProblem, start: Point, options: BlockBacksolve, monitor: Monitor) -> Outcome:
     """Solve every block on the start's support; blocks that a limit leaves out keep the start's values."""
     blocks = _Blocks(problem, start, options.block_size)
     tasks = (partial(blocks.solve_run, run) for run in range(len(blocks.runs)))
     threads.run(tasks, monitor.n_threads, monitor.expired)
     point = problem.evaluate(start.support, blocks.w, blocks.residual())
     monitor.record(point)
-    return point, Status.CONVERGED
+    return Outcome(point, Status.CONVERGED)
 
 
 class _Blocks:
     """Consecutive blocks of columns, solved in runs whose supported columns fit a task's memory."""
 
-    def __init__(self, problem: Problem, start: Point, block_size: int) -> None:
+    def __init__(self, problem: CoreProblem, start: Point, block_size: int) -> None:
         n, p = problem.shape
         self.problem, self.support, self.w = problem, start.support, start.w.copy()
         everything = np.arange(p)
@@ -84,7 +87,7 @@ class _Blocks:
         """Solve one run of blocks, write its part of ``w`` and keep its part of A w."""
         problem, edges, offsets = self.problem, self.edges[self.runs[run]], self.offsets[self.runs[run]]
         own = slice(int(offsets[0]), int(offsets[-1]))
-        columns = np.ascontiguousarray(problem.matrix.take_dense(self.support[own]).T, dtype=np.float64)
+        columns = np.ascontiguousarray(problem.matrix.take(self.support[own]).T, dtype=np.float64)
         targets, offsets = self._targets(edges, self.support[own]), offsets - offsets[0]
         v, solved = np.zeros(columns.shape[0]), np.empty(edges.size - 1, dtype=np.bool_)
         solve_blocks(columns, offsets, targets, problem.mu, v, solved)
@@ -103,7 +106,7 @@ class _Blocks:
         for q, (first, last) in enumerate(pairwise(edges)):
             w0 = dropped[first - edges[0] : last - edges[0]]
             if w0.any():
-                targets[q] += problem.matrix.block_matvec(first, last, w0)
+                targets[q] += problem.matrix.matvec(np.arange(first, last), w0)
         return targets
 
     def residual(self) -> FloatArray | None:

@@ -1,17 +1,14 @@
 """Cyclic coordinate descent on a fixed support, the residual kept."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import numpy as np
-import scipy.sparse as sp
+from typing import ClassVar
 
 from l0quad import validation
-from l0quad.kernels.descent import descend_dense, descend_sparse
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
-from l0quad.types import FloatArray, IntArray
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.needs import Needs
+from l0quad.types import FloatArray
 
 # A kernel call works on at most this many matrix entries (some 50 ms), so that limits and interrupts are honoured.
 _SLICE_ENTRIES = 1 << 25
@@ -36,32 +33,31 @@ class CoordinateDescent:
     max_iter: int = 200
     tol: float = 1e-10
     name: ClassVar[str] = "coordinate_descent"
+    needs: ClassVar[Needs] = Needs()
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
         validation.real(self.tol, "tol")
 
 
-def coordinate_descent(
-    problem: Problem, start: Point, options: CoordinateDescent, monitor: Monitor
-) -> tuple[Point, Status]:
+def coordinate_descent(problem: CoreProblem, start: Point, options: CoordinateDescent, monitor: Monitor) -> Outcome:
     """Sweep over the support of ``start`` until the objective stalls."""
     point = start
     if start.support.size == 0 or monitor.record(start):
-        return start, Status.CONVERGED
+        return Outcome(start, Status.CONVERGED)
     sweep = _Sweep(problem, start)
     for _ in range(options.max_iter):
         decrease = sweep.run(monitor)
         point = problem.evaluate(start.support, sweep.w.copy(), sweep.residual)
         if monitor.record(point) or decrease <= options.tol * abs(point.objective):
-            return point, Status.CONVERGED
-    return point, Status.ITERATION_LIMIT
+            return Outcome(point, Status.CONVERGED)
+    return Outcome(point, Status.ITERATION_LIMIT)
 
 
 class _Sweep:
     """The columns of one support in slices, with the residual A w - b of the current w."""
 
-    def __init__(self, problem: Problem, start: Point) -> None:
+    def __init__(self, problem: CoreProblem, start: Point) -> None:
         self.mu, self.support = problem.mu, start.support
         self.w, self.w0 = start.w.copy(), problem.w0[start.support]
         self.residual: FloatArray = problem.residual(start.support, start.w)
@@ -69,22 +65,14 @@ class _Sweep:
         step = max(1, _SLICE_ENTRIES // problem.shape[0])
         self._slices = [slice(i, i + step) for i in range(0, self.support.size, step)]
         keep = problem.matrix.fits(self.support.size)
-        self._columns = [problem.matrix.take(self.support[part]) for part in self._slices] if keep else None
+        self._columns = [problem.matrix.subset(self.support[part]) for part in self._slices] if keep else None
 
     def run(self, monitor: Monitor) -> float:
         """Do one sweep, or as much of it as the time allows; return by how much the objective fell."""
         decrease = 0.0
         for q, part in enumerate(self._slices):
-            columns = self._matrix.take(self.support[part]) if self._columns is None else self._columns[q]
-            decrease += _descend(columns, self.residual, self.w[part], self.w0[part], self.mu)
+            columns = self._matrix.subset(self.support[part]) if self._columns is None else self._columns[q]
+            decrease += columns.descend(self.residual, self.w[part], self.w0[part], self.mu)
             if monitor.expired():
                 break
         return decrease
-
-
-def _descend(columns: Any, residual: FloatArray, w: FloatArray, w0: FloatArray, mu: float) -> float:
-    if isinstance(columns, sp.csc_array):
-        indices: IntArray = columns.indices.astype(np.int64, copy=False)
-        indptr: IntArray = columns.indptr.astype(np.int64, copy=False)
-        return float(descend_sparse(columns.data, indices, indptr, residual, w, w0, mu))
-    return float(descend_dense(columns.T, residual, w, w0, mu))

@@ -6,11 +6,12 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.constraints import top_k
-from l0quad.exchange import Exchange, Rows
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.problem.constraints.partition import top_k
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.needs import Needs
+from l0quad.solvers.tableau import Tableau
 from l0quad.types import FloatArray
 
 
@@ -31,19 +32,20 @@ class Forward:
 
     width: int = 1
     name: ClassVar[str] = "forward"
+    needs: ClassVar[Needs] = Needs(from_zero=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.width, "width", 1)
 
 
-def forward(problem: Problem, start: Point, options: Forward, monitor: Monitor) -> tuple[Point, Status]:
+def forward(problem: CoreProblem, start: Point, options: Forward, monitor: Monitor) -> Outcome:
     """Add columns one at a time, the best few supports side by side."""
-    return grow(Exchange(problem, Rows(problem), start.support, problem.constraint.total), options, monitor)
+    return grow(Tableau(problem, start.support), options, monitor)
 
 
-def grow(exchange: Exchange, options: Forward, monitor: Monitor) -> tuple[Point, Status]:
-    """Run the beam from what the exchange holds, which it may overwrite."""
-    beam = [exchange]
+def grow(tableau: Tableau, options: Forward, monitor: Monitor) -> Outcome:
+    """Run the beam from what the tableau holds, which it may overwrite."""
+    beam = [tableau]
     while True:
         children = _best_children(beam, options.width)
         if not children:
@@ -52,27 +54,27 @@ def grow(exchange: Exchange, options: Forward, monitor: Monitor) -> tuple[Point,
         beam = [_grown(state, j, copied) for state, j, copied in children]
         if monitor.record(beam[0].snapshot()):
             break
-    return beam[0].point(), Status.CONVERGED
+    return Outcome(beam[0].point(), Status.CONVERGED)
 
 
-def fill(exchange: Exchange) -> None:
+def fill(tableau: Tableau) -> None:
     """Add columns to a support, the best one first, until the budget is used up or nothing is gained."""
     while True:
-        gains = allowed_gains(exchange)
+        gains = allowed_gains(tableau)
         j = int(np.argmax(gains))
         if not gains[j] > 0:
             return
-        exchange.add(j)
+        tableau.add(j)
 
 
-def allowed_gains(exchange: Exchange) -> FloatArray:
+def allowed_gains(tableau: Tableau) -> FloatArray:
     """Return what each column gains, 0 for those that the constraint has no room for."""
-    constraint = exchange.problem.constraint
-    room = constraint.room(exchange.support)
-    return exchange.gains() * ((room > 0)[0 if constraint.part is None else constraint.part])
+    constraint = tableau.problem.constraint
+    room = constraint.room(tableau.support)
+    return tableau.gains() * ((room > 0)[0 if constraint.part is None else constraint.part])
 
 
-def _best_children(beam: list[Exchange], width: int) -> list[tuple[Exchange, int, bool]]:
+def _best_children(beam: list[Tableau], width: int) -> list[tuple[Tableau, int, bool]]:
     """Return (state, column to add, whether to copy) of the best different supports that are one column larger."""
     found: list[tuple[float, int, int]] = []
     for index, state in enumerate(beam):
@@ -87,7 +89,7 @@ def _best_children(beam: list[Exchange], width: int) -> list[tuple[Exchange, int
     return [(beam[index], j, last[index] != place) for place, (index, j) in enumerate(chosen)]
 
 
-def _grown(state: Exchange, j: int, copied: bool) -> Exchange:
+def _grown(state: Tableau, j: int, copied: bool) -> Tableau:
     grown = state.copy() if copied else state
     grown.add(j)
     return grown

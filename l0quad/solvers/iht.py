@@ -6,10 +6,11 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.coordinate_descent import CoordinateDescent, coordinate_descent
+from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray, IntArray
 
 # Steps tried beyond the first breakpoint double until the objective rises; steps below it halve until it is found.
@@ -46,6 +47,7 @@ class IHT:
     tol: float = 1e-6
     refit: bool = False
     name: ClassVar[str] = "iht"
+    needs: ClassVar[Needs] = Needs(reducible=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -54,49 +56,49 @@ class IHT:
             raise TypeError(f"refit: must be True or False, got {self.refit!r}")
 
 
-def iht(problem: Problem, start: Point, options: IHT, monitor: Monitor) -> tuple[Point, Status]:
+def iht(problem: CoreProblem, start: Point, options: IHT, monitor: Monitor) -> Outcome:
     """Run hard-thresholding steps from the refit of the start."""
-    point = problem.refitted(start)
+    point = problem.optimised(start)
     if monitor.record(point):
-        return point, Status.CONVERGED
+        return Outcome(point, Status.CONVERGED)
     return (_pursue if options.refit else _threshold)(problem, point, options, monitor)
 
 
-def _threshold(problem: Problem, point: Point, options: IHT, monitor: Monitor) -> tuple[Point, Status]:
+def _threshold(problem: CoreProblem, point: Point, options: IHT, monitor: Monitor) -> Outcome:
     """Step until the steps stall, then minimise on the support; end when that changes nothing."""
     residual: FloatArray | None = None
     settled = point.objective
     for _ in range(options.max_iter):
         step = hard_thresholding_step(problem, point, residual)
-        if step is None and point.refit:
-            return point, Status.CONVERGED
+        if step is None and point.restricted_optimum:
+            return Outcome(point, Status.CONVERGED)
         before = point.objective
         if step is not None:
             point, residual = step
             if monitor.record(point):
-                return point, Status.CONVERGED
+                return Outcome(point, Status.CONVERGED)
         if before - point.objective <= options.tol * abs(point.objective):
             polish = CoordinateDescent(_POLISH_SWEEPS, options.tol)
-            point, residual = coordinate_descent(problem, point, polish, monitor)[0], None
+            point, residual = coordinate_descent(problem, point, polish, monitor).point, None
             if monitor.expired() or settled - point.objective <= options.tol * abs(point.objective):
-                return point, Status.CONVERGED
+                return Outcome(point, Status.CONVERGED)
             settled = point.objective
-    return point, Status.ITERATION_LIMIT
+    return Outcome(point, Status.ITERATION_LIMIT)
 
 
-def _pursue(problem: Problem, point: Point, options: IHT, monitor: Monitor) -> tuple[Point, Status]:
+def _pursue(problem: CoreProblem, point: Point, options: IHT, monitor: Monitor) -> Outcome:
     """Refit on the support of each gradient step, until none is better."""
     for _ in range(options.max_iter):
         better = pursuit_step(problem, point, monitor)
         if better is None:
-            return point, Status.CONVERGED
+            return Outcome(point, Status.CONVERGED)
         gain, point = point.objective - better.objective, better
         if monitor.record(point) or gain <= options.tol * abs(point.objective):
-            return point, Status.CONVERGED
-    return point, Status.ITERATION_LIMIT
+            return Outcome(point, Status.CONVERGED)
+    return Outcome(point, Status.ITERATION_LIMIT)
 
 
-def pursuit_step(problem: Problem, point: Point, monitor: Monitor) -> Point | None:
+def pursuit_step(problem: CoreProblem, point: Point, monitor: Monitor) -> Point | None:
     """Return the first refit better than ``point`` as the gradient step halves from 1 / mean(H_jj); None without."""
     tau = 1 / max(float(problem.column_sq_norms.mean()) + problem.mu, _SMALLEST_CURVATURE)
     w, gradient = _dense_with_gradient(problem, point, None)[:2]
@@ -104,15 +106,15 @@ def pursuit_step(problem: Problem, point: Point, monitor: Monitor) -> Point | No
         support = _kept_after(problem, w, gradient, tau)
         if np.array_equal(support, point.support) or monitor.expired():
             return None
-        refit = problem.refit(support)
-        if refit.objective < point.objective:
-            return refit
+        found = problem.restricted(support)
+        if found.objective < point.objective:
+            return found
         tau /= 2
     return None
 
 
 def hard_thresholding_step(
-    problem: Problem, point: Point, residual: FloatArray | None = None
+    problem: CoreProblem, point: Point, residual: FloatArray | None = None
 ) -> tuple[Point, FloatArray] | None:
     """Return the point and residual after one step with CHITA's Algorithm 2, None where no step lowers the objective.
 
@@ -139,7 +141,7 @@ def hard_thresholding_step(
 class _Ray:
     """The thresholded points w - tau gradient; one pass over A for all of them, and columns that come or go."""
 
-    def __init__(self, problem: Problem, w: FloatArray, gradient: FloatArray, residual: FloatArray) -> None:
+    def __init__(self, problem: CoreProblem, w: FloatArray, gradient: FloatArray, residual: FloatArray) -> None:
         self.problem, self.w, self.gradient, self.residual = problem, w, gradient, residual
         support = np.flatnonzero(w)
         if support.size < problem.constraint.total:
@@ -192,7 +194,7 @@ def _longer_steps(ray: _Ray, first: float, below: float) -> tuple[Point, FloatAr
 
 
 def _dense_with_gradient(
-    problem: Problem, point: Point, residual: FloatArray | None
+    problem: CoreProblem, point: Point, residual: FloatArray | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return w as a dense vector, the gradient and the residual (computed where it is not given)."""
     if residual is None:
@@ -202,5 +204,5 @@ def _dense_with_gradient(
     return w, problem.matrix.rmatvec(residual) + problem.mu * (w - problem.w0), residual
 
 
-def _kept_after(problem: Problem, w: FloatArray, gradient: FloatArray, tau: float) -> IntArray:
+def _kept_after(problem: CoreProblem, w: FloatArray, gradient: FloatArray, tau: float) -> IntArray:
     return problem.constraint.select(np.abs(w - tau * gradient))

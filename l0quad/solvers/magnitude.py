@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.needs import Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +20,17 @@ class Magnitude:
     """
 
     name: ClassVar[str] = "magnitude"
+    needs: ClassVar[Needs] = Needs()
 
 
-def largest_entries(problem: Problem) -> Point:
+def largest_entries(problem: CoreProblem) -> Point:
     """Return the point that keeps the largest entries of w0, or of the ridge solution where w0 = 0, as they are."""
-    dense = problem.w0 if problem.w0.any() else problem.refit(np.arange(problem.shape[1])).w
+    dense = problem.w0 if problem.w0.any() else problem.restricted(np.arange(problem.shape[1])).w
     support = problem.constraint.select(np.abs(dense))
     return problem.evaluate(support, dense[support])
 
 
-def magnitude(problem: Problem, start: Point, options: Magnitude, monitor: Monitor) -> tuple[Point, Status]:
+def magnitude(problem: CoreProblem, start: Point, options: Magnitude, monitor: Monitor) -> Outcome:
     """Return its start, which by default is `largest_entries`; the refit is every method's last step."""
     monitor.record(start)
-    return start, Status.CONVERGED
+    return Outcome(start, Status.CONVERGED)

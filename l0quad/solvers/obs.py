@@ -6,14 +6,12 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.bounds import ridge_is_lost
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.needs import Needs
 from l0quad.solvers.swap import saliency
 from l0quad.types import IntArray
-
-_MOST_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +30,35 @@ class OBS:
 
     batches: int = 8
     name: ClassVar[str] = "obs"
+    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192)
 
     def __post_init__(self) -> None:
         validation.integer(self.batches, "batches", 1)
 
 
-def obs(problem: Problem, start: Point, options: OBS, monitor: Monitor) -> tuple[Point, Status]:
+def obs(problem: CoreProblem, start: Point, options: OBS, monitor: Monitor) -> Outcome:
     """Eliminate from all columns downwards; return the better of the end and the refit of the start."""
-    standby = problem.refitted(start)
-    if monitor.record(standby) or ridge_is_lost(problem) or problem.shape[0] > _MOST_ROWS:
-        return standby, Status.CONVERGED
+    standby = problem.optimised(start)
+    if monitor.record(standby):
+        return Outcome(standby, Status.CONVERGED)
     support = np.arange(problem.shape[1])
     share = (max(problem.constraint.total, 1) / support.size) ** (1 / options.batches)
     for batch in range(options.batches):
-        point = problem.refit(support)
+        point = problem.restricted(support)
         costs = saliency(problem, point)
         if costs is None or monitor.expired():
-            return standby, Status.CONVERGED
+            return Outcome(standby, Status.CONVERGED)
         values = np.zeros(problem.shape[1])
         values[support] = costs
         last = batch == options.batches - 1
         support = _keep(problem, values, support, problem.constraint.total if last else int(support.size * share))
-    point = problem.refit(support)
+    point = problem.restricted(support)
     best = min(point, standby, key=lambda each: each.objective)
     monitor.record(best)
-    return best, Status.CONVERGED
+    return Outcome(best, Status.CONVERGED)
 
 
-def _keep(problem: Problem, values: np.ndarray, support: IntArray, size: int) -> IntArray:
+def _keep(problem: CoreProblem, values: np.ndarray, support: IntArray, size: int) -> IntArray:
     """Return the most valuable columns: an allowed support at the end, and one that contains an allowed one before."""
     outside = np.setdiff1d(np.arange(values.size), support, assume_unique=True)
     allowed = problem.constraint.select(values, fixed_out=outside)

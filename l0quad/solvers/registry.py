@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome
 from l0quad.solvers.active_set import ActiveSet, active_set
 from l0quad.solvers.admm import ADMM, admm
 from l0quad.solvers.auto import Auto, auto
@@ -15,41 +15,39 @@ from l0quad.solvers.coordinate_descent import CoordinateDescent, coordinate_desc
 from l0quad.solvers.forward import Forward, forward
 from l0quad.solvers.iht import IHT, iht
 from l0quad.solvers.magnitude import Magnitude, magnitude
+from l0quad.solvers.needs import Needs
 from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
 from l0quad.solvers.swap import Swap, swap
 
-Solver = Callable[[Problem, Point, Any, Monitor], tuple[Point, Status]]
+Solver = Callable[[CoreProblem, Point, Any, Monitor], Outcome]
 
 
 class Method(NamedTuple):
-    """A solver with the type of its options.
+    """A solver with the type of its options, on which stands what it needs."""
 
-    ``refit``: whether the exact solve on its support belongs to the answer. ``iterative``: whether it passes over A
-    often enough for a tall problem to be reduced to p rows first. ``from_zero``: whether it starts from nothing unless
-    told otherwise.
-    """
-
-    options: type
+    options: type[Any]
     solver: Solver
-    refit: bool = True
-    iterative: bool = False
-    from_zero: bool = False
+
+    @property
+    def needs(self) -> Needs:
+        needs: Needs = self.options.needs
+        return needs
 
 
 METHODS: dict[str, Method] = {
-    "auto": Method(Auto, auto, iterative=True, from_zero=True),
+    "auto": Method(Auto, auto),
     "magnitude": Method(Magnitude, magnitude),
-    "iht": Method(IHT, iht, iterative=True),
+    "iht": Method(IHT, iht),
     "coordinate_descent": Method(CoordinateDescent, coordinate_descent),
-    "active_set": Method(ActiveSet, active_set, iterative=True),
-    "forward": Method(Forward, forward, from_zero=True),
+    "active_set": Method(ActiveSet, active_set),
+    "forward": Method(Forward, forward),
     "obs": Method(OBS, obs),
     "rounding": Method(Rounding, rounding),
-    "admm": Method(ADMM, admm, iterative=True),
+    "admm": Method(ADMM, admm),
     "swap": Method(Swap, swap),
     "backsolve": Method(Backsolve, backsolve),
-    "block_backsolve": Method(BlockBacksolve, block_backsolve, refit=False),
+    "block_backsolve": Method(BlockBacksolve, block_backsolve),
 }
 
 

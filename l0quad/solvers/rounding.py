@@ -1,16 +1,17 @@
 """Rounding the perspective relaxation: the supports that its ascent passes through."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from l0quad import validation
-from l0quad.bounds import dual_bound, ridge_is_lost
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.relaxation import Relaxation
-from l0quad.result import Point, Status
+from l0quad.bounds.dual import dual_bound
+from l0quad.bounds.relaxation import Relaxation
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.needs import Needs
 
 # The relaxation counts as solved at this relative primal-dual gap.
 _SOLVED = 1e-4
@@ -37,32 +38,34 @@ class Rounding:
     max_iter: int = 30
     tol: float = 0.0
     name: ClassVar[str] = "rounding"
+    needs: ClassVar[Needs] = Needs(ridge=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
         validation.real(self.tol, "tol")
 
 
-def rounding(problem: Problem, start: Point, options: Rounding, monitor: Monitor) -> tuple[Point, Status]:
-    """Ascend from the refit of the start, refitting on the rounded support every few steps."""
-    best = problem.refitted(start)
-    if monitor.record(best) or ridge_is_lost(problem):
-        return best, Status.CONVERGED
+def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Monitor) -> Outcome:
+    """Ascend from the best point on the start's support, solving on the rounded support every few steps."""
+    best = problem.optimised(start)
+    if monitor.record(best):
+        return Outcome(best, Status.CONVERGED)
     relaxation = Relaxation(problem, best)
-    bound, dual = dual_bound(problem, relaxation.nu, relaxation.Atnu), relaxation.nu
+    bound = dual_bound(problem, relaxation.nu, relaxation.Atnu)
     last, solved = best.support, False
     for iteration in range(options.max_iter):
-        relaxation.step(bound)
-        value = dual_bound(problem, relaxation.nu, relaxation.Atnu)
-        if value > bound:
-            bound, dual = value, relaxation.nu
-        solved = relaxation.primal - bound <= _SOLVED * abs(relaxation.primal)
+        relaxation.step(bound.value)
+        found = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+        if found.value > bound.value:
+            bound = found
+            monitor.prove(bound)
+        solved = relaxation.primal - bound.value <= _SOLVED * abs(relaxation.primal)
         if solved or (iteration + 1) % _REFIT_EVERY == 0 or iteration == options.max_iter - 1:
             support = problem.constraint.select(np.abs(relaxation.point()))
             if not np.array_equal(support, last):
-                last, candidate = support, problem.refit(support)
+                last, candidate = support, problem.restricted(support)
                 best = min(candidate, best, key=lambda each: each.objective)
-        proven = problem.user_size(best.objective - bound) <= options.tol * abs(problem.user_objective(best.objective))
+        proven = monitor.relative_gap(best, bound) <= options.tol
         if monitor.record(best) or solved or proven:
-            return replace(best, dual=dual), Status.CONVERGED
-    return replace(best, dual=dual), Status.ITERATION_LIMIT
+            return Outcome(best, Status.CONVERGED, bound)
+    return Outcome(best, Status.ITERATION_LIMIT, bound)

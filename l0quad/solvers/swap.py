@@ -6,18 +6,17 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.bounds import ridge_is_lost
-from l0quad.exchange import Exchange, Rows
-from l0quad.linalg import cholesky_factor
-from l0quad.problem import Problem
-from l0quad.progress import Monitor
-from l0quad.result import Point, Status
+from l0quad.linalg.cholesky import cholesky_factor
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.forward import fill
+from l0quad.solvers.needs import Needs
+from l0quad.solvers.tableau import Tableau
 from l0quad.types import FloatArray, IntArray
 
-# The table of |S| x p costs is kept where it has at most this many entries; a batch needs an n x n factorization.
+# The table of |S| x p costs is kept where it has at most this many entries.
 _TABLE_ENTRIES = 1 << 24
-_BATCH_ROWS = 8192
 # A swap must gain this share of the objective, and this share of that of w = 0, so that rounding cannot cycle.
 _LEAST_GAIN = 1e-9
 _NOISE = 1e-15
@@ -28,11 +27,17 @@ _PROVEN_DRIFT = 1e-9
 _KICK = 3
 
 
+def table_fits(problem: CoreProblem) -> bool:
+    """Whether the costs of all swaps can be kept."""
+    k = problem.constraint.total
+    return k * problem.shape[1] <= _TABLE_ENTRIES and (k <= problem.shape[0] or not problem.ridge_is_lost)
+
+
 @dataclass(frozen=True, slots=True)
 class Swap:
     """Exchange columns while the refitted objective falls.
 
-    The exact change of every single swap is known from the factor of the support (`l0quad.exchange`), so each step
+    The exact change of every single swap is known from the factor of the support (`l0quad.solvers.tableau`), so each step
     takes the best of all |S| (p - |S|) and the end is proven swap-optimal (`Status.SWAP_OPTIMAL`). Where that table is
     too large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the
     manner of splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.
@@ -48,105 +53,99 @@ class Swap:
     max_iter: int = 1000
     kicks: int = 0
     name: ClassVar[str] = "swap"
+    # Batches need an n x n factorization.
+    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192, unless=table_fits)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
         validation.integer(self.kicks, "kicks", 0)
 
 
-def swap(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
+def swap(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) -> Outcome:
     """Run the local search from the refit of the start."""
     if table_fits(problem):
         return _by_table(problem, start, options, monitor)
     return _by_batches(problem, start, options, monitor)
 
 
-def table_fits(problem: Problem) -> bool:
-    """Whether the costs of all swaps can be kept."""
-    k = problem.constraint.total
-    return k * problem.shape[1] <= _TABLE_ENTRIES and (k <= problem.shape[0] or not ridge_is_lost(problem))
-
-
-def _by_table(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
-    exchange = Exchange(problem, Rows(problem), start.support, problem.constraint.total)
-    status = descend(exchange, options.max_iter, monitor)
-    best = min(exchange.point(), problem.refitted(start), key=lambda each: each.objective)
+def _by_table(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) -> Outcome:
+    tableau = Tableau(problem, start.support)
+    status = descend(tableau, options.max_iter, monitor)
+    best = min(tableau.point(), problem.optimised(start), key=lambda each: each.objective)
     if monitor.expired() or monitor.record(best):
-        return best, status
-    return kicked(exchange, best, status, options.kicks, options.max_iter, monitor)
+        return Outcome(best, status)
+    return kicked(tableau, best, status, options.kicks, options.max_iter, monitor)
 
 
-def kicked(
-    exchange: Exchange, best: Point, status: Status, kicks: int, max_iter: int, monitor: Monitor
-) -> tuple[Point, Status]:
+def kicked(tableau: Tableau, best: Point, status: Status, kicks: int, max_iter: int, monitor: Monitor) -> Outcome:
     """Kick and descend this many times, always from the best point so far; return it and how it ended."""
     if kicks > 0:
-        exchange.reset(best.support)
+        tableau.reset(best.support)
     for _ in range(kicks):
-        trial = exchange.copy()
+        trial = tableau.copy()
         kick(trial, monitor.rng)
         ended = descend(trial, max_iter, monitor)
         # What updates say is believed when a refit says so too.
         target = best.objective - _LEAST_GAIN * abs(best.objective)
         if trial.objective < target and (point := trial.point()).objective < target:
-            exchange, best, status = trial, point, ended
+            tableau, best, status = trial, point, ended
         if monitor.expired():
             break
-    return best, status
+    return Outcome(best, status)
 
 
-def descend(exchange: Exchange, max_iter: int, monitor: Monitor) -> Status:
+def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
     """Fill the budget, then take the best swap until none is left."""
-    fill(exchange)
-    noise = _NOISE * exchange.problem.objective_at_zero
+    fill(tableau)
+    noise = _NOISE * tableau.problem.objective_at_zero
     fresh = False
     for _ in range(max_iter):
-        slot, j, change = exchange.best_swap()
-        if slot < 0 or change > -_LEAST_GAIN * abs(exchange.objective) - noise:
-            if fresh or exchange.drift <= _PROVEN_DRIFT:
+        slot, j, change = tableau.best_swap()
+        if slot < 0 or change > -_LEAST_GAIN * abs(tableau.objective) - noise:
+            if fresh or tableau.drift <= _PROVEN_DRIFT:
                 return Status.SWAP_OPTIMAL
-            exchange.reset(np.sort(exchange.support))
-            fill(exchange)
+            tableau.reset(tableau.support)
+            fill(tableau)
             fresh = True
             continue
-        exchange.remove(slot)
-        fresh = not exchange.s[j] > exchange.floor[j]
+        tableau.remove(slot)
+        fresh = not tableau.s[j] > tableau.floor[j]
         if not fresh:
-            exchange.add(j)
-        if fresh or exchange.drift > _MOST_DRIFT:
+            tableau.add(j)
+        if fresh or tableau.drift > _MOST_DRIFT:
             # The table has lost its digits: begin anew from what is left.
-            exchange.reset(np.sort(exchange.support))
-            fill(exchange)
-        if monitor.record(exchange.snapshot()):
+            tableau.reset(tableau.support)
+            fill(tableau)
+        if monitor.record(tableau.snapshot()):
             return Status.CONVERGED
     return Status.ITERATION_LIMIT
 
 
-def kick(exchange: Exchange, rng: np.random.Generator) -> None:
+def kick(tableau: Tableau, rng: np.random.Generator) -> None:
     """Take a few random columns out and fill up with others."""
-    barred = [exchange.remove(int(rng.integers(exchange.size))) for _ in range(min(_KICK, exchange.size))]
-    exchange.bar(barred)
-    fill(exchange)
-    exchange.admit(barred)
+    barred = [tableau.remove(int(rng.integers(tableau.size))) for _ in range(min(_KICK, tableau.size))]
+    tableau.bar(barred)
+    fill(tableau)
+    tableau.admit(barred)
 
 
-def _by_batches(problem: Problem, start: Point, options: Swap, monitor: Monitor) -> tuple[Point, Status]:
-    point = problem.refitted(start)
-    if monitor.record(point) or ridge_is_lost(problem) or problem.shape[0] > _BATCH_ROWS:
-        return point, Status.CONVERGED
+def _by_batches(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) -> Outcome:
+    point = problem.optimised(start)
+    if monitor.record(point):
+        return Outcome(point, Status.CONVERGED)
     if point.support.size < problem.constraint.total and (values := exact_scores(problem, point)) is not None:
-        point = problem.refit(problem.constraint.select(values, fixed_in=point.support))
+        point = problem.restricted(problem.constraint.select(values, fixed_in=point.support))
     for _ in range(options.max_iter):
         better = _best_batch(problem, point, monitor)
         if better is None:
-            return point, Status.CONVERGED
+            return Outcome(point, Status.CONVERGED)
         gain, point = point.objective - better.objective, better
         if monitor.record(point) or gain <= _LEAST_GAIN * abs(point.objective):
-            return point, Status.CONVERGED
-    return point, Status.ITERATION_LIMIT
+            return Outcome(point, Status.CONVERGED)
+    return Outcome(point, Status.ITERATION_LIMIT)
 
 
-def _best_batch(problem: Problem, point: Point, monitor: Monitor) -> Point | None:
+def _best_batch(problem: CoreProblem, point: Point, monitor: Monitor) -> Point | None:
     """Return the refit after the largest batch of promising swaps that lowers the objective, None without."""
     pairs = _promising_pairs(problem, point)
     if pairs is None:
@@ -155,14 +154,14 @@ def _best_batch(problem: Problem, point: Point, monitor: Monitor) -> Point | Non
     size = leaving.size
     while size > 0 and not monitor.expired():
         kept = np.setdiff1d(point.support, leaving[:size], assume_unique=True)
-        refit = problem.refit(np.sort(np.concatenate([kept, joining[:size]])))
-        if refit.objective < point.objective:
-            return refit
+        found = problem.restricted(np.sort(np.concatenate([kept, joining[:size]])))
+        if found.objective < point.objective:
+            return found
         size //= 2
     return None
 
 
-def _promising_pairs(problem: Problem, point: Point) -> tuple[IntArray, IntArray] | None:
+def _promising_pairs(problem: CoreProblem, point: Point) -> tuple[IntArray, IntArray] | None:
     """Return columns to take out and columns to put in, the pair that promises most first."""
     values = exact_scores(problem, point)
     if values is None:
@@ -179,7 +178,7 @@ def _promising_pairs(problem: Problem, point: Point) -> tuple[IntArray, IntArray
     return leaving[order], joining[order]
 
 
-def exact_scores(problem: Problem, point: Point) -> FloatArray | None:
+def exact_scores(problem: CoreProblem, point: Point) -> FloatArray | None:
     """Return what each column is worth after refit: the cost of removing it, or the gain of adding it.
 
     With M = A_S A_S' + mu I and q_j = a_j'M^-1 a_j: E_jj = (1 - q_j) / mu on the support, s_j = mu (1 + q_j) outside.
@@ -196,7 +195,7 @@ def exact_scores(problem: Problem, point: Point) -> FloatArray | None:
     return values
 
 
-def saliency(problem: Problem, point: Point) -> FloatArray | None:
+def saliency(problem: CoreProblem, point: Point) -> FloatArray | None:
     """Return the exact cost of removing each column of the support."""
     factor = cholesky_factor(problem.matrix.outer(point.support), problem.mu)
     if factor is None:

@@ -1,26 +1,32 @@
-"""solve and minimize: start, method, final refit, lower bound, Result."""
+"""solve and minimize: start, method, final solve on the support, lower bound, Result."""
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from l0quad import threads, validation
-from l0quad.bounds import Bound, lower_bound, trivial_bound
-from l0quad.constraints import Cardinality, NofM, PerBlock
-from l0quad.problem import Problem
-from l0quad.progress import Callback, SolveMonitor
-from l0quad.result import Point, Result, Status
+from l0quad import validation
+from l0quad.api.result import Result
+from l0quad.bounds.bound import lower_bound
+from l0quad.bounds.dual import dual_bound_at
+from l0quad.bounds.trivial import trivial_bound
+from l0quad.certificates import Bound, Dual
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.problem import Budget, Problem
+from l0quad.run import threads
+from l0quad.run.monitor import Callback, Limits, SolveMonitor, SubMonitor
+from l0quad.run.outcome import Outcome, State, Status
+from l0quad.run.progress import Progress
 from l0quad.solvers.magnitude import largest_entries
-from l0quad.solvers.registry import Method, resolve
+from l0quad.solvers.needs import Needs, require
+from l0quad.solvers.registry import METHODS, Method, resolve
 from l0quad.types import FloatArray, IntArray
 
 # A relative gap of at most this much is called optimal.
 OPTIMAL = 1e-6
 _TINY = float(np.finfo(np.float64).tiny)
-# A problem this much taller than wide is reduced to p rows for an iterative method, where p is small enough.
+# A problem this much taller than wide is reduced to p rows for a method that passes over A often, where p is small.
 _TALL = 4
 _REDUCED_COLUMNS = 256
 
@@ -31,6 +37,8 @@ def solve(
     *,
     start: Any = None,
     bound: str = "fast",
+    gap_tol: float | None = None,
+    gap_tol_abs: float | None = None,
     time_limit: float | None = None,
     n_threads: int | None = None,
     seed: int = 0,
@@ -51,6 +59,9 @@ def solve(
     bound : {"fast", "none", "tight"}
         How much to spend on the lower bound: about a pass over A and a few refits; nothing (the trivial bound); as
         much as the relaxation's optimum takes.
+    gap_tol, gap_tol_abs : float, optional
+        End as CONVERGED as soon as the gap is proven to be at most this, relative to the objective or in its units.
+        For methods that compute no bounds, one is computed from their best point after 1, 2, 4, ... iterations.
     time_limit : float, optional
         Seconds, after which the best point so far is returned.
     n_threads : int, optional
@@ -60,7 +71,7 @@ def solve(
     callback : callable, optional
         Called with a `State` once an iteration; a true return value stops the solve.
     verbose : int
-        1: a line on stderr at most five times a second.
+        1: `Progress` on stderr.
 
     Returns
     -------
@@ -69,38 +80,49 @@ def solve(
 
     Raises
     ------
+    Unsuited
+        Where the method cannot work on the problem; a ValueError.
     ValueError, TypeError
         Naming the argument, the rule and the value, before any work.
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}; minimize() takes A and b")
     chosen, options = resolve(method)
+    needs = chosen.needs
     validation.choice(bound, "bound", ("none", "fast", "tight"))
     validation.integer(verbose, "verbose", 0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
-    begin = _start(problem, chosen, start)
+    begin = _start(problem, needs, start)
+    limits = _limits(problem, time_limit, gap_tol, gap_tol_abs)
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
+    seed = validation.integer(seed, "seed", 0)
+    require(options.name, needs, problem.core, {name: each.needs for name, each in METHODS.items()})
+    progress = Progress() if verbose else None
     monitor = SolveMonitor(
-        best=_zero(problem),
-        user_objective=problem.user_objective,
-        time_limit=None if time_limit is None else validation.real(time_limit, "time_limit"),
-        callback=callback,
-        verbose=int(verbose),
+        best=problem.core.zero(),
+        bound=trivial_bound(problem.core),
+        units=problem.units,
+        limits=limits,
+        callback=_both(progress, callback),
         n_threads=n_threads or threads.available(),
-        seed=validation.integer(seed, "seed", 0),
+        seed=seed,
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), np.errstate(all="ignore"):
-        point, status = _run(problem, chosen, options, begin, monitor)
-        return _result(problem, point, status, bound, options.name, monitor)
+        try:
+            outcome = _run(problem, chosen, options, begin, monitor)
+            return _result(problem, outcome, bound, options.name, monitor)
+        finally:
+            if progress is not None:
+                progress.clear()
 
 
 def minimize(
     A: Any,
     b: Any,
-    k: int | Cardinality | PerBlock | NofM,
+    k: Budget,
     *,
     ridge: float = 0.0,
     w0: Any = None,
@@ -112,29 +134,48 @@ def minimize(
     return solve(Problem(A, b, k, ridge, w0, linear), method, **options)
 
 
-def _start(problem: Problem, method: Method, start: Any) -> Callable[[Problem], Point]:
+def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute_gap: float | None) -> Limits:
+    seconds = None if seconds is None else validation.real(seconds, "time_limit")
+    if gap is None and absolute_gap is None:
+        return Limits(seconds)
+    gap = None if gap is None else validation.real(gap, "gap_tol")
+    if absolute_gap is not None:
+        absolute_gap = problem.units.own_objective(validation.real(absolute_gap, "gap_tol_abs"))
+    core = problem.core
+    return Limits(seconds, gap, absolute_gap, None if core.ridge_is_lost else functools.partial(dual_bound_at, core))
+
+
+def _both(progress: Progress | None, callback: Callback | None) -> Callback | None:
+    if progress is None or callback is None:
+        return progress or callback
+
+    def both(state: State) -> object:
+        progress(state)
+        return callback(state)
+
+    return both
+
+
+def _start(problem: Problem, needs: Needs, start: Any) -> Callable[[CoreProblem], Point]:
     """Check ``start`` and return what makes a point of it, for the problem or an equivalent one."""
     if start is None:
-        return _zero if method.from_zero else largest_entries
+        return CoreProblem.zero if needs.from_zero else largest_entries
     if isinstance(start, Result):
         start = start.w
     array = validation.as_array(start, "start")
+    constraint = problem.constraint
     if array.dtype.kind == "f" and array.size > 0:
-        w = problem.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
-        support = problem.constraint.select(np.abs(w))
+        w = problem.units.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
+        support = constraint.select(np.abs(w))
         support = support[w[support] != 0]
         return functools.partial(_evaluate_start, support, w[support])
     support = validation.indices(array, "start", problem.shape[1])
-    if np.any(problem.constraint.room(support) < 0):
+    if not constraint.allows(support):
         raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
     return lambda working: working.evaluate(support, working.w0[support])
 
 
-def _zero(problem: Problem) -> Point:
-    return Point(np.empty(0, dtype=np.int64), np.empty(0), problem.objective_at_zero)
-
-
-def _evaluate_start(support: IntArray, w: FloatArray, working: Problem) -> Point:
+def _evaluate_start(support: IntArray, w: FloatArray, working: CoreProblem) -> Point:
     with np.errstate(over="ignore", invalid="ignore"):
         point = working.evaluate(support, w)
     if not np.isfinite(point.objective):
@@ -143,68 +184,76 @@ def _evaluate_start(support: IntArray, w: FloatArray, working: Problem) -> Point
 
 
 def _run(
-    problem: Problem, method: Method, options: Any, begin: Callable[[Problem], Point], monitor: SolveMonitor
-) -> tuple[Point, Status]:
-    """Run the method and refit; on Ctrl-C return the best point so far."""
+    problem: Problem, method: Method, options: Any, begin: Callable[[CoreProblem], Point], monitor: SolveMonitor
+) -> Outcome:
+    """Run the method and solve on its support; on Ctrl-C return the best point so far."""
+    core, needs = problem.core, method.needs
     try:
         n, p = problem.shape
-        reduce = method.iterative and n >= _TALL * p and p <= _REDUCED_COLUMNS
-        working = problem.reduced() if reduce else problem
-        point, status = method.solver(working, begin(working), options, monitor)
-        status = monitor.stopped or status
-        if reduce or (method.refit and not point.refit):
+        reduce = needs.reducible and n >= _TALL * p and p <= _REDUCED_COLUMNS
+        working = core.reduced() if reduce else core
+        outcome = method.solver(working, begin(working), options, SubMonitor(monitor) if reduce else monitor)
+        point = outcome.point
+        if reduce or (needs.final_solve and not point.restricted_optimum):
             # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
-            point = problem.evaluate(point.support, point.w)
-            if method.refit and monitor.affords(*_refit_work(problem, point)):
-                refitted = problem.refit(point.support)
-                point = min(refitted, point, key=lambda each: each.objective)
+            point = core.evaluate(point.support, point.w)
+            if needs.final_solve and monitor.affords(*_restricted_work(core, point)):
+                solved = core.restricted(point.support)
+                point = min(solved, point, key=lambda each: each.objective)
         # A block-diagonal model may lead where the objective overflows.
-        finite = np.isfinite(problem.user_size(point.objective))
-        return (point if finite else _zero(problem)), status
+        finite = np.isfinite(problem.units.size(point.objective))
+        return Outcome(point if finite else core.zero(), monitor.stopped or outcome.status)
     except KeyboardInterrupt:
         monitor.stopped = Status.INTERRUPTED
         # What was recorded may carry the objective of a reduced problem, or one kept over many updates.
-        return problem.evaluate(monitor.best.support, monitor.best.w), Status.INTERRUPTED
+        return Outcome(core.evaluate(monitor.best.support, monitor.best.w), Status.INTERRUPTED)
 
 
-def _refit_work(problem: Problem, point: Point) -> tuple[float, float]:
+def _restricted_work(problem: CoreProblem, point: Point) -> tuple[float, float]:
     n, size = problem.shape[0], point.support.size
     return 4.0 * n * size * problem.dtype.itemsize, float(min(n, size)) ** 2 * (max(n, size) + min(n, size) / 3)
 
 
-def _result(problem: Problem, point: Point, status: Status, mode: str, name: str, monitor: SolveMonitor) -> Result:
+def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: SolveMonitor) -> Result:
     """Round the point to A's dtype, bound the optimum and put the Result together."""
-    w = problem.user_w(point)
+    core, units = problem.core, problem.units
+    point, status = outcome.point, outcome.status
+    w = problem.dense(point)
     if not np.all(np.isfinite(w)):
         raise ValueError("A: the solution overflows float64; scale A up or b down")
     support = np.flatnonzero(w).astype(np.int64)
-    own = problem.own_w(w[support].astype(np.float64))
+    own = units.own_w(w[support].astype(np.float64))
     if not (np.array_equal(support, point.support) and np.array_equal(own, point.w)):
-        point = replace(problem.evaluate(support, own), dual=point.dual)
-    bound = trivial_bound(problem)
+        point = core.evaluate(support, own)
+    ended = monitor.seconds()
+    monitor.best = point
+    bound = monitor.bound
     try:
         bound = lower_bound(problem, point, mode, monitor)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    gap, value = max(point.objective - bound.value, 0.0), problem.unfolded(point)
+    gap, value = max(point.objective - bound.value, 0.0), units.unfolded(core, point)
     eps = float(np.finfo(problem.dtype).eps)
     negligible = OPTIMAL * max(abs(value), eps * problem.size)
     if gap <= negligible and status is not Status.INTERRUPTED:
         status = Status.OPTIMAL
-    objective, user_gap = problem.user_size(value), problem.user_size(gap)
-    relative_gap = gap / max(abs(value), _TINY)
+    objective = units.size(value)
+    lower = min(units.lower(bound.value), objective)
+    relative_gap = (objective - lower) / max(abs(objective), _TINY)
     return Result(
         w=w,
         support=support,
         objective=objective,
-        lower_bound=objective - user_gap,
-        gap=user_gap,
+        lower_bound=lower,
+        gap=objective - lower,
         relative_gap=relative_gap,
+        certificate=Dual(units.b(bound.certificate.nu)) if isinstance(bound.certificate, Dual) else bound.certificate,
         status=status,
         message=_message(status, relative_gap, bound),
         n_iter=len(monitor.history),
         history=tuple(monitor.history),
         solve_time=monitor.seconds(),
+        bound_time=monitor.seconds() - ended,
         method=name,
     )
 

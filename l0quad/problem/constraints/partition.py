@@ -1,7 +1,7 @@
 """Which supports are allowed: a partition of the columns, with a budget for each part.
 
-Solvers ask three questions of a constraint and nothing else: which is the best allowed support (`select`), is there
-room (`room`), and may this column take that column's place (`may_swap`).
+Solvers ask of a constraint which is the best allowed support (`select`), whether there is room (`room`), and what its
+relaxation is (`thresholds`).
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from l0quad import validation
-from l0quad.types import BoolArray, FloatArray, IntArray
+from l0quad.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,15 +103,9 @@ class Constraint:
             return self.budgets - support.size
         return self.budgets - np.bincount(self.part[support], minlength=self.budgets.size)
 
-    def may_swap(self, leaving: IntArray, joining: IntArray, room: IntArray) -> BoolArray:
-        """Return whether ``joining`` may take the place of ``leaving``: same part, or room in its own.
-
-        ``leaving`` and ``joining`` are arrays of columns that broadcast; ``room`` is what `room` says of the support.
-        """
-        if self.part is None:
-            return np.ones(np.broadcast_shapes(leaving.shape, joining.shape), dtype=np.bool_)
-        home = self.part[joining]
-        return (self.part[leaving] == home) | (room[home] > 0)
+    def allows(self, support: IntArray) -> bool:
+        """Return whether this support is within the budgets."""
+        return bool(np.all(self.room(support) >= 0))
 
     def restrict(self, columns: IntArray) -> "Constraint":
         """Return the same budgets over a subset of the columns."""

@@ -1,4 +1,4 @@
-"""Exact costs, after refit, of every change of a support by one column, kept up to date by rank-one updates.
+"""The tableau of a support: the exact cost, after refit, of every change by one column, kept up to date by rank one.
 
 For a support S with E = H_SS^-1, w_S = E g_S, B = E H_S: (|S| x p), the residuals r = g - H w and the Schur complements
 s_j = H_jj - H_jS B_:j,
@@ -14,55 +14,25 @@ import copy
 
 import numpy as np
 
-from l0quad.kernels.exchange import best_swap, subtract_outer
-from l0quad.linalg import cholesky
-from l0quad.problem import Problem
-from l0quad.result import Point
+from l0quad.kernels.tableau import best_swap, subtract_outer
+from l0quad.linalg.cholesky import cholesky
+from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import FloatArray, IntArray
 
 _EPS = float(np.finfo(np.float64).eps)
 # A column counts as dependent on the support when its Schur complement has lost this share of H_jj.
 _DEPENDENT = 1e4 * _EPS
-# Rows of H are kept while they take no more than this.
-_ROWS_BYTES = 1 << 26
 
 
-class Rows:
-    """Rows of H = A'A + mu I, computed when first asked for and kept while memory allows."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._kept: dict[int, FloatArray] = {}
-        self._most = _ROWS_BYTES // (8 * problem.shape[1])
-
-    def __call__(self, j: int) -> FloatArray:
-        """Return H_j:."""
-        if j in self._kept:
-            return self._kept[j]
-        return self.several(np.array([j]))[0]
-
-    def several(self, columns: IntArray) -> FloatArray:
-        """Return H_S:, those rows that are not yet known by one product."""
-        new = np.array([j for j in columns.tolist() if j not in self._kept], dtype=np.int64)
-        if new.size > 1:
-            found = self._problem.matrix.cross(new)
-        elif new.size:
-            found = self._problem.matrix.rmatvec(self._problem.matrix.matvec(new, np.ones(1)))[None]
-        if new.size:
-            found[np.arange(new.size), new] += self._problem.mu
-            fresh = dict(zip(new.tolist(), found, strict=True))
-            for j in new.tolist()[: max(0, self._most - len(self._kept))]:
-                self._kept[j] = fresh[j]
-        return np.array([self._kept[j] if j in self._kept else fresh[j] for j in columns.tolist()])
-
-
-class Exchange:
+class Tableau:
     """A support with the exact cost of every change.
 
     Attributes
     ----------
-    columns : ndarray
-        The support, in slots (unsorted); ``w`` holds the best values on it.
+    slots : ndarray
+        The columns of the support in the order in which the tableau holds them; ``w`` holds the best values on them.
+    support : ndarray
+        The same columns, sorted.
     r, s : ndarray of shape (p,)
         Residuals and Schur complements; both 0 on the support.
     floor : ndarray of shape (p,)
@@ -71,9 +41,9 @@ class Exchange:
         Kept by adding up the changes; `point` computes it anew.
     """
 
-    def __init__(self, problem: Problem, rows: Rows, support: IntArray, capacity: int) -> None:
-        self.problem, self.rows = problem, rows
-        self._B = np.empty((max(capacity, support.size), problem.shape[1]))
+    def __init__(self, problem: CoreProblem, support: IntArray) -> None:
+        self.problem = problem
+        self._B = np.empty((max(problem.constraint.total, support.size), problem.shape[1]))
         self._E, self._H = (np.empty((self._B.shape[0], self._B.shape[0])) for _ in range(2))
         self._g = problem.matrix.rmatvec(problem.b) + problem.mu * problem.w0
         self.curvature = problem.column_sq_norms + problem.mu
@@ -83,7 +53,7 @@ class Exchange:
         """Start anew from this support, everything computed from scratch."""
         problem = self.problem
         self.size = 0
-        self.columns = np.empty(self._B.shape[0], dtype=np.int64)
+        self._slots = np.empty(self._B.shape[0], dtype=np.int64)
         self._w = np.empty(self._B.shape[0])
         self.floor = _DEPENDENT * self.curvature
         self.r = self._g.copy()
@@ -91,7 +61,7 @@ class Exchange:
         self.objective = problem.objective_at_zero
         if support.size == 0:
             return
-        H = self.rows.several(support)
+        H = self._rows(support)
         solve = cholesky(H[:, support].copy(), 0.0)
         if solve is None:
             for j in support:
@@ -99,7 +69,7 @@ class Exchange:
                     self.add(int(j))
             return
         m = self.size = support.size
-        self.columns[:m] = support
+        self._slots[:m] = support
         self._H[:m, :m] = H[:, support]
         self._E[:m, :m] = solve(np.eye(m))
         self._B[:m] = solve(H)
@@ -115,16 +85,21 @@ class Exchange:
         m = self.size
         if m == 0:
             return 0.0
-        H, w, g = self._H[:m, :m], self.w, self._g[self.support]
+        H, w, g = self._H[:m, :m], self.w, self._g[self.slots]
         size = float((np.abs(H) @ np.abs(w) + np.abs(g)).max())
         unit = self._E[:m, :m] @ H[:, -1]
         unit[-1] -= 1.0
         return max(float(np.abs(H @ w - g).max()) / size if size > 0 else 0.0, float(np.abs(unit).max()))
 
     @property
-    def support(self) -> IntArray:
+    def slots(self) -> IntArray:
         """The columns in their slots."""
-        return self.columns[: self.size]
+        return self._slots[: self.size]
+
+    @property
+    def support(self) -> IntArray:
+        """The columns, sorted."""
+        return np.sort(self.slots)
 
     @property
     def w(self) -> FloatArray:
@@ -143,10 +118,10 @@ class Exchange:
 
     def add(self, j: int) -> None:
         """Add a column that does not depend on the support."""
-        m, row = self.size, self.rows(j)
+        m, row = self.size, self._rows(np.array([j]))[0]
         B, E = self._B[:m], self._E
         step = self.r[j] / self.s[j]
-        t = row - row[self.support] @ B if m else row.copy()
+        t = row - row[self.slots] @ B if m else row.copy()
         scale = float(self.s[j])
         coupling = B[:, j].copy()
         t /= scale
@@ -157,20 +132,20 @@ class Exchange:
         E[m, m] = 1 / scale
         self._w[:m] -= coupling * step
         self._w[m] = step
-        self.columns[m] = j
+        self._slots[m] = j
         self.size = m + 1
-        self._H[: m + 1, m] = self._H[m, : m + 1] = row[self.support]
+        self._H[: m + 1, m] = self._H[m, : m + 1] = row[self.slots]
         self.objective -= 0.5 * scale * step * step
         self.r -= (scale * step) * t
         self.s -= scale * t * t
-        self._close(self.support)
+        self._close(self.slots)
         self._B[:m, j] = 0.0
 
     def remove(self, slot: int) -> int:
         """Remove the column in this slot (the last one takes its place); return it."""
         self._to_the_end(slot)
         m = self.size - 1
-        column, e = int(self.columns[m]), float(self._E[m, m])
+        column, e = int(self._slots[m]), float(self._E[m, m])
         t, coupling = self._B[m] / e, self._E[:m, m].copy()
         step = self._w[m]
         self.objective += 0.5 * step * step / e
@@ -181,7 +156,7 @@ class Exchange:
         self._w[:m] -= coupling * (step / e)
         self.size = m
         self.floor[column] = _DEPENDENT * self.curvature[column]
-        self._close(self.support)
+        self._close(self.slots)
         return column
 
     def bar(self, columns: list[int]) -> None:
@@ -191,7 +166,13 @@ class Exchange:
     def admit(self, columns: list[int]) -> None:
         """Let barred columns in again."""
         self.floor[columns] = _DEPENDENT * self.curvature[columns]
-        self._close(self.support)
+        self._close(self.slots)
+
+    def _rows(self, columns: IntArray) -> FloatArray:
+        """Return H_S:, a copy."""
+        rows = self.problem.matrix.prepared.gram_rows(columns)
+        rows[np.arange(columns.size), columns] += self.problem.mu
+        return rows
 
     def _close(self, support: IntArray) -> None:
         """Set what is known of the columns of the support, and keep them from being added again."""
@@ -202,24 +183,24 @@ class Exchange:
         """Return slot, column and change of the best swap; the slot is -1 where none lowers the objective."""
         constraint = self.problem.constraint
         part = np.empty(0, dtype=np.int64) if constraint.part is None else constraint.part
-        home = part[self.support] if part.size else part
-        room = constraint.room(self.support)
+        home = part[self.slots] if part.size else part
+        room = constraint.room(self.slots)
         found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, home, part, room)
         return int(found[0]), int(found[1]), float(found[2])
 
     def point(self) -> Point:
         """Return the current support refitted from scratch."""
-        return self.problem.refit(np.sort(self.support))
+        return self.problem.restricted(self.support)
 
     def snapshot(self) -> Point:
         """Return the current point as the updates left it."""
-        order = np.argsort(self.support)
-        return Point(self.support[order], self.w[order], self.objective)
+        order = np.argsort(self.slots)
+        return Point(self.slots[order], self.w[order], self.objective)
 
-    def copy(self) -> "Exchange":
-        """Return an exchange of its own with the same support."""
+    def copy(self) -> "Tableau":
+        """Return a tableau of its own with the same support."""
         other = copy.copy(self)
-        for name in ("_B", "_E", "_H", "_w", "columns", "r", "s", "floor"):
+        for name in ("_B", "_E", "_H", "_w", "_slots", "r", "s", "floor"):
             setattr(other, name, getattr(self, name).copy())
         return other
 
@@ -234,4 +215,4 @@ class Exchange:
         self._H[pair] = self._H[swapped]
         self._H[:, pair] = self._H[:, swapped]
         self._w[pair] = self._w[swapped]
-        self.columns[pair] = self.columns[swapped]
+        self._slots[pair] = self._slots[swapped]

@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l0quad.linalg import cholesky
-from l0quad.problem import Problem
-from l0quad.result import Point
+from l0quad.linalg.cholesky import cholesky
+from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
@@ -56,11 +55,11 @@ class Relaxation:
         The least value of the relaxation seen, an upper bound on its optimum.
     """
 
-    def __init__(self, problem: Problem, point: Point) -> None:
+    def __init__(self, problem: CoreProblem, point: Point, nu: FloatArray | None = None) -> None:
         self.problem = problem
         self.centre = np.zeros(problem.shape[1])
         self.centre[point.support] = point.w
-        self.nu = problem.residual(point.support, point.w)
+        self.nu = problem.residual(point.support, point.w) if nu is None else nu
         self.Atnu = problem.matrix.rmatvec(self.nu)
         self.primal = point.objective
         self.sigma = _FIRST_SIGMA / problem.mu
@@ -159,7 +158,7 @@ class Relaxation:
         for piece in matrix.pieces(between):
             spread = np.zeros((between[piece].size, n_groups))
             spread[np.arange(spread.shape[0]), groups[piece]] = signs[piece]
-            total += matrix.take_dense(between[piece]) @ spread
+            total += matrix.take(between[piece]) @ spread
         return total
 
     def _newton_by_cg(
@@ -204,7 +203,7 @@ class Relaxation:
 class _SlowlyChangingOuter:
     """A_S A_S' for a set S that changes by a few columns from call to call."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: CoreProblem) -> None:
         self._matrix = problem.matrix
         self._columns: IntArray = np.empty(0, dtype=np.int64)
         self._outer: FloatArray | None = None

@@ -1,0 +1,142 @@
+"""What a solve returns: the answer, how good it is, and what proves it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.bounds.bound import certified
+from l0quad.certificates import Certificate, Dual
+from l0quad.problem.problem import Problem
+from l0quad.run.outcome import State, Status
+from l0quad.types import IntArray
+
+_TINY = float(np.finfo(np.float64).tiny)
+# Products with A in another order, by other threads, may differ by this much beside the size of the terms.
+_CHECKED = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What `Result.check` computed anew.
+
+    Attributes
+    ----------
+    objective : float
+        At ``w``.
+    feasible : bool
+        Whether the support of ``w`` is ``support`` and within the budget.
+    lower_bound : float
+        From the certificate alone.
+    ok : bool
+        Whether all of it bears out what the result says.
+    message : str
+        What does not, or that all does.
+    """
+
+    objective: float
+    feasible: bool
+    lower_bound: float
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """The answer and how good it is. Every field is always there.
+
+    Attributes
+    ----------
+    w : ndarray of shape (p,)
+        The solution, with at most k nonzeros, in A's dtype (float64 where float32 could not hold its values).
+    support : ndarray of int
+        The sorted indices of the nonzeros of ``w``.
+    objective : float
+        The objective at ``w`` as returned (after rounding to its dtype), accumulated in float64.
+    lower_bound : float
+        No feasible point has a smaller objective. With ``bound="none"``, after an interrupt and after a time limit it
+        may be the trivial bound.
+    gap, relative_gap : float
+        ``objective - lower_bound`` (at least 0), and the same over ``max(|objective|, tiny)``.
+    certificate : Trivial, AllColumns or Dual
+        What proves ``lower_bound``; `check` computes it from nothing else.
+    status : Status
+        How the solve ended; ``message`` says it in words and adds what the bound rests on.
+    n_iter : int
+        Iterations of the method.
+    history : tuple of State
+        One record an iteration: objectives, lower bound, number of nonzeros, seconds since the start.
+    solve_time, bound_time : float
+        Seconds: all together, and the part of the lower bound after the method had ended.
+    method : str
+        The name of the method.
+    """
+
+    w: np.ndarray
+    support: IntArray
+    objective: float
+    lower_bound: float
+    gap: float
+    relative_gap: float
+    certificate: Certificate = field(repr=False)
+    status: Status
+    message: str
+    n_iter: int
+    history: tuple[State, ...] = field(repr=False)
+    solve_time: float
+    bound_time: float
+    method: str
+
+    @property
+    def success(self) -> bool:
+        """Whether the method ran to its own end (optimal, swap-optimal or converged)."""
+        return self.status.success
+
+    def check(self, problem: Problem) -> Check:
+        """Compute objective, budget and lower bound anew and compare: the bound from the certificate alone.
+
+        Parameters
+        ----------
+        problem : Problem
+            The one that was solved, or the same one built again.
+
+        Examples
+        --------
+        >>> import l0quad
+        >>> problem = l0quad.Problem([[1.0, 0.2], [0.3, 1.0]], [1.0, 0.5], k=1, ridge=0.1)
+        >>> l0quad.solve(problem).check(problem).ok
+        True
+        """
+        if not isinstance(problem, Problem):
+            raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}")
+        units, faults = problem.units, []
+        w = validation.vector(self.w, "w", problem.shape[1], "one value for each column of A")
+        objective = problem.objective(w)
+        size = max(abs(objective), units.size(problem.size), _TINY)
+        if not abs(objective - self.objective) <= _CHECKED * size:
+            faults.append(f"the objective at w is {objective:.10g}, not {self.objective:.10g}")
+        support = np.flatnonzero(w)
+        feasible = np.array_equal(support, self.support) and problem.constraint.allows(support)
+        if not feasible:
+            faults.append("w does not have the support that the result names, or not one within the budget")
+        certificate = self.certificate
+        if isinstance(certificate, Dual):
+            certificate = Dual(units.own_b(certificate.nu))
+        lower_bound = units.lower(certified(problem.core, certificate).value)
+        if not self.lower_bound <= lower_bound + _CHECKED * size:
+            faults.append(f"the certificate proves {lower_bound:.10g}, not {self.lower_bound:.10g}")
+        if not abs(self.gap - max(self.objective - self.lower_bound, 0.0)) <= _CHECKED * size:
+            faults.append(f"the gap is {self.objective - self.lower_bound:.10g}, not {self.gap:.10g}")
+        if not abs(self.relative_gap - self.gap / max(abs(self.objective), _TINY)) <= _CHECKED * (
+            1 + self.relative_gap
+        ):
+            faults.append(f"the relative gap is not gap over objective: {self.relative_gap:.10g}")
+        message = "; ".join(faults) or "objective, budget and lower bound are as the result says"
+        return Check(objective, feasible, lower_bound, not faults, message)
+
+    def __repr__(self) -> str:
+        return (
+            f"Result({self.status.name.lower()}, method={self.method!r}, objective={self.objective:.6g}, "
+            f"relative_gap={self.relative_gap:.2g}, nonzeros={self.support.size}/{self.w.size}, "
+            f"n_iter={self.n_iter}, solve_time={self.solve_time:.3g}s)"
+        )

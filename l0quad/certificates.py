@@ -1,0 +1,40 @@
+"""What proves a lower bound. A certificate is enough to compute its bound anew: see `Result.check`."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from l0quad.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Trivial:
+    """The ridge term alone: w differs from w0 at least outside of the support that is best for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllColumns:
+    """The least value over all w, dense ones too."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dual:
+    """A point of the dual of the perspective relaxation.
+
+    Attributes
+    ----------
+    nu : ndarray of shape (n,)
+        In the units of b (`Result.certificate`), or in a solver's own.
+    """
+
+    nu: FloatArray
+
+
+Certificate = Trivial | AllColumns | Dual
+
+
+class Bound(NamedTuple):
+    """A lower bound in a problem's own units, what proves it, and what it rests on in words."""
+
+    value: float
+    certificate: Certificate
+    basis: str

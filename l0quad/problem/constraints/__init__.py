@@ -1,0 +1,1 @@
+"""Which supports are allowed, one kind of constraint a file."""

@@ -1,0 +1,181 @@
+"""What solvers see: a problem of ordinary size without a linear term, and the points they hand around."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from l0quad.linalg.gram import GramFactor, gram_factor
+from l0quad.matrix import DenseMatrix, Matrix
+from l0quad.problem.constraints.partition import Constraint
+from l0quad.problem.restricted import restricted_solve
+from l0quad.types import FloatArray, IntArray
+
+# Below this share of A's largest squared column norm the ridge term is lost in rounding.
+_SMALLEST_MU = 2.0**-60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """A feasible w, as solvers hold it: values on a support, in the problem's own units.
+
+    ``restricted_optimum`` says that ``w`` minimises the objective over all points with this support. ``dual`` is a nu
+    in R^n that a solver found to give a good lower bound (`l0quad.bounds`), where it did.
+    """
+
+    support: IntArray
+    w: FloatArray
+    objective: float
+    restricted_optimum: bool = False
+    dual: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CoreProblem:
+    """Minimise ``1/2 ||A w - b||^2 + mu/2 ||w - w0||^2 + constant`` over the supports that ``constraint`` allows.
+
+    Everything is valid and of ordinary size; b and w0 are float64 and read-only.
+
+    Attributes
+    ----------
+    matrix : Matrix
+        A, n x p.
+    b, w0 : ndarray of shape (n,) and (p,)
+    mu : float
+        Twice the ridge.
+    constraint : Constraint
+    constant : float
+        What the objective has besides the two squares.
+    """
+
+    matrix: Matrix
+    b: FloatArray
+    w0: FloatArray
+    mu: float
+    constraint: Constraint
+    constant: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.matrix.dtype
+
+    @property
+    def column_sq_norms(self) -> FloatArray:
+        """The squared norms of A's columns."""
+        return self.matrix.prepared.column_sq_norms
+
+    @property
+    def ridge_is_lost(self) -> bool:
+        """Whether the ridge is 0 or so small beside A that it, and the relaxation with it, is lost in rounding."""
+        return self.mu <= _SMALLEST_MU * float(self.column_sq_norms.max())
+
+    @cached_property
+    def objective_at_zero(self) -> float:
+        """The objective at w = 0."""
+        return 0.5 * float(self.b @ self.b) + 0.5 * self.mu * float(self.w0 @ self.w0) + self.constant
+
+    def zero(self) -> Point:
+        """Return the point w = 0."""
+        return Point(np.empty(0, dtype=np.int64), np.empty(0), self.objective_at_zero)
+
+    def residual(self, support: IntArray, w: FloatArray) -> FloatArray:
+        """Return A w - b for the point with these values on this support."""
+        return self.matrix.matvec(support, w) - self.b
+
+    def evaluate(
+        self, support: IntArray, w: FloatArray, residual: FloatArray | None = None, restricted_optimum: bool = False
+    ) -> Point:
+        """Return the point with these values on this support, its objective accumulated in float64."""
+        pull = self.w0.copy()
+        pull[support] -= w
+        data, constant = self.data_term(support, w, residual)
+        return Point(support, w, data + 0.5 * self.mu * float(pull @ pull) + constant, restricted_optimum)
+
+    def data_term(self, support: IntArray, w: FloatArray, residual: FloatArray | None = None) -> tuple[float, float]:
+        """Return ``1/2 ||A w - b||^2`` and the constant that belongs to it; the residual spares a pass over A."""
+        r = self.residual(support, w) if residual is None else residual
+        return 0.5 * float(r @ r), self.constant
+
+    def restricted(self, support: IntArray) -> Point:
+        """Return the best point with this support."""
+        w, residual = restricted_solve(self.matrix, self.b, self.w0, self.mu, support)
+        point = self.evaluate(support, w, residual, restricted_optimum=True)
+        if point.objective <= self.objective_at_zero:
+            return point
+        # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
+        return self.evaluate(support, np.zeros(support.size))
+
+    def optimised(self, point: Point) -> Point:
+        """Return the point itself where it is the best one with its support, else that one."""
+        return point if point.restricted_optimum else self.restricted(point.support)
+
+    def restrict(self, columns: IntArray) -> "CoreProblem":
+        """Return the problem over these columns, the others held at zero."""
+        return replace(
+            self,
+            matrix=self.matrix.subset(columns),
+            w0=frozen(self.w0[columns]),
+            constraint=self.constraint.restrict(columns),
+            constant=self.constant + self._held_at_zero(columns),
+        )
+
+    def _held_at_zero(self, columns: IntArray) -> float:
+        """Return what holding all other columns at zero costs."""
+        outside = self.w0.copy()
+        outside[columns] = 0.0
+        return 0.5 * self.mu * float(outside @ outside)
+
+    def reduced(self) -> "CoreProblem":
+        """Return an equivalent problem with at most p rows.
+
+        Through the Gram matrix (n p^2 flops), so columns that are dependent to 1e-8 are dependent in it.
+        """
+        R, factor = self.matrix.prepared.once("reduced", 8 * self.shape[1] ** 2, _reduced)
+        b, _ = factor.target(self.matrix.rmatvec(self.b))
+        constant = self.constant + 0.5 * (float(self.b @ self.b) - float(b @ b))
+        return replace(self, matrix=R, b=frozen(b), constant=constant)
+
+
+@dataclass(frozen=True, eq=False)
+class GramCore(CoreProblem):
+    """The same, known by H = A'A, g = A'b and the objective at w = w0 = 0 (``const``); objectives come from these.
+
+    ``constant`` then is ``const - 1/2 ||b||^2``, and b a vector with A'b = g.
+    """
+
+    g: FloatArray = field(default_factory=lambda: np.empty(0))
+    const: float = 0.0
+
+    @cached_property
+    def objective_at_zero(self) -> float:
+        """The objective at w = 0."""
+        return 0.5 * self.mu * float(self.w0 @ self.w0) + self.const
+
+    def data_term(self, support: IntArray, w: FloatArray, residual: FloatArray | None = None) -> tuple[float, float]:
+        """Return ``1/2 w'Hw - g'w`` and the constant that belongs to it."""
+        return 0.5 * float(w @ (self.matrix.inner(support) @ w)) - float(self.g[support] @ w), self.const
+
+    def restrict(self, columns: IntArray) -> "CoreProblem":
+        """Return the problem over these columns, the others held at zero."""
+        own = replace(self, g=self.g[columns], const=self.const + self._held_at_zero(columns))
+        return CoreProblem.restrict(own, columns)
+
+    def reduced(self) -> "CoreProblem":
+        """Return the problem itself: it has p rows."""
+        return self
+
+
+def _reduced(matrix: Matrix) -> tuple[Matrix, GramFactor]:
+    factor = gram_factor(matrix.inner())
+    return DenseMatrix(factor.R), factor
+
+
+def frozen(array: FloatArray) -> FloatArray:
+    """Return the array, which is the caller's to give away, read-only."""
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,256 @@
+"""Problem: L0-constrained least squares as the user states it, validated once and immutable."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.matrix import GramMatrix, Matrix, as_matrix
+from l0quad.problem.constraints.partition import Cardinality, Constraint, NofM, PerBlock
+from l0quad.problem.core import CoreProblem, GramCore, Point, frozen
+from l0quad.problem.units import Units, scaled
+from l0quad.types import FloatArray
+
+Budget = int | Cardinality | PerBlock | NofM
+
+
+class _Same:
+    """The default of `Problem.with_`: what is not given stays."""
+
+    def __repr__(self) -> str:
+        return "as it is"
+
+
+_SAME: Any = _Same()
+
+
+class Problem:
+    """Minimise ``1/2 ||A w - b||^2 + ridge ||w - w0||^2 + linear'w`` subject to ``||w||_0 <= k``.
+
+    Everything is validated here, once. The caller's arrays are never changed, and A is not copied when it already is
+    a float32 or float64 array that BLAS can read (C or Fortran order, a strided view, a memory map) or canonical CSC.
+
+    Parameters
+    ----------
+    A : array_like, scipy.sparse matrix or Matrix, shape (n, p)
+        Integers, bools and float16 become float64. What would lose values (complex, object, strings, masked entries)
+        is refused.
+    b : array_like, shape (n,)
+    k : int, Cardinality, PerBlock or NofM
+        The largest number of nonzeros, or a partition of the columns with budgets.
+    ridge : float, default 0
+        The weight of ``||w - w0||^2`` (the lambda of the formula above, not half of it).
+    w0 : array_like, shape (p,), optional
+        The point that the ridge term pulls towards, 0 by default.
+    linear : array_like, shape (p,), optional
+        Coefficients of a linear term; needs ``ridge > 0``, because the problem could be unbounded without.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, the rule and the value.
+
+    Attributes
+    ----------
+    shape, dtype : (n, p) and the dtype of A
+    k : the constraint as given
+    ridge : float
+    matrix : Matrix
+        A.
+    b, w0, linear : ndarray, float64, read-only
+        As given; ``linear`` may be None.
+    constraint : Constraint
+        k, bound to the p columns.
+    core : CoreProblem
+        What solvers see: of ordinary size, without a linear term.
+    units : Units
+        How the two hang together.
+    """
+
+    k: Budget
+    ridge: float
+    matrix: Matrix
+    b: FloatArray
+    w0: FloatArray
+    linear: FloatArray | None
+    constraint: Constraint
+    core: CoreProblem
+    units: Units
+    _gram: "_Gram | None"
+
+    def __init__(self, A: Any, b: Any, k: Budget, ridge: float = 0.0, w0: Any = None, linear: Any = None) -> None:
+        matrix = as_matrix(A)
+        _exponent(matrix)
+        n, p = matrix.shape
+        b = _vector(b, "b", n, "one value for each row of A")
+        self._build(matrix, b, k, _ridge(ridge), _centre(w0, p), _linear(linear, p))
+
+    @classmethod
+    def from_gram(
+        cls, H: Any, g: Any, k: Budget, const: float = 0.0, *, ridge: float = 0.0, w0: Any = None
+    ) -> "Problem":
+        """Return the problem ``minimise 1/2 w'Hw - g'w + const + ridge ||w - w0||^2, ||w||_0 <= k``.
+
+        Objectives, Gram products and tables of swaps come from H itself. What needs A uses a factor, H = R'R, by
+        Cholesky or, where H is singular, by its eigenvalues; the factorization is also what shows H to be positive
+        semidefinite.
+
+        Parameters
+        ----------
+        H : array_like or GramMatrix, shape (p, p)
+            Symmetric, positive semidefinite.
+        g : array_like, shape (p,)
+            Where H is singular and g leaves its range, the rest of g acts as a linear term and needs ``ridge > 0``.
+        """
+        matrix = H if isinstance(H, GramMatrix) else GramMatrix(validation.symmetric(H, "H"))
+        _exponent(matrix)
+        p = matrix.shape[1]
+        g = validation.vector(g, "g", p, "one value for each column of H")
+        const = validation.real(const, "const", minimum=-math.inf)
+        b, rest = matrix.factor.target(g)
+        if rest is not None and validation.real(ridge, "ridge") == 0:
+            raise ValueError("g: leaves the range of the singular H, so that the problem is unbounded unless ridge > 0")
+        gram = _Gram(g if rest is None else g - rest, const)
+        problem = cls.__new__(cls)
+        linear = None if rest is None else frozen(-rest)
+        problem._build(matrix, frozen(b), k, _ridge(ridge), _centre(w0, p), linear, gram)
+        return problem
+
+    def with_(
+        self, *, k: Any = _SAME, ridge: Any = _SAME, b: Any = _SAME, w0: Any = _SAME, linear: Any = _SAME
+    ) -> "Problem":
+        """Return the problem with some arguments changed, on the same A.
+
+        Only what is new is validated, and everything that depends on A alone (column norms, rows of A'A, factors) is
+        computed once for all problems that come from one another in this way. ``w0=None`` and ``linear=None`` take
+        these terms out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import l0quad
+        >>> A = np.random.default_rng(0).standard_normal((50, 20))
+        >>> problem = l0quad.Problem(A, A[:, 3] - A[:, 11], k=1)
+        >>> [l0quad.solve(problem.with_(k=k)).support.size for k in (1, 2)]
+        [1, 2]
+        """
+        if self._gram is not None and not (b is _SAME and linear is _SAME):
+            raise ValueError("b, linear: a problem from from_gram has g instead; call from_gram with its matrix again")
+        n, p = self.shape
+        other = type(self).__new__(type(self))
+        other._build(
+            self.matrix,
+            self.b if b is _SAME else _vector(b, "b", n, "one value for each row of A"),
+            self.k if k is _SAME else k,
+            self.ridge if ridge is _SAME else _ridge(ridge),
+            self.w0 if w0 is _SAME else _centre(w0, p),
+            self.linear if linear is _SAME else _linear(linear, p),
+            self._gram,
+        )
+        return other
+
+    def _build(
+        self,
+        matrix: Matrix,
+        b: FloatArray,
+        k: Any,
+        ridge: float,
+        w0: FloatArray,
+        linear: FloatArray | None,
+        gram: "_Gram | None" = None,
+    ) -> None:
+        """Set all attributes from valid arguments (k apart, whose validity depends on p alone)."""
+        if linear is not None and ridge == 0:
+            raise ValueError("linear: needs ridge > 0, because the problem could be unbounded without, got ridge=0")
+        constraint = _constraint(k, matrix.shape[1])
+        units, folded = Units.choose(_exponent(matrix), matrix.dtype, b, w0, ridge, linear)
+        own = matrix.prepared.scaled(-units.a)
+        terms = (own, scaled(b, -units.f), folded, units.own_mu(ridge), constraint)
+        core = CoreProblem(*terms) if gram is None else gram.core(terms, units)
+        self.__dict__.update(
+            matrix=matrix, b=b, k=k, ridge=ridge, w0=w0, linear=linear, _gram=gram,
+            constraint=constraint, units=units, core=core,
+        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):
+            at_zero = units.size(core.objective_at_zero)
+        if not math.isfinite(at_zero):
+            raise ValueError("b: the objective at w = 0 overflows float64; scale b, w0 and linear down")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.matrix.dtype
+
+    @property
+    def size(self) -> float:
+        """``1/2 ||b||^2 + ridge ||w0||^2`` in own units: the scale beside which a gap is called zero."""
+        b, w0 = self.core.b, self.units.w0
+        return 0.5 * float(b @ b) + 0.5 * self.core.mu * float(w0 @ w0)
+
+    def objective(self, w: Any) -> float:
+        """Return the objective at ``w`` (shape (p,), any float dtype), accumulated in float64, in the user's units."""
+        own = self.units.own_w(validation.vector(w, "w", self.shape[1], "one value for each column of A"))
+        support = np.flatnonzero(own)
+        point = self.core.evaluate(support, own[support])
+        return self.units.size(self.units.unfolded(self.core, point))
+
+    def gradient(self, w: Any) -> FloatArray:
+        """Return the gradient of the objective at ``w``, shape (p,), float64, in the user's units."""
+        own = self.units.own_w(validation.vector(w, "w", self.shape[1], "one value for each column of A"))
+        core = self.core
+        residual = core.matrix.matvec(None, own) - core.b
+        return self.units.gradient(core.matrix.rmatvec(residual) + core.mu * (own - core.w0))
+
+    def dense(self, point: Point) -> np.ndarray:
+        """Return a solver's point as a dense vector in the user's units, in A's dtype where that can hold it."""
+        return self.units.w(point, self.shape[1], self.dtype)
+
+    def __repr__(self) -> str:
+        n, p = self.shape
+        return f"Problem(n={n}, p={p}, k={self.constraint.total}, ridge={self.ridge:g}, dtype={self.dtype})"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Problem is immutable, cannot set {name}")
+
+
+class _Gram(NamedTuple):
+    """What a problem from `Problem.from_gram` has instead of b, in the user's units."""
+
+    g: FloatArray
+    const: float
+
+    def core(self, terms: tuple[Matrix, FloatArray, FloatArray, float, Constraint], units: Units) -> GramCore:
+        const, b = units.own_objective(self.const), terms[1]
+        g = np.ldexp(self.g, -units.a - units.f)
+        return GramCore(*terms, constant=const - 0.5 * float(b @ b), g=g, const=const)
+
+
+def _exponent(matrix: Matrix) -> int | None:
+    """Return the exponent of the largest entry, looked at once; values that are not finite are refused then."""
+    return matrix.prepared.once("exponent", 0, lambda matrix: matrix.largest_exponent())
+
+
+def _vector(value: Any, name: str, length: int, rule: str) -> FloatArray:
+    return frozen(validation.vector(value, name, length, rule))
+
+
+def _ridge(value: Any) -> float:
+    return validation.real(value, "ridge")
+
+
+def _centre(value: Any, p: int) -> FloatArray:
+    return frozen(np.zeros(p)) if value is None else _vector(value, "w0", p, "one value for each column of A")
+
+
+def _linear(value: Any, p: int) -> FloatArray | None:
+    return None if value is None else _vector(value, "linear", p, "one value for each column of A")
+
+
+def _constraint(k: Any, n_columns: int) -> Constraint:
+    if isinstance(k, (Cardinality, PerBlock, NofM)):
+        return k.bind(n_columns)
+    return Cardinality(validation.integer(k, "k", 0)).bind(n_columns)

@@ -1,0 +1,101 @@
+"""Restricted solves: the best w on a given support."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from l0quad.linalg.cholesky import cholesky
+from l0quad.linalg.orthogonal import minimum_norm
+from l0quad.matrix import Matrix
+from l0quad.types import FloatArray, IntArray
+
+_EPS = float(np.finfo(np.float64).eps)
+# Beyond this order a dense factorization (2 GB) gives way to an iterative solve.
+DIRECT_LIMIT = 16384
+# Refinement ends when a correction is this small beside the solution: it is then as exact as its residual.
+_CONTRACTED = 1e-10
+_MOST_REFINEMENTS = 4
+# The share of the dual solution's digits that may cancel in A_S'y.
+_CANCELLED = 1e-8
+
+
+def restricted_solve(
+    matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the w on the support S that minimises ``1/2 ||A_S w - b||^2 + mu/2 ||w - w0||^2``, and A_S w - b.
+
+    With v = w - w0_S and r = b - A_S w0_S, it minimises ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2``. For
+    |S| <= n by Cholesky of A_S'A_S + mu I (|S| x |S|), refined against A; else in the dual form v = A_S'y,
+    (A_S A_S' + mu I) y = r (n x n, Woodbury's identity; CHITA, ICML 2023, Algorithm 5), refined against that matrix,
+    in two sweeps over A_S. Where the matrix is numerically singular the factorization gives way to an orthogonal one,
+    and of several minimisers the one nearest to w0 is returned (the limit mu -> 0). Beyond `DIRECT_LIMIT` in both
+    sizes: LSMR.
+    """
+    if support.size == 0:
+        return np.empty(0), -b
+    A_S, columns = matrix.view(support)
+    w0 = w0[support]
+    rows = matrix.shape[0]
+    direct = None
+    if min(rows, support.size) > DIRECT_LIMIT:
+        v = _iterative(A_S, columns, _target(A_S, columns, b, w0), mu)
+    elif support.size > rows and (direct := _dual(A_S, columns, b, w0, mu)) is not None:
+        return direct
+    else:
+        r = _target(A_S, columns, b, w0)
+        primal = _primal(A_S, columns, r, mu) if support.size <= rows else None
+        v = minimum_norm(matrix.take(support), r, mu) if primal is None else primal
+    w = w0 + v
+    return w, A_S.matvec(columns, w) - b
+
+
+def _target(A_S: Matrix, columns: IntArray | None, b: FloatArray, w0: FloatArray) -> FloatArray:
+    return b - A_S.matvec(columns, w0) if w0.any() else b
+
+
+def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:
+    solve = cholesky(A_S.inner(columns), mu)
+    if solve is None:
+        return None
+    first = solve(A_S.rmatvec(r, columns))
+    return _refined(solve, first, lambda v: A_S.rmatvec(r - A_S.matvec(columns, v), columns) - mu * v)
+
+
+def _dual(
+    A_S: Matrix, columns: IntArray | None, b: FloatArray, w0: FloatArray, mu: float
+) -> tuple[FloatArray, FloatArray] | None:
+    M, product = A_S.outer_and_matvec(columns, w0)
+    size = float(M.diagonal().max())
+    r = b - product
+    solve = cholesky(M.copy(), mu)
+    y = solve and _refined(solve, solve(r), lambda y: r - M @ y - mu * y)
+    if y is None:
+        return None
+    v, product = A_S.rmatvec_and_matvec(columns, y, w0)
+    # Where rows depend on each other and mu is tiny, y is large in a direction that A_S' should cancel.
+    lost = _EPS * (r.size * size) ** 0.5 * float(np.linalg.norm(y))
+    return (w0 + v, product - b) if lost <= _CANCELLED * float(np.linalg.norm(v)) else None
+
+
+def _refined(
+    solve: Callable[[FloatArray], FloatArray], x: FloatArray, residual: Callable[[FloatArray], FloatArray]
+) -> FloatArray | None:
+    """Refine a first solution; None where the factorization is too inaccurate for that to converge."""
+    for _ in range(_MOST_REFINEMENTS):
+        correction = solve(residual(x))
+        x += correction
+        if float(np.linalg.norm(correction)) <= _CONTRACTED * float(np.linalg.norm(x)):
+            return x
+    return None
+
+
+def _iterative(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray:
+    from scipy.sparse.linalg import LinearOperator, lsmr
+
+    operator = LinearOperator(
+        (r.size, A_S.shape[1] if columns is None else columns.size),
+        matvec=lambda v: A_S.matvec(columns, np.asarray(v).ravel()),
+        rmatvec=lambda u: A_S.rmatvec(np.asarray(u).ravel(), columns),
+        dtype=np.float64,
+    )
+    return np.asarray(lsmr(operator, r, damp=mu**0.5, atol=1e-12, btol=1e-12, maxiter=1000)[0])

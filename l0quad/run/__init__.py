@@ -1,0 +1,1 @@
+"""What a running solve needs: its monitor, and threads."""

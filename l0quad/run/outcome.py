@@ -1,0 +1,60 @@
+"""How a solve goes and how it ends."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from l0quad.certificates import Bound
+from l0quad.problem.core import Point
+
+
+class Status(Enum):
+    """How a solve ended; the value is the message a reader sees."""
+
+    OPTIMAL = "proven optimal: the gap is zero to working accuracy"
+    SWAP_OPTIMAL = "swap-optimal: no exchange of one column for another is better, all refitted"
+    CONVERGED = "converged: the method finds no better point"
+    ITERATION_LIMIT = "iteration limit reached; this is the best point so far"
+    TIME_LIMIT = "time limit reached; this is the best point so far"
+    INTERRUPTED = "interrupted; this is the best point so far"
+
+    @property
+    def success(self) -> bool:
+        """Whether the method ran to its own end."""
+        return self in (Status.OPTIMAL, Status.SWAP_OPTIMAL, Status.CONVERGED)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One iteration, as it is given to ``callback`` and kept in ``Result.history``.
+
+    Attributes
+    ----------
+    n_iter : int
+        Counted from 1.
+    objective : float
+        Of this iteration's point, in the user's units.
+    nonzeros : int
+        Of this iteration's point.
+    seconds : float
+        Since the start of the solve.
+    best_objective : float
+        The least objective so far, in the user's units.
+    lower_bound : float
+        The largest lower bound so far, in the user's units; the trivial one until a method finds another.
+    """
+
+    n_iter: int
+    objective: float
+    nonzeros: int
+    seconds: float
+    best_objective: float
+    lower_bound: float
+
+
+class Outcome(NamedTuple):
+    """What a solver returns: its best point, why it ended, and its best bound where it computes bounds."""
+
+    point: Point
+    status: Status
+    bound: Bound | None = None

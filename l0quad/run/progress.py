@@ -1,0 +1,55 @@
+"""Progress on a terminal or in a log: a callback like any other."""
+
+import shutil
+import sys
+from typing import TextIO
+
+from l0quad.run.outcome import State
+
+_EVERY = 0.2
+
+
+class Progress:
+    """Show how far a solve is, at most five times a second.
+
+    On a terminal one line is kept up to date; elsewhere each report is a line of its own. Use it as the ``callback``
+    of `solve`, or let ``verbose=1`` do so.
+
+    Parameters
+    ----------
+    stream : text file, optional
+        Where to write, by default standard error.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._terminal = self._stream.isatty()
+        self._due, self._length = 0.0, 0
+
+    def __call__(self, state: State) -> None:
+        """Show a state where the last one shown is old enough."""
+        if state.seconds < self._due:
+            return
+        self._due = state.seconds + _EVERY
+        self.show(
+            f"iteration {state.n_iter}  best {state.best_objective:.8g}  bound {state.lower_bound:.8g}  "
+            f"{state.nonzeros} nonzeros  {state.seconds:.1f} s"
+        )
+
+    def show(self, text: str) -> None:
+        """Show a line in place of the last one."""
+        if self._terminal:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            self._stream.write(f"\r{text.ljust(self._length)}")
+            self._length = len(text)
+        else:
+            self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Leave an empty line with the cursor at its beginning; elsewhere than on a terminal nothing happens."""
+        if self._terminal and self._length:
+            self.show("")
+            self._stream.write("\r")
+            self._stream.flush()
+            self._length = 0

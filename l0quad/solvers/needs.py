@@ -1,0 +1,57 @@
+"""What a method needs of a problem, stated once on its options; `Unsuited` where the problem does not have it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from l0quad.errors import Unsuited
+from l0quad.problem.core import CoreProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a method asks of a problem, and how it wants to be run.
+
+    Attributes
+    ----------
+    ridge : bool
+        A ridge that is not lost beside A.
+    most_rows, most_order : int, optional
+        The largest n, and the largest min(n, p), that its factorizations take.
+    unless : callable, optional
+        On problems for which this is true, nothing of the above is needed.
+    from_zero : bool
+        It starts from w = 0 unless told otherwise, not from the largest entries of w0 or of the ridge solution.
+    reducible : bool
+        It passes over A so often that a tall problem is reduced to p rows first.
+    final_solve : bool
+        The exact solve on its support belongs to its answer.
+    """
+
+    ridge: bool = False
+    most_rows: int | None = None
+    most_order: int | None = None
+    unless: Callable[[CoreProblem], bool] | None = None
+    from_zero: bool = False
+    reducible: bool = False
+    final_solve: bool = True
+
+    def lacking(self, problem: CoreProblem) -> str | None:
+        """Return the need that the problem does not meet, in words, or None."""
+        if self.unless is not None and self.unless(problem):
+            return None
+        n, order = problem.shape[0], min(problem.shape)
+        if self.ridge and problem.ridge_is_lost:
+            return "a ridge that is not lost beside A"
+        if self.most_rows is not None and n > self.most_rows:
+            return f"at most {self.most_rows} rows, got {n}"
+        if self.most_order is not None and order > self.most_order:
+            return f"min(n, p) of at most {self.most_order}, got {order}"
+        return None
+
+
+def require(name: str, needs: Needs, problem: CoreProblem, others: dict[str, Needs]) -> None:
+    """Raise `Unsuited` where the method cannot work on the problem, naming what it needs and which methods can."""
+    lacking = needs.lacking(problem)
+    if lacking is not None:
+        able = ", ".join(repr(other) for other, each in others.items() if each.lacking(problem) is None)
+        raise Unsuited(f"method: {name!r} needs {lacking}; these methods do not: {able}")
