@@ -8,8 +8,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from l0quad import demo
-from l0quad.cli import main
+from l0quad.app import demo
+from l0quad.app.cli import main
 
 
 def test_demo_data_is_the_published_one():

@@ -114,7 +114,7 @@ _SOLVE = "Minimise 1/2 ||A w - b||^2 + ridge ||w - w0||^2 + linear'w subject to 
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from l0quad import demo
+    from l0quad.app import demo
     from l0quad.result import Status
 
     if arguments.picture is not None:
@@ -162,8 +162,8 @@ def _solve(arguments: argparse.Namespace) -> int:
 def _problem(arguments: argparse.Namespace) -> "Problem":
     """Read INPUT and check it with all arguments of the solve."""
     from l0quad import validation
+    from l0quad.files.problem_file import read_problem_file
     from l0quad.problem import Problem
-    from l0quad.readers import read_instance
     from l0quad.solvers.registry import resolve
 
     resolve(arguments.method)
@@ -174,7 +174,7 @@ def _problem(arguments: argparse.Namespace) -> "Problem":
     for value, name in ((arguments.ridge, "--ridge"), (arguments.time_limit, "--time-limit")):
         if value is not None:
             validation.real(value, name)
-    found = read_instance(arguments.input, arguments.rhs, arguments.max_bytes)
+    found = read_problem_file(arguments.input, arguments.rhs, arguments.max_bytes)
     ridge = next(each for each in (arguments.ridge, found.ridge, 0.0) if each is not None)
     return Problem(found.A, found.b, arguments.k, ridge, found.w0, found.linear)
 

@@ -8,12 +8,13 @@ import scipy.io
 import scipy.sparse as sp
 from problem_files import JOINED, MTX, MTX_ARRAY, RNG, SPARSE, A, B, dense, npy_bytes, npy_header, save, write
 
-from l0quad.readers import physical_memory, read_instance
+from l0quad.files.limits import physical_memory
+from l0quad.files.problem_file import read_problem_file
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".mtx", ".csv"])
 def test_last_column_is_b(tmp_path, suffix):
-    found = read_instance(save(tmp_path / f"in{suffix}", JOINED))
+    found = read_problem_file(save(tmp_path / f"in{suffix}", JOINED))
     np.testing.assert_array_equal(dense(found.A), A)
     np.testing.assert_array_equal(found.b, B)
     assert (found.w0, found.linear, found.ridge) == (None, None, None)
@@ -23,14 +24,16 @@ def test_last_column_is_b(tmp_path, suffix):
 @pytest.mark.parametrize("rhs_suffix", [".npy", ".mtx", ".csv"])
 @pytest.mark.parametrize("suffix", [".npy", ".mtx", ".csv"])
 def test_b_of_its_own_file(tmp_path, suffix, rhs_suffix, rhs_shape):
-    found = read_instance(save(tmp_path / f"in{suffix}", A), save(tmp_path / f"b{rhs_suffix}", B.reshape(rhs_shape)))
+    found = read_problem_file(
+        save(tmp_path / f"in{suffix}", A), save(tmp_path / f"b{rhs_suffix}", B.reshape(rhs_shape))
+    )
     np.testing.assert_array_equal(dense(found.A), A)
     np.testing.assert_array_equal(found.b, B)
 
 
 def test_a_sparse_rhs(tmp_path):
     scipy.io.mmwrite(tmp_path / "b.mtx", sp.coo_array([[0.0], [2.0], [0.0], [0.0], [-1.0]]))
-    found = read_instance(save(tmp_path / "in.csv", A), tmp_path / "b.mtx")
+    found = read_problem_file(save(tmp_path / "in.csv", A), tmp_path / "b.mtx")
     np.testing.assert_array_equal(found.b, [0, 2, 0, 0, -1])
 
 
@@ -38,7 +41,7 @@ def test_a_sparse_rhs(tmp_path):
 def test_npy_stays_a_memory_map_and_costs_no_memory(tmp_path, order):
     big = np.asarray(RNG.standard_normal((300, 400)), order=order)
     np.save(tmp_path / "in.npy", big)
-    found = read_instance(tmp_path / "in.npy", limit=1)
+    found = read_problem_file(tmp_path / "in.npy", limit=1)
     assert isinstance(found.A, np.memmap)
     np.testing.assert_array_equal(found.A, big[:, :-1])
 
@@ -50,15 +53,15 @@ def test_mtx_agrees_with_scipy(tmp_path, symmetry, form):
     square = {"general": square, "symmetric": square + square.T, "skew-symmetric": square - square.T}[symmetry]
     scipy.io.mmwrite(tmp_path / "in.mtx", form(square), symmetry=symmetry, comment="a comment\nof two lines")
     assert symmetry in (tmp_path / "in.mtx").read_text()
-    found = read_instance(tmp_path / "in.mtx", save(tmp_path / "b.npy", np.ones(4)))
+    found = read_problem_file(tmp_path / "in.mtx", save(tmp_path / "b.npy", np.ones(4)))
     np.testing.assert_array_equal(dense(found.A), dense(scipy.io.mmread(tmp_path / "in.mtx")))
 
 
 def test_mtx_pattern_and_empty(tmp_path):
     pattern = write(tmp_path / "p.mtx", MTX.replace("real", "pattern") + "2 2 2\n1 1\n2 2\n")
-    np.testing.assert_array_equal(dense(read_instance(pattern).A), [[1], [0]])
+    np.testing.assert_array_equal(dense(read_problem_file(pattern).A), [[1], [0]])
     empty = write(tmp_path / "e.mtx", MTX + "2 3 0\n")
-    np.testing.assert_array_equal(dense(read_instance(empty).A), np.zeros((2, 2)))
+    np.testing.assert_array_equal(dense(read_problem_file(empty).A), np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_mtx_pattern_and_empty(tmp_path):
     ],
 )
 def test_csv_dialects(tmp_path, text):
-    found = read_instance(write(tmp_path / "in.csv", text))
+    found = read_problem_file(write(tmp_path / "in.csv", text))
     np.testing.assert_array_equal(found.A, [[1], [3]])
     np.testing.assert_array_equal(found.b, [2, 4])
 
@@ -99,7 +102,7 @@ CSV_ERRORS = {
 @pytest.mark.parametrize(("content", "message"), CSV_ERRORS.values(), ids=CSV_ERRORS)
 def test_csv_errors(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
-        read_instance(write(tmp_path / "in.csv", content))
+        read_problem_file(write(tmp_path / "in.csv", content))
 
 
 NPY_ERRORS = {
@@ -126,14 +129,14 @@ NPY_ERRORS = {
 @pytest.mark.parametrize(("content", "message"), NPY_ERRORS.values(), ids=NPY_ERRORS)
 def test_npy_errors(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
-        read_instance(write(tmp_path / "in.npy", content))
+        read_problem_file(write(tmp_path / "in.npy", content))
 
 
 def test_integers_count_as_what_they_become(tmp_path):
     np.save(tmp_path / "in.npy", np.ones((10, 10), dtype=np.int8))
     with pytest.raises(ValueError, match="needs 800 bytes of memory, the limit is 799"):
-        read_instance(tmp_path / "in.npy", limit=799)
-    assert read_instance(tmp_path / "in.npy", limit=800).A.shape == (10, 9)
+        read_problem_file(tmp_path / "in.npy", limit=799)
+    assert read_problem_file(tmp_path / "in.npy", limit=800).A.shape == (10, 9)
 
 
 MTX_ERRORS = {
@@ -169,7 +172,7 @@ MTX_ERRORS = {
 @pytest.mark.parametrize(("content", "message"), MTX_ERRORS.values(), ids=MTX_ERRORS)
 def test_mtx_errors(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
-        read_instance(write(tmp_path / "in.mtx", content))
+        read_problem_file(write(tmp_path / "in.mtx", content))
 
 
 @pytest.mark.parametrize(
@@ -178,36 +181,36 @@ def test_mtx_errors(tmp_path, content, message):
 def test_text_within_the_limit(tmp_path, name, content, limit):
     path = write(tmp_path / name, content)
     with pytest.raises(ValueError, match=f"needs {limit + 1} bytes of memory, the limit is {limit}"):
-        read_instance(path, limit=limit)
-    assert read_instance(path, limit=limit + 1).A.shape == (2, 1)
+        read_problem_file(path, limit=limit)
+    assert read_problem_file(path, limit=limit + 1).A.shape == (2, 1)
 
 
 def test_rhs_errors(tmp_path):
     matrix = save(tmp_path / "in.npy", A)
     with pytest.raises(ValueError, match=r"rhs\.npy: must hold b as one row or one column, got shape \(5, 3\)"):
-        read_instance(matrix, save(tmp_path / "rhs.npy", A))
+        read_problem_file(matrix, save(tmp_path / "rhs.npy", A))
     with pytest.raises(ValueError, match=r"rhs\.npz: must end in \.npy, \.mtx, \.csv"):
-        read_instance(matrix, tmp_path / "rhs.npz")
+        read_problem_file(matrix, tmp_path / "rhs.npz")
     with pytest.raises(ValueError, match=r"rhs\.mtx: needs .* bytes of memory"):
-        read_instance(matrix, write(tmp_path / "rhs.mtx", MTX + "1 10000 1\n1 1 1\n"), limit=10_000)
+        read_problem_file(matrix, write(tmp_path / "rhs.mtx", MTX + "1 10000 1\n1 1 1\n"), limit=10_000)
     np.savez(tmp_path / "both.npz", A=A, b=B)
     with pytest.raises(ValueError, match=r"both\.npz: holds b already"):
-        read_instance(tmp_path / "both.npz", save(tmp_path / "b.npy", B))
+        read_problem_file(tmp_path / "both.npz", save(tmp_path / "b.npy", B))
     with pytest.raises(FileNotFoundError):
-        read_instance(matrix, tmp_path / "missing.npy")
+        read_problem_file(matrix, tmp_path / "missing.npy")
 
 
 def test_what_is_no_file(tmp_path):
     (tmp_path / "in.npy").mkdir()
     with pytest.raises(ValueError, match=r"in\.npy: is not a regular file"):
-        read_instance(tmp_path / "in.npy")
+        read_problem_file(tmp_path / "in.npy")
     with pytest.raises(ValueError, match=r"in\.txt: must end in \.npz, \.npy, \.mtx, \.csv"):
-        read_instance(tmp_path / "in.txt")
+        read_problem_file(tmp_path / "in.txt")
     with pytest.raises(FileNotFoundError):
-        read_instance(tmp_path / "missing.npy")
+        read_problem_file(tmp_path / "missing.npy")
 
 
-def test_random_damage_is_a_value_error_or_an_instance(tmp_path):
+def test_random_damage_is_a_value_error_or_a_problem_file(tmp_path):
     """Nothing but ValueError comes out, whatever bytes change; a crash would end the test run."""
     rng = np.random.default_rng(1)
     originals = {".npy": npy_bytes(JOINED), ".mtx": MTX.encode() + b"3 3 3\n1 1 1.5\n2 2 -2\n3 3 1e3\n"}
@@ -221,7 +224,7 @@ def test_random_damage_is_a_value_error_or_an_instance(tmp_path):
             for _ in range(rng.integers(1, 4)):
                 damaged[rng.integers(len(damaged))] = rng.choice(list(b"0123456789 \n\xff\0"))
             try:
-                read_instance(write(tmp_path / f"in{suffix}", damaged), limit=10**6)
+                read_problem_file(write(tmp_path / f"in{suffix}", damaged), limit=10**6)
                 outcomes.add("read")
             except ValueError as error:
                 assert str(error).startswith(str(tmp_path))  # noqa: PT017

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 import l0quad
 from l0quad import Problem
-from l0quad.cli import main
+from l0quad.app.cli import main
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((30, 12))
@@ -228,7 +228,7 @@ def test_interrupt_while_reading(folder, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("l0quad.readers.read_instance", interrupted)
+    monkeypatch.setattr("l0quad.files.problem_file.read_problem_file", interrupted)
     assert main(["solve", "in.npz", "-k", "3", "-o", "out.npz"]) == 130
     assert capsys.readouterr() == ("", "")
     assert not (folder / "out.npz").exists()
@@ -253,7 +253,7 @@ def test_progress_on_a_terminal_only(folder, capsys, monkeypatch):
 
 def test_version_and_help_load_nothing():
     code = (
-        "import sys\nfrom l0quad.cli import main\n"
+        "import sys\nfrom l0quad.app.cli import main\n"
         "try: main([sys.argv[1]])\nfinally: assert not {'numpy', 'scipy', 'numba'} & set(sys.modules)"
     )
     for option, expected in (("--version", f"l0quad {l0quad.__version__}\n"), ("--help", "usage: l0quad")):

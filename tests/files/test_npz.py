@@ -11,14 +11,14 @@ import scipy.sparse as sp
 from problem_files import SPARSE, A, B, npy_bytes, npy_header, save, write, zip_of
 
 from l0quad import Problem
-from l0quad.readers import read_instance
+from l0quad.files.problem_file import read_problem_file
 
 
 @pytest.mark.parametrize("writer", [np.savez, np.savez_compressed])
 def test_npz_with_everything(tmp_path, writer):
     members = {"A": np.asfortranarray(A), "b": B, "w0": np.arange(3), "linear": np.ones(3), "ridge": 0.25}
     writer(tmp_path / "in.npz", **members)
-    found = read_instance(tmp_path / "in.npz")
+    found = read_problem_file(tmp_path / "in.npz")
     for name, value in members.items():
         np.testing.assert_array_equal(getattr(found, name), value)
     assert Problem(found.A, found.b, 2, found.ridge, found.w0, found.linear).ridge == 0.25
@@ -28,10 +28,10 @@ def test_npz_with_everything(tmp_path, writer):
 @pytest.mark.parametrize("compressed", [True, False])
 def test_sparse_npz(tmp_path, kind, compressed):
     sp.save_npz(tmp_path / "in.npz", SPARSE.asformat(kind), compressed=compressed)
-    last = read_instance(tmp_path / "in.npz")
+    last = read_problem_file(tmp_path / "in.npz")
     np.testing.assert_array_equal(last.A.toarray(), SPARSE.toarray()[:, :-1])
     np.testing.assert_array_equal(last.b, SPARSE.toarray()[:, -1])
-    whole = read_instance(tmp_path / "in.npz", save(tmp_path / "b.npy", np.arange(6.0)))
+    whole = read_problem_file(tmp_path / "in.npz", save(tmp_path / "b.npy", np.arange(6.0)))
     np.testing.assert_array_equal(whole.A.toarray(), SPARSE.toarray())
 
 
@@ -70,19 +70,19 @@ NPZ_ERRORS = {
 @pytest.mark.parametrize(("members", "message"), NPZ_ERRORS.values(), ids=NPZ_ERRORS)
 def test_npz_errors(tmp_path, members, message):
     with pytest.raises(ValueError, match=message):
-        read_instance(zip_of(tmp_path / "in.npz", members))
+        read_problem_file(zip_of(tmp_path / "in.npz", members))
 
 
 def test_npz_twice_the_same_member(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate name"):
         zip_of(tmp_path / "in.npz", [("A.npy", GOOD), ("A.npy", GOOD)])
     with pytest.raises(ValueError, match=r"holds the member 'A.npy' twice"):
-        read_instance(tmp_path / "in.npz")
+        read_problem_file(tmp_path / "in.npz")
 
 
 def test_npz_other_compression(tmp_path):
     with pytest.raises(ValueError, match="compressed in a way that NumPy does not write"):
-        read_instance(zip_of(tmp_path / "in.npz", [("A.npy", GOOD)], zipfile.ZIP_LZMA))
+        read_problem_file(zip_of(tmp_path / "in.npz", [("A.npy", GOOD)], zipfile.ZIP_LZMA))
 
 
 def peak_bytes(action):
@@ -101,18 +101,18 @@ def test_zip_bomb_is_refused_before_it_unfolds(tmp_path):
 
     def read():
         with pytest.raises(ValueError, match="needs 32000128 bytes of memory, the limit is 32000127"):
-            read_instance(path, limit=32000127)
+            read_problem_file(path, limit=32000127)
 
     assert peak_bytes(read) < 1e6
-    assert read_instance(path, limit=32000128).A.shape == (2000, 1999)
+    assert read_problem_file(path, limit=32000128).A.shape == (2000, 1999)
 
 
 def test_all_members_together_count(tmp_path):
     np.savez(tmp_path / "in.npz", A=np.ones((10, 10)), b=np.ones(10), w0=np.ones(10))
     size = 3 * 128 + 8 * 120
-    assert read_instance(tmp_path / "in.npz", limit=size).b.size == 10
+    assert read_problem_file(tmp_path / "in.npz", limit=size).b.size == 10
     with pytest.raises(ValueError, match=f"needs {size} bytes"):
-        read_instance(tmp_path / "in.npz", limit=size - 1)
+        read_problem_file(tmp_path / "in.npz", limit=size - 1)
 
 
 def test_a_zip_directory_that_lies_about_sizes(tmp_path):
@@ -123,7 +123,7 @@ def test_a_zip_directory_that_lies_about_sizes(tmp_path):
 
     def read():
         with pytest.raises(ValueError, match=r"declares .* bytes, more than .* bytes can hold"):
-            read_instance(write(path, data))
+            read_problem_file(write(path, data))
 
     assert peak_bytes(read) < 1e6
 
@@ -156,4 +156,4 @@ def corrupt(matrix, **changes):
 def test_corrupt_sparse_npz(tmp_path, kind, changes):
     path = zip_of(tmp_path / "in.npz", corrupt(SPARSE.asformat(kind), **changes))
     with pytest.raises(ValueError, match=r"in\.npz: "):
-        read_instance(path)
+        read_problem_file(path)
