@@ -10,6 +10,8 @@ from typing import TextIO
 _FALLBACK_LIMIT = 1 << 33
 # A longer line of text is refused, because the fields of a line are held as Python objects.
 _LINE_CHARACTERS = 1 << 24
+# So many take a few megabytes, and small files of few entries are none the worse for them.
+_EMPTY_ROWS_AND_COLUMNS = 1 << 16
 
 
 def physical_memory() -> int:
@@ -34,6 +36,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a text, each of bounded length."""
     while line := file.readline(_LINE_CHARACTERS):
         if len(line) == _LINE_CHARACTERS:
             raise ValueError(f"has a line of more than {_LINE_CHARACTERS} characters; use .npy for a matrix so wide")
@@ -41,12 +44,36 @@ def lines(file: TextIO) -> Iterator[str]:
 
 
 def require_room(needed: int, limit: int) -> None:
+    """Refuse what takes more bytes of memory than the limit."""
     if needed > limit:
         raise ValueError(f"needs {needed} bytes of memory, the limit is {limit}")
 
 
-def require_sparse_room(shape: tuple[int, int], stored: int, limit: int) -> None:
-    """Check the room for the stored values with two indices each, twice over, and for one value a row and column."""
+def require_sparse_room(shape: tuple[int, int], stored: int, held: int, limit: int) -> None:
+    """Check what a sparse matrix declares against the bytes that hold its entries, then against the limit.
+
+    A row or column without entries takes memory, but no byte of the file. So rows and columns together may be one for
+    each byte that the entries take (unpacked, where they are compressed), and 65,536 more. As an entry takes a dozen
+    bytes or so, no matrix comes near of which more than a column in ten holds anything.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns, as declared.
+    stored : int
+        The entries, both halves of a symmetric matrix among them.
+    held : int
+        The bytes of the file that hold them, and the index arrays.
+    limit : int
+        The bytes of memory that reading may take.
+    """
     if min(shape) < 0:
         raise ValueError(f"declares shape {shape}")
-    require_room(48 * stored + 8 * sum(shape), limit)
+    most = held + _EMPTY_ROWS_AND_COLUMNS
+    if sum(shape) > most:
+        raise ValueError(
+            f"declares {shape[0]} rows and {shape[1]} columns, but the {held} bytes of its entries can hold {most} "
+            f"together, one a byte and {_EMPTY_ROWS_AND_COLUMNS}"
+        )
+    # The entries with two indices each, twice over, and pointers and copies of them for each row and column.
+    require_room(48 * stored + 24 * sum(shape), limit)

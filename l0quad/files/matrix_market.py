@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from l0quad.files.limits import lines, require_room, require_sparse_room
 
+# Much longer than any line of a header that means something.
 _HEADER_BYTES = 10_000
 _FIELDS = {"real", "double", "integer"}
 _SYMMETRIES = {"general", "symmetric", "skew-symmetric"}
@@ -19,6 +20,7 @@ _SYMMETRIES = {"general", "symmetric", "skew-symmetric"}
 class _Header(NamedTuple):
     coordinate: bool
     pattern: bool
+    width: int
     symmetry: str
     shape: tuple[int, int]
     entries: int
@@ -36,11 +38,10 @@ def read_matrix_market(path: Path, limit: int) -> Any:
             # One line more than there should be, to see that there is none.
             numbers = lines(io.TextIOWrapper(file, "latin-1"))
             values = np.loadtxt(numbers, comments="%", ndmin=2, max_rows=header.entries + 1)
-    width = 3 - header.pattern if header.coordinate else 1
     if values.size == header.entries == 0:
-        values = values.reshape(0, width)
-    if values.shape != (header.entries, width):
-        raise ValueError(f"declares {header.entries} lines of {width} numbers, but does not hold just these")
+        values = values.reshape(0, header.width)
+    if values.shape != (header.entries, header.width):
+        raise ValueError(f"declares {header.entries} lines of {header.width} numbers, but does not hold just these")
     return _sparse(header, values) if header.coordinate else _dense(header, values[:, 0])
 
 
@@ -93,10 +94,11 @@ def _read_header(file: BinaryIO, size: int, limit: int) -> _Header:
     stored = {"general": rows * columns, "symmetric": rows * (rows + 1) // 2, "skew-symmetric": rows * (rows - 1) // 2}
     entries = sizes[2] if coordinate else stored[symmetry]
     left = size - file.tell()
-    if entries * (4 if coordinate else 2) > left + 1:  # "1 1\n" or "1\n", the last end of line being optional
+    width = 3 - pattern if coordinate else 1
+    if entries * 2 * width > left + 1:  # "1 1 1\n" is the least, the last end of line being optional
         raise ValueError(f"declares {entries} entries, more than the {left} bytes after its header can hold")
     if coordinate:
-        require_sparse_room((rows, columns), 2 * entries, limit)
+        require_sparse_room((rows, columns), 2 * entries, left, limit)
     else:
         require_room(16 * rows * columns, limit)
-    return _Header(coordinate, pattern, symmetry, (rows, columns), entries)
+    return _Header(coordinate, pattern, width, symmetry, (rows, columns), entries)

@@ -1,5 +1,6 @@
 """NumPy's .npz files: the arrays of a problem, or the matrix that `scipy.sparse.save_npz` wrote."""
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from l0quad.files.npy import HEADER_BYTES, npy_header
 # Deflate cannot compress further than this.
 _DEFLATE_RATIO = 1032
 
+# The name of a sparse format, even four bytes a character.
+_FORMAT_BYTES = 64
+
 _PROBLEM_MEMBERS = {"A", "b", "w0", "linear", "ridge"}
 _SPARSE_MEMBERS = {"format", "shape", "data", "indices", "indptr", "row", "col", "_is_array"}
 
@@ -20,7 +24,7 @@ _SPARSE_MEMBERS = {"format", "shape", "data", "indices", "indptr", "row", "col",
 def read_npz(path: Path, limit: int) -> Any:
     """Read the members of an .npz file: a dict of arrays, or the matrix that `scipy.sparse.save_npz` wrote."""
     with zipfile.ZipFile(path) as archive:
-        members = _checked_members(archive, limit)
+        members = _checked_members(archive, path.stat().st_size, limit)
         arrays: dict[str, Any] = {}
         for name, info in members.items():
             with archive.open(info) as stream:
@@ -28,7 +32,7 @@ def read_npz(path: Path, limit: int) -> Any:
     return _sparse(arrays, limit) if "format" in arrays else arrays
 
 
-def _checked_members(archive: zipfile.ZipFile, limit: int) -> dict[str, zipfile.ZipInfo]:
+def _checked_members(archive: zipfile.ZipFile, size: int, limit: int) -> dict[str, zipfile.ZipInfo]:
     """Return the members by name, once every name, size and header is found to be in order."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
@@ -42,16 +46,24 @@ def _checked_members(archive: zipfile.ZipFile, limit: int) -> dict[str, zipfile.
         raise ValueError(f"holds {foreign[0]!r}, which is none of {', '.join(sorted(known))}")
     for info in members.values():
         _check_compression(info)
-    total = 0
-    for name, info in members.items():
-        with archive.open(info) as stream:
-            try:
-                header = npy_header(stream.read(HEADER_BYTES), info.file_size, "SU" if name == "format" else "biuf")
-            except ValueError as error:
-                raise ValueError(f"member {name!r}: {error}") from error
-        total += info.file_size + header.converted_bytes
-    require_room(total, limit)
+    packed = sum(info.compress_size for info in members.values())
+    if packed > size:  # or some would share their bytes
+        raise ValueError(f"declares members of {packed} bytes together, more than its {size} bytes can hold")
+    require_room(sum(_unpacked_bytes(archive, name, info) for name, info in members.items()), limit)
     return members
+
+
+def _unpacked_bytes(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> int:
+    """Check the header of a member, and return what reading it takes."""
+    with archive.open(info) as stream:
+        try:
+            header = npy_header(stream.read(HEADER_BYTES), info.file_size, "SU" if name == "format" else "biuf")
+            # Strings of no length take no bytes, however many.
+            if name == "format" and (math.prod(header.shape) != 1 or header.dtype.itemsize > _FORMAT_BYTES):
+                raise ValueError(f"must hold one short word, got shape {header.shape} of {header.dtype}")
+        except ValueError as error:
+            raise ValueError(f"member {name!r}: {error}") from error
+    return info.file_size + header.converted_bytes
 
 
 def _check_compression(info: zipfile.ZipInfo) -> None:
@@ -78,8 +90,11 @@ def _sparse(arrays: dict[str, Any], limit: int) -> Any:
     if arrays["shape"].shape != (2,) or arrays["shape"].dtype.kind not in "iu":
         raise ValueError("is a sparse matrix whose shape is not two integers")
     shape = (int(arrays["shape"][0]), int(arrays["shape"][1]))
-    require_sparse_room(shape, arrays["data"].size, limit)
     first, second = (arrays[name] for name in needed)
+    held = arrays["data"].nbytes + first.nbytes + second.nbytes
+    require_sparse_room(shape, arrays["data"].size, held, limit)
+    if kind != "coo" and second.size != shape[kind == "csc"] + 1:
+        raise ValueError(f"is a {kind} matrix of shape {shape}, but its indptr holds {second.size} values")
     if kind == "coo":
         return sp.coo_array((arrays["data"], (first, second)), shape=shape)
     return (sp.csr_array if kind == "csr" else sp.csc_array)((arrays["data"], first, second), shape=shape)
