@@ -95,17 +95,20 @@ def test_a_file_that_another_process_has_open(folder, monkeypatch, times, writte
 
 @posix
 @pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
-def test_permissions_of_the_old_file_are_kept(folder, mode):
+def test_permissions_of_the_old_file_are_kept(folder, monkeypatch, mode):
     (folder / "out").write_bytes(b"old")
     (folder / "out").chmod(mode | stat.S_ISUID)
-    seen = []
+    created = []
+    original = os.open
 
-    def write(file):
-        seen.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
-        hello(file)
+    def spy(name, flags, *mode):
+        descriptor = original(name, flags, *mode)
+        created.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return descriptor
 
-    write_atomically(folder / "out", write)
-    assert seen == [mode], "from the beginning, so that nobody reads what is private"
+    monkeypatch.setattr("os.open", spy)
+    write_atomically(folder / "out", hello)
+    assert created[0] & ~mode == 0, "from the beginning, so that nobody reads what is private"
     assert stat.S_IMODE((folder / "out").stat().st_mode) == mode
     assert (folder / "out").read_bytes() == b"hello"
 

@@ -20,9 +20,11 @@ def test_mtx_agrees_with_scipy(tmp_path, symmetry, form):
     np.testing.assert_array_equal(dense(found.A), dense(scipy.io.mmread(tmp_path / "in.mtx")))
 
 
-def test_mtx_pattern_and_empty(tmp_path):
+def test_mtx_pattern_unended_and_empty(tmp_path):
     pattern = write(tmp_path / "p.mtx", MTX.replace("real", "pattern") + "2 2 2\n1 1\n2 2\n")
     np.testing.assert_array_equal(dense(read_problem_file(pattern).A), [[1], [0]])
+    unended = write(tmp_path / "u.mtx", MTX + "1 2 2\n1 1 3\n1 2 4")
+    np.testing.assert_array_equal(dense(read_problem_file(unended).A), [[3]])
     empty = write(tmp_path / "e.mtx", MTX + "2 3 0\n")
     np.testing.assert_array_equal(dense(read_problem_file(empty).A), np.zeros((2, 2)))
 
