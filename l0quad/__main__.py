@@ -2,7 +2,7 @@
 
 import sys
 
-from l0quad.cli import main
+from l0quad.app.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,6 +21,8 @@ GRACE_SHARE = 0.1
 BYTES_PER_SECOND = 5e9
 FLOPS_PER_SECOND = 1e10
 
+_TINY = float(np.finfo(np.float64).tiny)
+
 Callback = Callable[[State], object]
 
 
@@ -112,7 +114,7 @@ class SolveMonitor:
     def relative_gap(self, point: Point, bound: Bound) -> float:
         """Return the gap between the two beside the objective as the user sees it."""
         gap = max(point.objective - bound.value, 0.0)
-        return gap / abs(point.objective + self.units.fold) if gap > 0 else 0.0
+        return gap / max(abs(point.objective + self.units.fold), _TINY)
 
     def expired(self) -> bool:
         """Whether the solver must stop: the time is up, or the gap is proven."""

@@ -6,8 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from importlib import resources
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -114,20 +113,20 @@ def _fitting(names: list[str], width: int) -> str:
     return f"{len(names)} columns"
 
 
-def draw(steps: Sequence[Step], picture: Path) -> str:
-    """Write the picture of a path and return a line that says so; without matplotlib, one that says how to get it."""
+def figure(steps: Sequence[Step]) -> Any:
+    """Return the picture of a path as a matplotlib figure; None without matplotlib."""
     try:
         # Not pyplot, which would choose a backend for the whole process.
         from matplotlib.figure import Figure
     except ImportError:
-        return 'For a picture of this path: pip install "l0quad[plot]"'
+        return None
     ks = [step.k for step in steps]
     objective = [step.result.objective for step in steps]
     bound = [step.result.lower_bound for step in steps]
     # b is of norm 1, so that the residual's square is 1 - R^2.
     explained = [1 - 2 * (found.objective - RIDGE * float(found.w @ found.w)) for _, found, _ in steps]
-    figure = Figure(figsize=(7, 5.5), layout="constrained")
-    upper, lower = figure.subplots(2, sharex=True, height_ratios=[2, 1])
+    drawn = Figure(figsize=(7, 5.5), layout="constrained")
+    upper, lower = drawn.subplots(2, sharex=True, height_ratios=[2, 1])
     upper.fill_between(ks, bound, objective, color="tab:blue", alpha=0.15, linewidth=0, label="where the optimum lies")
     upper.plot(ks, objective, "o-", color="tab:blue", label="objective found")
     upper.plot(ks, bound, "--", color="0.35", label="lower bound")
@@ -138,5 +137,4 @@ def draw(steps: Sequence[Step], picture: Path) -> str:
     for axes in (upper, lower):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(picture, dpi=150)
-    return f"Picture: {picture}"
+    return drawn

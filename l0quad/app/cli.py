@@ -5,15 +5,15 @@ Whatever needs NumPy is imported where it is used, so that ``--help`` and ``--ve
 
 import argparse
 import os
-import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from l0quad._version import __version__
+from l0quad.files.atomic import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from l0quad.api.result import Result
@@ -114,19 +114,28 @@ _SOLVE = "Minimise 1/2 ||A w - b||^2 + ridge ||w - w0||^2 + linear'w subject to 
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from l0quad import demo
+    from l0quad.app import demo
     from l0quad.run.outcome import Status
 
     if arguments.picture is not None:
-        _check_output(arguments.picture, (".png", ".pdf", ".svg"))
+        with _checked():
+            check_writable(arguments.picture, (".png", ".pdf", ".svg"))
     steps = demo.print_path()
     if steps[-1].result.status is Status.INTERRUPTED:
         return INTERRUPTED
     if arguments.picture is not None:
-        with _checked(arguments.picture):
-            line = demo.draw(steps, arguments.picture)
-        print(f"\n{line}")
+        print(f"\n{_draw(demo.figure(steps), arguments.picture)}")
     return 0
+
+
+def _draw(figure: Any, picture: Path) -> str:
+    """Write the picture of a path and return a line that says so; without matplotlib, one that says how to get it."""
+    if figure is None:
+        return 'For a picture of this path: pip install "l0quad[plot]"'
+    form = picture.suffix[1:].lower()
+    with _checked(picture):
+        write_atomically(picture, lambda file: figure.savefig(file, format=form, dpi=150))
+    return f"Picture: {picture}"
 
 
 def _solve(arguments: argparse.Namespace) -> int:
@@ -134,7 +143,7 @@ def _solve(arguments: argparse.Namespace) -> int:
 
     with _checked():
         if arguments.output is not None:
-            _check_output(arguments.output, (".npz",))
+            check_writable(arguments.output, (".npz",))
         problem = _problem(arguments)
     progress = _Progress(sys.stderr) if sys.stderr.isatty() and not arguments.quiet else None
     try:
@@ -162,8 +171,8 @@ def _solve(arguments: argparse.Namespace) -> int:
 def _problem(arguments: argparse.Namespace) -> "Problem":
     """Read INPUT and check it with all arguments of the solve."""
     from l0quad import validation
+    from l0quad.files.problem_file import read_problem_file
     from l0quad.problem.problem import Problem
-    from l0quad.readers import read_instance
     from l0quad.solvers.registry import resolve
 
     resolve(arguments.method)
@@ -174,21 +183,9 @@ def _problem(arguments: argparse.Namespace) -> "Problem":
     for value, name in ((arguments.ridge, "--ridge"), (arguments.time_limit, "--time-limit")):
         if value is not None:
             validation.real(value, name)
-    found = read_instance(arguments.input, arguments.rhs, arguments.max_bytes)
+    found = read_problem_file(arguments.input, arguments.rhs, arguments.max_bytes)
     ridge = next(each for each in (arguments.ridge, found.ridge, 0.0) if each is not None)
     return Problem(found.A, found.b, arguments.k, ridge, found.w0, found.linear)
-
-
-def _check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Refuse, before any work, a file that could not be written after it."""
-    if path.suffix.lower() not in suffixes:
-        raise _WrongInput(f"{path}: must end in {', '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise _WrongInput(f"{path}: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise _WrongInput(f"{path}: exists and is not a regular file")
-    if not os.access(path.parent, os.W_OK):
-        raise _WrongInput(f"{path}: its folder may not be written to")
 
 
 def _save(path: Path, result: "Result", problem: "Problem") -> None:
@@ -206,22 +203,7 @@ def _save(path: Path, result: "Result", problem: "Problem") -> None:
         "ridge": problem.ridge,
         "k": problem.k,
     }
-    _write_atomically(path, lambda file: np.savez(file, **fields))
-
-
-def _write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let ``write`` fill a file beside ``path``, and only then give it that name; a failure leaves no trace."""
-    path = path.resolve()
-    temporary = path.with_name(f".l0quad-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(path, lambda file: np.savez(file, **fields))
 
 
 def _report(result: "Result", problem: "Problem") -> str:

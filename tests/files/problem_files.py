@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -52,3 +53,12 @@ def save(path, matrix):
     else:
         np.savetxt(path, np.atleast_2d(matrix), delimiter=",", fmt="%.17g")
     return path
+
+
+def peak_bytes(action):
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -8,8 +8,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from l0quad import demo
-from l0quad.cli import main
+from l0quad.app import demo
+from l0quad.app.cli import main
 
 
 def test_demo_data_is_the_published_one():
@@ -80,14 +80,17 @@ def test_demo_picture_options(folder, capsys, short_path):
 
 
 def test_demo_picture_that_cannot_be_written(folder, capsys, monkeypatch, short_path):
-    def full(*_, **__):
+    def full(_, file, **__):
+        file.write(b"half a picture")
         raise OSError(28, "No space left on device")
 
+    (folder / "l0quad-demo.png").write_bytes(b"old")
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
     assert main(["demo"]) == 2
     out, err = capsys.readouterr()
     assert len(table_rows(out)) == 3
     assert err == "l0quad: error: l0quad-demo.png: No space left on device\n"
+    assert [(each.name, each.read_bytes()) for each in folder.iterdir()] == [("l0quad-demo.png", b"old")]
 
 
 @pytest.mark.parametrize(("call", "rows"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3)])
