@@ -8,6 +8,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from l0quad import NofM, PerBlock, Problem
+from l0quad.bounds.trivial import trivial_bound
+from l0quad.problem.core import CoreProblem
+from l0quad.problem.units import Units
+from l0quad.run.monitor import SolveMonitor
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,9 @@ class Instance:
                 self.A.T @ self.A, self.A.T @ self.b, self.k, 0.5 * self.b @ self.b, ridge=self.ridge, w0=self.w0
             )
         return Problem(self.A, self.b, self.k, self.ridge, self.w0, self.linear)
+
+    def core(self) -> CoreProblem:
+        return self.problem().core
 
     def but(self, **changes: Any) -> "Instance":
         return replace(self, **changes)
@@ -79,6 +86,11 @@ class Instance:
         if isinstance(self.k, NofM):
             return bool(np.all(np.bincount(np.asarray(support) // self.k.m, minlength=1) <= self.k.n))
         return len(support) <= self.k
+
+
+def monitor_of(core: CoreProblem, kind: Any = SolveMonitor, **rest: Any) -> SolveMonitor:
+    """A monitor as `solve` gives it to a solver, for a core problem alone."""
+    return kind(core.zero(), trivial_bound(core), Units(0, 0, core.w0, None), **rest)
 
 
 def gaussian(n: int, p: int, k: Any, seed: int = 0, rho: float = 0.0, **rest: Any) -> Instance:

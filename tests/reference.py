@@ -204,7 +204,7 @@ def best_swap(B, w, e, r, s, floor, home, part, room):
     return best
 
 
-def exchange_state(A, b, support, ridge=0.0, w0=None):
+def tableau_state(A, b, support, ridge=0.0, w0=None):
     """E = H_SS^-1, B = E H_S:, w_S, r = g - H w and s = diag(H) - diag(H_:S B), from their definitions."""
     A, b = _float64(A), _float64(b)
     w0 = np.zeros(A.shape[1]) if w0 is None else _float64(w0)
@@ -241,7 +241,7 @@ def backward(A, b, k, ridge=0.0, w0=None):
 
 def one_shot(A, b, k, ridge, w0=None):
     """WoodFisher's rule: the largest w_i^2 / (2 [H^-1]_ii) at the best dense w."""
-    state = exchange_state(A, b, np.arange(np.shape(A)[1]), ridge, w0)
+    state = tableau_state(A, b, np.arange(np.shape(A)[1]), ridge, w0)
     return select(state["w"] ** 2 / (2 * np.diag(state["E"])), k)
 
 

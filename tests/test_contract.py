@@ -13,7 +13,7 @@ from l0quad import METHODS, BlockBacksolve, Result, Status, solve
 
 # These cover every kernel and run in seconds without compilation.
 NO_JIT = {"gaussian", "float32", "float32_fortran", "csr", "n_of_m", "pruning", "repeated_columns", "k_zero", "A_zero"}
-GLOBAL = [name for name, method in METHODS.items() if method.refit]
+GLOBAL = [name for name, method in METHODS.items() if method.needs.final_solve]
 TIE_FREE = ["gaussian", "no_ridge", "correlated", "tall", "wide", "pruning"]
 EQUIVARIANT = ["auto", "magnitude", "iht", "active_set", "backsolve"]
 

@@ -40,7 +40,7 @@ def test_a_star_import_brings_the_public_names():
 
 
 @pytest.mark.parametrize(
-    "first", ["_solve", "bounds", "solvers", "solvers.registry", "problem", "kernels.blocks", "app.cli"]
+    "first", ["api.solve", "bounds", "solvers", "solvers.registry", "problem", "kernels.blocks", "app.cli"]
 )
 def test_solve_is_the_function_whatever_is_imported_first(first):
     assert run(f"import l0quad.{first}; import l0quad; print(type(l0quad.solve).__name__)") == "function"

@@ -90,7 +90,7 @@ def solve(
     chosen, options = resolve(method)
     needs = chosen.needs
     validation.choice(bound, "bound", ("none", "fast", "tight"))
-    validation.integer(verbose, "verbose", 0)
+    verbose = validation.integer(int(verbose) if isinstance(verbose, bool) else verbose, "verbose", 0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
     begin = _start(problem, needs, start)

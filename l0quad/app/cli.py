@@ -5,12 +5,11 @@ Whatever needs NumPy is imported where it is used, so that ``--help`` and ``--ve
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from l0quad._version import __version__
 from l0quad.files.atomic import check_writable, write_atomically
@@ -18,7 +17,6 @@ from l0quad.files.atomic import check_writable, write_atomically
 if TYPE_CHECKING:
     from l0quad.api.result import Result
     from l0quad.problem.problem import Problem
-    from l0quad.run.outcome import State
 
 WRONG_INPUT = 2
 INTERRUPTED = 128 + 2  # as a shell reports SIGINT
@@ -26,7 +24,6 @@ BROKEN_PIPE = 128 + 13  # and SIGPIPE
 
 _PICTURE = "l0quad-demo.png"
 _SHOWN_NONZEROS = 10
-_REFRESH_SECONDS = 0.2
 
 
 class _WrongInput(Exception):
@@ -73,6 +70,17 @@ def _checked(output: Path | None = None) -> Iterator[None]:
         # While an output is written, the error may name its temporary file, or nothing.
         raise _WrongInput(f"{output or error.filename}: {error.strerror or error}") from error
     except (ValueError, TypeError) as error:
+        raise _WrongInput(str(error)) from error
+
+
+@contextmanager
+def _checked_method() -> Iterator[None]:
+    """Turn a method that cannot work on the problem into `_WrongInput`; other errors of a solve are bugs."""
+    from l0quad.errors import Unsuited
+
+    try:
+        yield
+    except Unsuited as error:
         raise _WrongInput(str(error)) from error
 
 
@@ -145,19 +153,15 @@ def _solve(arguments: argparse.Namespace) -> int:
         if arguments.output is not None:
             check_writable(arguments.output, (".npz",))
         problem = _problem(arguments)
-    progress = _Progress(sys.stderr) if sys.stderr.isatty() and not arguments.quiet else None
-    try:
+    with _checked_method():
         result = l0quad.solve(
             problem,
             arguments.method,
             bound=arguments.bound,
             time_limit=arguments.time_limit,
             n_threads=arguments.threads,
-            callback=progress,
+            verbose=sys.stderr.isatty() and not arguments.quiet,
         )
-    finally:
-        if progress is not None:
-            progress.clear()
     try:
         if arguments.output is not None:
             with _checked(arguments.output):
@@ -226,32 +230,3 @@ def _report(result: "Result", problem: "Problem") -> str:
         ]
         lines += [("support", "  ".join(columns[0]) + rest), ("values", "  ".join(columns[1]))]
     return "\n".join(f"{name:<13}{text}" for name, text in lines)
-
-
-class _Progress:
-    """A callback that keeps one line of a terminal up to date."""
-
-    def __init__(self, terminal: TextIO) -> None:
-        self._terminal = terminal
-        self._due = 0.0
-        self._length = 0
-
-    def __call__(self, state: "State") -> None:
-        if state.seconds >= self._due:
-            self._due = state.seconds + _REFRESH_SECONDS
-            self._show(
-                f"iteration {state.n_iter}  objective {state.objective:.8g}  {state.nonzeros} nonzeros  "
-                f"{state.seconds:.1f} s"
-            )
-
-    def clear(self) -> None:
-        """Leave an empty line, with the cursor at its beginning."""
-        self._show("")
-        self._terminal.write("\r")
-        self._terminal.flush()
-
-    def _show(self, text: str) -> None:
-        text = text[: shutil.get_terminal_size().columns - 1]
-        self._terminal.write(f"\r{text.ljust(self._length)}")
-        self._terminal.flush()
-        self._length = len(text)

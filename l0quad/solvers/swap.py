@@ -37,7 +37,7 @@ def table_fits(problem: CoreProblem) -> bool:
 class Swap:
     """Exchange columns while the refitted objective falls.
 
-    The exact change of every single swap is known from the factor of the support (`l0quad.solvers.tableau`), so each step
+    The exact change of every single swap is known from the support's factor (`l0quad.solvers.tableau`), so each step
     takes the best of all |S| (p - |S|) and the end is proven swap-optimal (`Status.SWAP_OPTIMAL`). Where that table is
     too large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the
     manner of splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.

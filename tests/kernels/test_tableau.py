@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from l0quad.kernels.exchange import best_swap, subtract_outer
+from l0quad.kernels.tableau import best_swap, subtract_outer
 
 pytestmark = pytest.mark.no_jit
 

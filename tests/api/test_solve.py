@@ -19,6 +19,7 @@ from problems import PROBLEMS, gaussian, pruning
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from l0quad import IHT, METHODS, ActiveSet, CoordinateDescent, Problem, Status, solve
+from l0quad.run.outcome import Outcome
 from l0quad.solvers import registry
 from l0quad.solvers.registry import Method
 
@@ -33,7 +34,7 @@ def endless(monkeypatch):
     def run(problem, start, options, monitor):
         while not monitor.record(start):
             time.sleep(0.001)
-        return start, Status.CONVERGED
+        return Outcome(start, Status.CONVERGED)
 
     monkeypatch.setitem(registry.METHODS, "endless", Method(registry.METHODS["magnitude"].options, run))
     return "endless"
@@ -72,7 +73,7 @@ def test_max_iter(options):
 
 def _dense(problem, support):
     w = np.zeros(problem.shape[1])
-    w[support] = problem.refit(support).w
+    w[support] = problem.core.restricted(support).w
     return w
 
 
@@ -188,7 +189,7 @@ def test_ctrl_c_in_a_process_of_its_own():
 
 
 def test_interrupted_bound_keeps_the_point(monkeypatch):
-    from l0quad import _solve
+    from l0quad.api import solve as _solve
 
     def interrupted(*args):
         raise KeyboardInterrupt
@@ -353,7 +354,7 @@ def test_an_interrupted_objective_is_that_of_w(monkeypatch):
     problem = PROBLEMS["gaussian"].problem()
 
     def run(problem, start, options, monitor):
-        monitor.record(replace(start, objective=start.objective / 2, refit=False))
+        monitor.record(replace(start, objective=start.objective / 2, restricted_optimum=False))
         raise KeyboardInterrupt
 
     monkeypatch.setitem(registry.METHODS, "drifting", Method(registry.METHODS["magnitude"].options, run))

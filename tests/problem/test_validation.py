@@ -268,7 +268,7 @@ def test_matrix_subclass():
 
 def test_exact_integers():
     """2**53 is the last that float64 holds with all before it."""
-    assert Problem([[2**53]], [0], 1, 0.0).matrix.take_dense(np.array([0]))[0, 0] == 2.0**53
+    assert Problem([[2**53]], [0], 1, 0.0).matrix.take(np.array([0]))[0, 0] == 2.0**53
     assert Problem([[1]], [-(2**53)], 1).b[0] == -(2.0**53)
 
 

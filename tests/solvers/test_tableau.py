@@ -8,9 +8,9 @@ import reference
 import scipy.sparse as sp
 from problems import gaussian, pruning, stored_as, thinned
 
-import l0quad.exchange
+import l0quad.matrix.prepared
 from l0quad import NofM, PerBlock
-from l0quad.exchange import Exchange, Rows
+from l0quad.solvers.tableau import Tableau
 
 CENTRE = np.random.default_rng(11).standard_normal(14)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 1, 1, 0, 2, 1, 0])
@@ -39,9 +39,7 @@ def value(instance, support):
 
 
 def started(instance, support=(), capacity=None):
-    problem = instance.problem()
-    capacity = problem.constraint.total if capacity is None else capacity
-    return Exchange(problem, Rows(problem), np.array(support, dtype=np.int64), capacity)
+    return Tableau(instance.core(), np.array(support, dtype=np.int64))
 
 
 def random_support(instance, rng, share=1.0):
@@ -50,19 +48,19 @@ def random_support(instance, rng, share=1.0):
     return support[: max(1, round(share * support.size))]
 
 
-def is_right(exchange, instance):
-    """Everything the exchange keeps is what its support alone determines."""
-    m, S = exchange.size, exchange.support
+def is_right(tableau, instance):
+    """Everything the tableau keeps is what its support alone determines."""
+    m, S = tableau.size, tableau.slots
     assert len(set(S.tolist())) == m
-    state = reference.exchange_state(instance.dense, instance.b, S, instance.ridge, instance.w0)
-    kept = {"E": exchange._E[:m, :m], "B": exchange._B[:m], "w": exchange.w, "r": exchange.r, "s": exchange.s}
+    state = reference.tableau_state(instance.dense, instance.b, S, instance.ridge, instance.w0)
+    kept = {"E": tableau._E[:m, :m], "B": tableau._B[:m], "w": tableau.w, "r": tableau.r, "s": tableau.s}
     for key, expected in state.items():
         assert kept[key].shape == expected.shape
         atol = 1e-9 * np.abs(expected).max(initial=1)
         np.testing.assert_allclose(kept[key], expected, rtol=1e-9, atol=atol, err_msg=key)
-    assert np.all(exchange.r[S] == 0)
-    assert np.all(exchange.s[S] == 0)
-    assert exchange.objective == pytest.approx(value(instance, S), abs=1e-10 * instance.size(np.zeros(instance.p)))
+    assert np.all(tableau.r[S] == 0)
+    assert np.all(tableau.s[S] == 0)
+    assert tableau.objective == pytest.approx(value(instance, S), abs=1e-10 * instance.size(np.zeros(instance.p)))
 
 
 @over_instances
@@ -71,37 +69,37 @@ def test_a_new_state_is_right(name):
     is_right(started(instance), instance)
     for share in (0.3, 0.7, 1.0):
         support = random_support(instance, rng, share)
-        exchange = started(instance, support)
-        np.testing.assert_array_equal(exchange.support, support)
-        is_right(exchange, instance)
+        tableau = started(instance, support)
+        np.testing.assert_array_equal(tableau.slots, support)
+        is_right(tableau, instance)
 
 
 @over_instances
 def test_any_sequence_of_changes_keeps_it_right(name):
     instance, rng = INSTANCES[name], np.random.default_rng(1)
     most = min(instance.p, instance.A.shape[0] if instance.ridge == 0 else instance.p) - 2
-    exchange = started(instance, random_support(instance, rng, 0.5), most)
-    expected = set(exchange.support.tolist())
+    tableau = started(instance, random_support(instance, rng, 0.5), most)
+    expected = set(tableau.slots.tolist())
     earlier = []
     for step in range(60):
         choice = rng.integers(5)
         if choice == 0 and step % 3 == 0:
-            exchange.reset(rng.permutation(exchange.support))
+            tableau.reset(rng.permutation(tableau.slots))
         elif choice == 1:
-            earlier.append((exchange, exchange.support.copy()))
-            exchange = exchange.copy()
-        elif (choice == 2 or exchange.size == most) and exchange.size:
-            slot = int(rng.integers(exchange.size))
-            column = int(exchange.support[slot])
-            assert exchange.remove(slot) == column
+            earlier.append((tableau, tableau.slots.copy()))
+            tableau = tableau.copy()
+        elif (choice == 2 or tableau.size == most) and tableau.size:
+            slot = int(rng.integers(tableau.size))
+            column = int(tableau.slots[slot])
+            assert tableau.remove(slot) == column
             expected.remove(column)
-        elif exchange.size < most:
-            j = int(rng.choice(np.setdiff1d(np.arange(instance.p), exchange.support)))
-            exchange.add(j)
-            assert exchange.support[-1] == j
+        elif tableau.size < most:
+            j = int(rng.choice(np.setdiff1d(np.arange(instance.p), tableau.slots)))
+            tableau.add(j)
+            assert tableau.slots[-1] == j
             expected.add(j)
-        assert set(exchange.support.tolist()) == expected
-        is_right(exchange, instance)
+        assert set(tableau.slots.tolist()) == expected
+        is_right(tableau, instance)
     assert len(earlier) > 3
     for copied, support in earlier:
         np.testing.assert_array_equal(copied.support, support)
@@ -112,10 +110,10 @@ def test_any_sequence_of_changes_keeps_it_right(name):
 def test_gains_and_costs_are_what_a_refit_changes(name):
     instance, rng = INSTANCES[name], np.random.default_rng(2)
     for share in (0.4, 1.0):
-        exchange = started(instance, random_support(instance, rng, share))
-        S = exchange.support
+        tableau = started(instance, random_support(instance, rng, share))
+        S = tableau.slots
         before, size = value(instance, S), instance.size(np.zeros(instance.p))
-        gains, costs = exchange.gains(), exchange.w**2 / (2 * exchange.e)
+        gains, costs = tableau.gains(), tableau.w**2 / (2 * tableau.e)
         assert np.all(gains[S] == 0)
         for j in np.setdiff1d(np.arange(instance.p), S):
             assert gains[j] == pytest.approx(before - value(instance, np.append(S, j)), rel=1e-7, abs=1e-10 * size)
@@ -130,23 +128,23 @@ def test_best_swap_is_the_best_of_all_refits(name):
     instance, rng = INSTANCES[name], np.random.default_rng(3)
     size, ends = instance.size(np.zeros(instance.p)), 0
     for share in (1.0, 1.0, 0.6, 0.6):
-        exchange = started(instance, random_support(instance, rng, share))
+        tableau = started(instance, random_support(instance, rng, share))
         for _ in range(30):
-            S = exchange.support.copy()
+            S = tableau.slots.copy()
             before = value(instance, S)
             swaps = reference.swaps(S, instance.k, instance.p)
             changes = {(i, j): value(instance, other) - before for i, j, other in swaps}
             least = min(changes.values())
-            slot, j, change = exchange.best_swap()
+            slot, j, change = tableau.best_swap()
             if change > -1e-10 * size:
                 assert least >= -1e-10 * size
                 ends += 1
                 break
             assert change == pytest.approx(least, rel=1e-7, abs=1e-10 * size)
             assert changes[S[slot], j] == pytest.approx(least, rel=1e-7, abs=1e-10 * size)
-            exchange.remove(slot)
-            exchange.add(j)
-            assert exchange.objective == pytest.approx(before + change, abs=1e-10 * size)
+            tableau.remove(slot)
+            tableau.add(j)
+            assert tableau.objective == pytest.approx(before + change, abs=1e-10 * size)
     assert ends
 
 
@@ -155,14 +153,14 @@ def test_best_swap_never_names_a_column_of_the_support(name):
     """To take a column out and the same one in changes nothing; rounding must not make it the best swap."""
     instance, rng = INSTANCES[name], np.random.default_rng(3)
     for share in (1.0, 1.0, 0.6, 0.6):
-        exchange = started(instance, random_support(instance, rng, share))
+        tableau = started(instance, random_support(instance, rng, share))
         for _ in range(30):
-            slot, j, _ = exchange.best_swap()
+            slot, j, _ = tableau.best_swap()
             if slot < 0:
                 break
-            assert j not in exchange.support
-            exchange.remove(slot)
-            exchange.add(j)
+            assert j not in tableau.slots
+            tableau.remove(slot)
+            tableau.add(j)
 
 
 def test_a_swap_goes_to_another_part_only_where_there_is_room():
@@ -171,10 +169,10 @@ def test_a_swap_goes_to_another_part_only_where_there_is_room():
     crossed = 0
     for seed in range(20):
         support = random_support(instance, np.random.default_rng(seed), 0.5)
-        exchange = started(instance, support)
-        slot, j, _ = exchange.best_swap()
+        tableau = started(instance, support)
+        slot, j, _ = tableau.best_swap()
         counts = np.bincount(labels[support], minlength=2)
-        if slot >= 0 and labels[j] != labels[exchange.support[slot]]:
+        if slot >= 0 and labels[j] != labels[tableau.slots[slot]]:
             assert counts[labels[j]] < 3
             crossed += 1
     assert crossed > 2
@@ -192,13 +190,13 @@ def dependent(ridge):
 def test_dependent_columns_are_never_added():
     instance = dependent(0.0)
     for begin in itertools.combinations(range(4), 2):
-        exchange = started(instance, begin, 9)
-        while (j := int(np.argmax(gains := exchange.gains()))) >= 0 and gains[j] > 0:
-            exchange.add(j)
-            assert np.linalg.matrix_rank(instance.A[:, exchange.support]) == exchange.size
-        assert exchange.size == 4
-        assert exchange.best_swap()[2] >= -1e-9 * exchange.objective
-        is_right(exchange, instance)
+        tableau = started(instance, begin, 9)
+        while (j := int(np.argmax(gains := tableau.gains()))) >= 0 and gains[j] > 0:
+            tableau.add(j)
+            assert np.linalg.matrix_rank(instance.A[:, tableau.slots]) == tableau.size
+        assert tableau.size == 4
+        assert tableau.best_swap()[2] >= -1e-9 * tableau.objective
+        is_right(tableau, instance)
     assert started(instance, [0, 1]).gains()[[4, 5, 6, 7]].tolist() == [0, 0, 0, 0]
     assert started(instance, [2]).gains()[[4, 8]].tolist() == [0, 0]
 
@@ -206,34 +204,34 @@ def test_dependent_columns_are_never_added():
 def test_a_dependent_support_shrinks_to_independent_columns():
     instance = dependent(0.0)
     for support in ([0, 6], [4], [0, 1, 5], [7, 2, 1, 8, 3], [0, 1, 2, 3, 4, 5, 6, 7, 8]):
-        exchange = started(instance, support)
-        assert set(exchange.support.tolist()) <= set(support)
-        assert np.linalg.matrix_rank(instance.A[:, support]) == exchange.size
-        assert exchange.objective == pytest.approx(value(instance, support), rel=1e-9)
-        is_right(exchange, instance)
+        tableau = started(instance, support)
+        assert set(tableau.slots.tolist()) <= set(support)
+        assert np.linalg.matrix_rank(instance.A[:, support]) == tableau.size
+        assert tableau.objective == pytest.approx(value(instance, support), rel=1e-9)
+        is_right(tableau, instance)
 
 
 def test_a_ridge_makes_equal_columns_independent():
     instance = dependent(0.2)
-    exchange = started(instance, [0, 1, 2, 6, 7, 8])
-    assert exchange.size == 6
-    is_right(exchange, instance)
+    tableau = started(instance, [0, 1, 2, 6, 7, 8])
+    assert tableau.size == 6
+    is_right(tableau, instance)
 
 
 def test_points():
     instance = INSTANCES["w0"]
-    exchange = started(instance, [9, 2, 13, 5])
-    exchange.add(0)
-    exchange.remove(1)
-    for point in (exchange.point(), exchange.snapshot()):
+    tableau = started(instance, [9, 2, 13, 5])
+    tableau.add(0)
+    tableau.remove(1)
+    for point in (tableau.point(), tableau.snapshot()):
         assert point.support.tolist() == [0, 5, 9, 13]
         w = np.zeros(instance.p)
         w[point.support] = point.w
         np.testing.assert_allclose(w, instance.refit(point.support), rtol=1e-9, atol=1e-12)
         assert point.objective == pytest.approx(instance.objective(w), rel=1e-12)
-    assert exchange.point().refit
-    kept = exchange.snapshot()
-    exchange.add(3)
+    assert tableau.point().restricted_optimum
+    kept = tableau.snapshot()
+    tableau.add(3)
     np.testing.assert_allclose(kept.w, instance.refit(kept.support)[kept.support], rtol=1e-9)
 
 
@@ -241,7 +239,7 @@ def test_points():
 @pytest.mark.parametrize("name", ["ridge", "no_ridge", "float32", "fortran", "csc"])
 def test_rows(monkeypatch, name, kept):
     instance = INSTANCES[name]
-    monkeypatch.setattr(l0quad.exchange, "_ROWS_BYTES", 8 * instance.p * kept)
+    monkeypatch.setattr(l0quad.tableau, "_ROWS_BYTES", 8 * instance.p * kept)
     H = instance.dense.T @ instance.dense + 2 * instance.ridge * np.eye(instance.p)
     rows = Rows(instance.problem())
     for columns in ([3], [], [0, 3], [7, 1, 3], [1], list(range(12)), [11, 0]):

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from problems import gaussian, pruning, stored_as
-from test_local_search import CENTRE, KEPT, SMALL, arguments, over_kept, random_support, value, zero
+from local_search import CENTRE, KEPT, SMALL, arguments, over_kept, random_support, value
+from problems import gaussian, monitor_of, pruning, stored_as
 
 import l0quad.solvers.obs
 from l0quad import ADMM, OBS, Auto, Forward, Problem, Rounding, Status, Swap, solve
-from l0quad.progress import SolveMonitor
 from l0quad.solvers.admm import _ShiftedInverse
 
 IMPROVERS = ["swap", "admm", "rounding", "obs", "auto"]
@@ -34,14 +33,14 @@ ELIMINATED = ["ridge", "w0", "wide", "float32", "csc"]
 
 
 def run_obs(instance, options):
-    problem = instance.problem()
-    return l0quad.solvers.obs.obs(problem, zero(problem), options, SolveMonitor(zero(problem), float))
+    problem = instance.core()
+    return l0quad.solvers.obs.obs(problem, problem.zero(), options, monitor_of(problem))
 
 
 @pytest.mark.parametrize("name", ELIMINATED)
 def test_obs_of_many_batches_is_the_naive_one(monkeypatch, name):
     instance, sizes = SMALL[name], removals(monkeypatch)
-    point, _ = run_obs(instance, OBS(200))
+    point = run_obs(instance, OBS(200)).point
     assert all(0 <= one - other <= 1 for one, other in itertools.pairwise(sizes))
     np.testing.assert_array_equal(point.support, reference.backward(*arguments(instance)))
     assert point.objective == pytest.approx(value(instance, point.support), rel=1e-9)
@@ -50,7 +49,7 @@ def test_obs_of_many_batches_is_the_naive_one(monkeypatch, name):
 @pytest.mark.parametrize("name", [*ELIMINATED, "per_block"])
 def test_obs_of_one_batch_is_the_one_shot_rule(name):
     instance = SMALL[name]
-    point, _ = run_obs(instance, OBS(1))
+    point = run_obs(instance, OBS(1)).point
     np.testing.assert_array_equal(point.support, reference.one_shot(*arguments(instance)))
 
 
@@ -71,7 +70,7 @@ def test_obs_within_the_budgets(name):
 def test_the_shifted_inverse(shape, form):
     instance = stored_as(gaussian(*shape, 1, w0=CENTRE[:1].repeat(shape[1]), ridge=0.2), form)
     A, rng = instance.dense, np.random.default_rng(1)
-    shifted = _ShiftedInverse(instance.problem())
+    shifted = _ShiftedInverse(instance.core())
     assert shifted.trace == pytest.approx(np.sum(A**2))
     np.testing.assert_allclose(shifted.g, A.T @ instance.b + 0.4 * instance.w0, rtol=1e-12)
     for tau in (1e-3, 0.4, 1e4):

@@ -5,8 +5,10 @@ import pytest
 import reference
 import scipy.sparse as sp
 
-import l0quad.linalg
-from l0quad.linalg import cholesky, factor_gram, independent_columns, minimum_norm
+import l0quad.problem.restricted
+from l0quad.linalg.cholesky import cholesky
+from l0quad.linalg.gram import gram_factor
+from l0quad.linalg.orthogonal import independent_columns, minimum_norm
 from l0quad.matrix import as_matrix
 
 EPS = np.finfo(float).eps
@@ -19,10 +21,10 @@ def instance(n, p, seed=0, dtype=np.float64):
 
 
 def restricted_solve(M, b, w0, mu, support):
-    """The w of `l0quad.linalg.restricted_solve`, whose residual must be A_S w - b."""
-    w, residual = l0quad.linalg.restricted_solve(M, b, w0, mu, support)
+    """The w of `l0quad.problem.restricted.restricted_solve`, whose residual must be A_S w - b."""
+    w, residual = l0quad.problem.restricted.restricted_solve(M, b, w0, mu, support)
     assert w.dtype == residual.dtype == np.float64
-    A_S = M.take_dense(support).astype(np.float64)
+    A_S = M.take(support).astype(np.float64)
     np.testing.assert_allclose(residual, A_S @ w - b, rtol=0, atol=1e-12 * (np.abs(A_S) @ np.abs(w) + np.abs(b)).max())
     return w
 
@@ -153,7 +155,7 @@ def test_float32_is_accumulated_in_float64():
 @pytest.mark.parametrize("mu", [0.0, 0.5])
 def test_beyond_the_direct_limit(n, p, mu, monkeypatch):
     A, b, w0 = instance(n, p)
-    monkeypatch.setattr(l0quad.linalg, "DIRECT_LIMIT", 4)
+    monkeypatch.setattr(l0quad.problem.restricted, "DIRECT_LIMIT", 4)
     support = np.arange(2, p)
     w = restricted_solve(as_matrix(A), b, w0, mu, support)
     np.testing.assert_allclose(w, reference.best_on(A, b, support, mu / 2, w0)[support], rtol=1e-7, atol=1e-8)
@@ -227,12 +229,13 @@ GRAMS = ["positive definite", "rank three", "rank one", "zero", "zero columns", 
 
 @pytest.mark.parametrize("kind", GRAMS)
 @pytest.mark.parametrize("inside", [True, False], ids=["g in the range", "any g"])
-def test_factor_gram(kind, inside):
+def test_gram_factor(kind, inside):
     X = gram(kind)
     H, rng = X.T @ X, np.random.default_rng(10)
     g = X.T @ rng.standard_normal(X.shape[0]) if inside else np.abs(X).max() * rng.standard_normal(6) + (kind == "zero")
     before = H.tobytes(), g.tobytes()
-    R, b, rest = factor_gram(H, g)
+    factor = gram_factor(H)
+    R, (b, rest) = factor.R, factor.target(g)
     assert (H.tobytes(), g.tobytes()) == before
     np.testing.assert_allclose(R.T @ R, H, rtol=0, atol=1e-13 * np.abs(H).max())
     assert R.shape[0] == b.size >= 1
@@ -248,9 +251,9 @@ def test_factor_gram(kind, inside):
         np.testing.assert_allclose(R @ rest, 0, atol=1e-12 * np.abs(R).max() * np.abs(g).max())
 
 
-def test_factor_gram_refuses_what_is_indefinite():
+def test_gram_factor_refuses_what_is_indefinite():
     with pytest.raises(ValueError, match=r"H: must be positive semidefinite, got the eigenvalue -1"):
-        factor_gram(np.diag([1.0, -1.0]), np.zeros(2))
+        gram_factor(np.diag([1.0, -1.0]))
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (9, 9)], ids=str)

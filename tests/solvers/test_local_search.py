@@ -6,58 +6,14 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from problems import gaussian, pruning, stored_as, thinned
+from local_search import KEPT, SMALL, arguments, over_kept, over_small, random_support, value
+from problems import gaussian, monitor_of, pruning, stored_as
 
 import l0quad.solvers.forward
 import l0quad.solvers.swap
-from l0quad import Auto, Forward, NofM, PerBlock, Problem, Status, Swap, solve
-from l0quad.progress import SolveMonitor
+from l0quad import Auto, Forward, NofM, PerBlock, Problem, Status, Swap, Unsuited, solve
+from l0quad.run.monitor import Limits, SolveMonitor
 from l0quad.solvers.swap import exact_scores, saliency, swap
-
-CENTRE = np.random.default_rng(11).standard_normal(14)
-LABELS = np.array([0, 1, 2, 0, 1, 2, 1, 1, 0, 2, 1, 0, 2, 0])
-
-SMALL = {
-    "no_ridge": gaussian(20, 14, 4, rho=0.9),
-    "ridge": gaussian(20, 14, 5, seed=1, rho=0.95, ridge=0.1),
-    "w0": gaussian(25, 14, 6, seed=2, rho=0.8, ridge=0.3, w0=CENTRE),
-    "wide": gaussian(9, 14, 5, seed=3, rho=0.6, ridge=0.05, w0=CENTRE),
-    "wide_no_ridge": gaussian(9, 14, 5, seed=3, rho=0.6),
-    "tall": gaussian(90, 14, 5, seed=5, rho=0.98),
-    "float32": stored_as(gaussian(20, 14, 5, seed=6, rho=0.9, ridge=0.1), np.float32),
-    "csc": stored_as(stored_as(gaussian(20, 14, 5, seed=7, ridge=0.1), thinned), sp.csc_array),
-    "per_block": gaussian(20, 14, PerBlock(LABELS, [2, 3, 1]), seed=8, rho=0.9, ridge=0.1, w0=CENTRE),
-    "n_of_m": gaussian(20, 14, NofM(2, 4), seed=10, rho=0.9),
-}
-# Here and there more columns are kept than there are rows.
-KEPT = {
-    "plain": pruning(12, 60, 25, seed=1, ridge=0.3),
-    "small_ridge": pruning(15, 60, 20, seed=2, ridge=1e-3),
-    "per_block": pruning(12, 60, 25, seed=3, ridge=0.1).but(k=PerBlock(np.arange(60) % 3, [10, 3, 12])),
-    "n_of_m": pruning(12, 60, 25, seed=4, ridge=0.1).but(k=NofM(2, 4)),
-    "float32": stored_as(pruning(12, 60, 25, seed=5, ridge=0.3), np.float32),
-    "csc": stored_as(stored_as(pruning(12, 60, 25, seed=6, ridge=0.3), thinned), sp.csc_array),
-    "rows_suffice": pruning(40, 60, 12, seed=7, ridge=0.1),
-}
-over_small = pytest.mark.parametrize("name", SMALL)
-over_kept = pytest.mark.parametrize("name", KEPT)
-
-
-def arguments(instance):
-    return instance.dense, instance.b, instance.k, instance.ridge, instance.w0
-
-
-def value(instance, support):
-    return reference.value(instance.dense, instance.b, support, instance.ridge, instance.w0)
-
-
-def random_support(problem, seed):
-    return problem.constraint.select(np.random.default_rng(seed).random(problem.shape[1]))
-
-
-def zero(problem):
-    return problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
-
 
 def is_swap_optimal(instance, found):
     """Whether no exchange and no addition, refitted, is better than a Result or a Point."""
@@ -185,12 +141,12 @@ class Ticking(SolveMonitor):
 @pytest.mark.parametrize("name", ["ridge", "n_of_m"])
 def test_a_claim_made_while_the_time_runs_out_is_true(name):
     instance = SMALL[name]
-    problem = instance.problem()
-    start = problem.refit(random_support(problem, 2))
+    problem = instance.core()
+    start = problem.restricted(random_support(problem, 2))
     statuses = set()
     for limit in range(1, 40):
-        monitor = Ticking(zero(problem), problem.user_objective, time_limit=float(limit))
-        point, status = swap(problem, start, Swap(kicks=3), monitor)
+        monitor = monitor_of(problem, Ticking, limits=Limits(float(limit)))
+        point, status, _ = swap(problem, start, Swap(kicks=3), monitor)
         statuses.add(status)
         assert point.objective <= start.objective * (1 + 1e-12)
         if status is Status.SWAP_OPTIMAL:
@@ -259,7 +215,7 @@ def test_exact_scores_are_what_a_refit_changes(name):
     for share in (1.0, 0.2):
         support = random_support(problem, 1)
         support = support[:: round(1 / share)]
-        point = problem.refit(support)
+        point = problem.restricted(support)
         before, scores = value(instance, support), exact_scores(problem, point)
         after = [
             value(instance, np.setdiff1d(support, j) if j in support else np.append(support, j))
@@ -290,10 +246,8 @@ def test_batches_are_feasible_and_not_worse(monkeypatch, name):
     assert better >= 5
 
 
-def test_batches_without_ridge_return_the_refit(monkeypatch):
+def test_batches_without_ridge_are_refused(monkeypatch):
     monkeypatch.setattr(l0quad.solvers.swap, "_TABLE_ENTRIES", 0)
     instance = KEPT["plain"].but(ridge=0.0)
-    support = random_support(instance.problem(), 3)
-    result = solve(instance.problem(), "swap", start=support, bound="none")
-    np.testing.assert_array_equal(result.support, support)
-    assert result.objective <= 1e-20 * instance.size(np.zeros(60))
+    with pytest.raises(Unsuited, match="'swap' needs a ridge"):
+        solve(instance.problem(), "swap", bound="none")

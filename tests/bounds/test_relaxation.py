@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import l0quad
 from l0quad import Cardinality, NofM, PerBlock, Problem
-from l0quad.bounds import dual_bound
-from l0quad.relaxation import Relaxation
+from l0quad.bounds.dual import dual_value as dual_bound
+from l0quad.bounds.relaxation import Relaxation
 
 P = 10
 CONSTRAINTS = [Cardinality(3), PerBlock([1, 0, 2, 0, 1, 2, 2, 0, 1, 1], [2, 1, 2]), NofM(1, 4)]
@@ -35,8 +35,8 @@ def with_w0(request):
 
 
 def relaxation(A, b, k, ridge, w0, seed=0):
-    problem = Problem(A, b, k, ridge, w0)
-    point = problem.refit(problem.constraint.select(np.random.default_rng(seed).random(A.shape[1])))
+    problem = Problem(A, b, k, ridge, w0).core
+    point = problem.restricted(problem.constraint.select(np.random.default_rng(seed).random(A.shape[1])))
     return problem, Relaxation(problem, point)
 
 
@@ -113,7 +113,7 @@ def test_steps_close_the_gap_and_never_cross(k, with_w0, ridge):
 
 def test_conjugate_gradients_give_the_same_optimum(k, monkeypatch):
     A, b, w0 = instance(7)
-    monkeypatch.setattr("l0quad.relaxation._DENSE_ROWS", 3)
+    monkeypatch.setattr("l0quad.bounds.relaxation._DENSE_ROWS", 3)
     by_cg = l0quad.minimize(A, b, k, ridge=0.3, w0=w0, bound="tight").lower_bound
     monkeypatch.undo()
     assert by_cg == pytest.approx(l0quad.minimize(A, b, k, ridge=0.3, w0=w0, bound="tight").lower_bound, rel=3e-5)
