@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from l0quad import NofM, PerBlock, Problem
+from l0quad import METHODS, NofM, PerBlock, Problem
 from l0quad.bounds.trivial import trivial_bound
 from l0quad.problem.core import CoreProblem
 from l0quad.problem.units import Units
@@ -91,6 +91,11 @@ class Instance:
 def monitor_of(core: CoreProblem, kind: Any = SolveMonitor, **rest: Any) -> SolveMonitor:
     """A monitor as `solve` gives it to a solver, for a core problem alone."""
     return kind(core.zero(), trivial_bound(core), Units(0, 0, core.w0, None), **rest)
+
+
+def suited(method: str, instance: Instance) -> bool:
+    """Whether the method can work on the problem."""
+    return METHODS[method].needs.lacking(instance.core()) is None
 
 
 def gaussian(n: int, p: int, k: Any, seed: int = 0, rho: float = 0.0, **rest: Any) -> Instance:

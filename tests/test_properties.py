@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from problems import Instance
+from problems import Instance, suited
 from reference import brute_force
 from strategies import AWKWARD, bounds, instances, methods, vectors
 
-from l0quad import Status, solve
+from l0quad import METHODS, Status, solve
 
 ARGUMENTS = ("A:", "b:", "k:", "ridge:", "w0:", "linear:", "start:", "labels:", "budgets:")
 AWKWARD_RIDGES = st.sampled_from([0.0, 5e-324, 1e-300, 1e-30, 1e-12, 1.0, 1e12, 1e30, 1e150, 1e300])
@@ -27,6 +27,7 @@ def promised(instance: Instance, result) -> None:
 @given(instances(), methods, bounds)
 @settings(max_examples=300)
 def test_ordinary_numbers(instance, method, bound):
+    assume(suited(method, instance))
     result = solve(instance.problem(), method, bound=bound)
     promised(instance, result)
     optimum, best = brute_force(instance.dense, instance.b, instance.k, instance.ridge, instance.w0, instance.linear)
@@ -46,12 +47,14 @@ def test_awkward_numbers(instance, method, bound):
     except ValueError as error:
         assert str(error).startswith(ARGUMENTS)  # noqa: PT017
         return
-    promised(instance, solve(problem, method, bound=bound))
+    if METHODS[method].needs.lacking(problem.core) is None:
+        promised(instance, solve(problem, method, bound=bound))
 
 
 @given(instances(), methods, st.data())
 @settings(max_examples=100)
 def test_starts(instance, method, data):
+    assume(suited(method, instance))
     problem = instance.problem()
     p = instance.p
     start = data.draw(

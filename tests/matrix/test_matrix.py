@@ -3,73 +3,10 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from matrices import KINDS, SHAPES, SPARSE, set_chunk, snapshot, supports, values
 
-import l0quad.matrix
-from l0quad import sparse_input, validation
-from l0quad.matrix import DenseMatrix, SparseMatrix, as_matrix
-
-SHAPES = [(1, 1), (1, 7), (6, 1), (5, 40), (17, 9)]
-
-
-def strided(array, steps):
-    """The same values as a view that skips rows, or columns, of a larger array."""
-    n, p = array.shape
-    wide = np.full((n * steps[0], p * steps[1]), np.nan, dtype=array.dtype)
-    wide[:: steps[0], :: steps[1]] = array
-    return wide[:: steps[0], :: steps[1]]
-
-
-def sliced(array, order):
-    n, p = array.shape
-    wide = np.full((n + 3, p + 2), np.nan, dtype=array.dtype, order=order)
-    wide[1 : n + 1, 2:] = array
-    return wide[1 : n + 1, 2:]
-
-
-def readonly(array):
-    array.flags.writeable = False
-    return array
-
-
-def mapped(array, order, folder):
-    file = np.memmap(folder / f"{order}.bin", dtype=array.dtype, mode="w+", shape=array.shape, order=order)
-    file[...] = array
-    file.flush()
-    return np.memmap(folder / f"{order}.bin", dtype=array.dtype, mode="r", shape=array.shape, order=order)
-
-
-KINDS = {
-    "C": lambda A, folder: A.copy(order="C"),
-    "F": lambda A, folder: A.copy(order="F"),
-    "C sliced": lambda A, folder: sliced(A, "C"),
-    "F sliced": lambda A, folder: sliced(A, "F"),
-    "every second row": lambda A, folder: strided(A, (2, 1)),
-    "every third column": lambda A, folder: strided(A, (1, 3)),
-    "backwards": lambda A, folder: A[::-1, ::-1].copy()[::-1, ::-1],
-    "readonly": lambda A, folder: readonly(A.copy()),
-    "C mapped": lambda A, folder: mapped(A, "C", folder),
-    "F mapped": lambda A, folder: mapped(A, "F", folder),
-    "sparse": lambda A, folder: sp.csc_array(A),
-}
-SPARSE = pytest.mark.parametrize("kind", ["sparse"])
-
-
-def values(shape, dtype):
-    rng = np.random.default_rng(shape[0] + 100 * shape[1])
-    return (rng.standard_normal(shape) * (rng.random(shape) < 0.7)).astype(dtype)
-
-
-def supports(p):
-    """None, none, one, a few (gathered), many out of order (not gathered), all."""
-    rng = np.random.default_rng(p)
-    few, many = rng.permutation(p)[: max(1, p // 10)], rng.permutation(p)[: max(1, (3 * p) // 4)]
-    return [None, np.arange(0), np.array([p - 1]), np.sort(few), many, np.arange(p)]
-
-
-def snapshot(A):
-    if sp.issparse(A):
-        return A.data.tobytes(), A.indices.tobytes(), A.indptr.tobytes(), A.data.flags.writeable
-    return A.tobytes(), A.flags.writeable, A.strides
+import l0quad.matrix.dense
+from l0quad.matrix import DenseMatrix, as_matrix
 
 
 @pytest.fixture(params=SHAPES, ids=str)
@@ -92,8 +29,7 @@ def case(request, shape, dtype, kind, tmp_path):
     """(matrix, the float64 array that it stands for); afterwards the caller's array must be what it was."""
     array = KINDS[kind](values(shape, dtype), tmp_path)
     before = snapshot(array)
-    checked = sparse_input.sparse_matrix(array, "A") if sp.issparse(array) else validation.dense_matrix(array, "A")
-    M = as_matrix(checked, request.param)
+    M = as_matrix(array).scaled(request.param)
     # Products come from the whole of A, so a scaled float32 matrix loses nothing.
     yield M, np.ldexp(values(shape, dtype).astype(np.float64), request.param)
     assert snapshot(array) == before
@@ -132,15 +68,10 @@ def test_every_product(case):
 def test_columns_as_they_are(case):
     M, A = case
     for columns in supports(A.shape[1])[1:]:
-        dense, kept = M.take_dense(columns), M.take(columns)
-        assert dense.dtype == kept.dtype
+        dense = M.take(columns)
         assert dense.dtype in (M.dtype, np.float64)  # scaled columns may not fit A's own dtype
         assert dense.flags.f_contiguous
         np.testing.assert_array_equal(dense, A[:, columns])
-        if isinstance(M, SparseMatrix):
-            assert kept.format == "csc"
-            kept = kept.toarray()
-        np.testing.assert_array_equal(kept, A[:, columns])
 
 
 def test_subset_and_view(case):
@@ -150,7 +81,7 @@ def test_subset_and_view(case):
         A_S = A[:, columns]
         within, every = M.subset(columns), np.arange(columns.size)
         assert within.shape == A_S.shape
-        np.testing.assert_array_equal(within.take_dense(every), A_S)
+        np.testing.assert_array_equal(within.take(every), A_S)
         np.testing.assert_allclose(within.rmatvec(r), A_S.T @ r, rtol=1e-12, atol=1e-13 * np.abs(A).max())
     for columns in supports(A.shape[1])[2:-1]:
         seen, local = M.view(columns)
@@ -161,12 +92,12 @@ def test_subset_and_view(case):
 
 def test_pieces_cover_the_columns_within_the_budget(monkeypatch):
     M = as_matrix(np.ones((10, 23)))
-    monkeypatch.setattr(l0quad.matrix, "CHUNK_BYTES", 8 * 10 * 4)
+    set_chunk(monkeypatch, 8 * 10 * 4)
     columns = np.arange(3, 22)
     pieces = list(M.pieces(columns))
     np.testing.assert_array_equal(np.concatenate([columns[piece] for piece in pieces]), columns)
     assert max(columns[piece].size for piece in pieces) == 4
-    monkeypatch.setattr(l0quad.matrix, "CHUNK_BYTES", 1)
+    set_chunk(monkeypatch, 1)
     assert all(columns[piece].size == 1 for piece in M.pieces(columns))
     assert list(M.pieces(np.arange(0))) == []
 
@@ -175,7 +106,7 @@ def test_pieces_cover_the_columns_within_the_budget(monkeypatch):
 def test_products_in_pieces(order, dtype, monkeypatch):
     A = np.asarray(values((11, 30), dtype), order=order)
     M, full = as_matrix(A), A.astype(np.float64)
-    monkeypatch.setattr(l0quad.matrix, "CHUNK_BYTES", 8 * 11 * 4)
+    set_chunk(monkeypatch, 8 * 11 * 4)
     for columns in supports(30):
         A_S = chosen(full, columns)
         close(M.outer(columns), A_S @ A_S.T, 100)
@@ -186,8 +117,8 @@ def test_products_in_pieces(order, dtype, monkeypatch):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_only_a_small_part_of_a_file_is_kept(order, tmp_path, monkeypatch):
     file = mapped(values((10, 20), np.float64), order, tmp_path)
-    M = as_matrix(validation.dense_matrix(file, "A"))
-    monkeypatch.setattr(l0quad.matrix, "SUBSET_BYTES", 8 * 10 * 5)
+    M = as_matrix(file)
+    monkeypatch.setattr(l0quad.matrix.dense, "SUBSET_BYTES", 8 * 10 * 5)
     assert M.fits(5)
     assert not M.fits(6)
     columns = np.arange(6)
@@ -200,7 +131,7 @@ def test_only_a_small_part_of_a_file_is_kept(order, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["C", "F", "C sliced", "F sliced", "every second row", "C mapped", "F mapped"])
 def test_usable_arrays_are_shared(kind, dtype, tmp_path):
     array = KINDS[kind](values((17, 9), dtype), tmp_path)
-    M = as_matrix(validation.dense_matrix(array, "A"))
+    M = as_matrix(array)
     assert isinstance(M, DenseMatrix)
     assert np.shares_memory(M._X, array)
     assert not M._X.flags.writeable
@@ -209,7 +140,7 @@ def test_usable_arrays_are_shared(kind, dtype, tmp_path):
 @SPARSE
 def test_canonical_csc_is_shared(kind, dtype, tmp_path):
     array = KINDS[kind](values((17, 9), dtype), tmp_path)
-    M = as_matrix(sparse_input.sparse_matrix(array, "A"))
+    M = as_matrix(array)
     assert np.shares_memory(M._A.data, array.data)
 
 
@@ -230,8 +161,8 @@ def test_duplicate_entries_are_added_up(form, dtype):
     dense = np.zeros((3, 4))
     np.add.at(dense, (rows, columns), data)
     before = array.data.tobytes()
-    M = as_matrix(sparse_input.sparse_matrix(array, "A"))
-    np.testing.assert_array_equal(M.take_dense(np.arange(4)), dense)
+    M = as_matrix(array)
+    np.testing.assert_array_equal(M.take(np.arange(4)), dense)
     np.testing.assert_array_equal(M.column_sq_norms(), (dense**2).sum(axis=0))
     stored = M.take(np.arange(4))
     assert all(np.all(np.diff(stored.indices[slice(*stored.indptr[j : j + 2])]) > 0) for j in range(4))
@@ -245,8 +176,8 @@ def test_unsorted_indices(form):
     for j in range(array.indptr.size - 1):
         part = slice(array.indptr[j], array.indptr[j + 1])
         array.indices[part], array.data[part] = array.indices[part][::-1].copy(), array.data[part][::-1].copy()
-    M = as_matrix(sparse_input.sparse_matrix(array, "A"))
-    np.testing.assert_array_equal(M.take_dense(np.arange(8)), A)
+    M = as_matrix(array)
+    np.testing.assert_array_equal(M.take(np.arange(8)), A)
     np.testing.assert_allclose(M.column_sq_norms(), (A**2).sum(axis=0), rtol=1e-14)
 
 
@@ -254,9 +185,9 @@ def test_unsorted_indices(form):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.bool_], ids=["f4", "f8", "i1", "bool"])
 def test_every_sparse_format(form, dtype):
     A = (np.arange(24).reshape(4, 6) % 5).astype(dtype)
-    M = as_matrix(sparse_input.sparse_matrix(sp.coo_array(A).asformat(form), "A"))
+    M = as_matrix(sp.coo_array(A).asformat(form))
     assert M.dtype == (np.float32 if dtype is np.float32 else np.float64)
-    np.testing.assert_array_equal(M.take_dense(np.arange(6)), A.astype(np.float64))
+    np.testing.assert_array_equal(M.take(np.arange(6)), A.astype(np.float64))
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "coo"])
@@ -265,9 +196,9 @@ def test_values_that_scipy_does_not_compute_with(form, dtype):
     A = (np.arange(24).reshape(4, 6) % 5).astype(np.float64)
     array = sp.coo_array(A).asformat(form)
     array.data = array.data.astype(dtype)
-    M = as_matrix(sparse_input.sparse_matrix(array, "A"))
+    M = as_matrix(array)
     assert M.dtype == (np.float32 if dtype == ">f4" else np.float64)
-    np.testing.assert_array_equal(M.take_dense(np.arange(6)), A)
+    np.testing.assert_array_equal(M.take(np.arange(6)), A)
 
 
 def test_scaled_float32_loses_nothing():
@@ -275,7 +206,7 @@ def test_scaled_float32_loses_nothing():
     A = values((7, 9), np.float32)
     w, r = np.random.default_rng(0).standard_normal(9), np.random.default_rng(1).standard_normal(7)
     for array in (A, A.copy(order="F"), sp.csc_array(A)):
-        M = as_matrix(array, -200)
+        M = as_matrix(array).scaled(-200)
         expected = np.ldexp(A.astype(np.float64) @ w, -200), np.ldexp(A.T.astype(np.float64) @ r, -200)
         np.testing.assert_allclose(M.matvec(None, w), expected[0], rtol=1e-12)
         np.testing.assert_allclose(M.rmatvec(r), expected[1], rtol=1e-12)

@@ -1,68 +1,77 @@
 """The products that exact swap costs are made of, for every kind of matrix."""
 
+import itertools
+
 import numpy as np
 import pytest
-from test_matrix import KINDS, SHAPES, snapshot, supports, values
+from matrices import KINDS, SHAPES, set_chunk, snapshot, supports, values
 
-import l0quad.matrix
 from l0quad.matrix import as_matrix
+from l0quad.matrix.base import CHUNK_BYTES
 
 over_kinds = pytest.mark.parametrize("kind", KINDS)
 over_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f4", "f8"])
-over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
-over_memory = pytest.mark.parametrize("memory", ["ample", "none"])
-over_exponents = pytest.mark.parametrize("exponent", [0, 3, -40])
 
 
-@pytest.fixture
-def chunks(memory, monkeypatch):
-    """With no memory to speak of, columns are handled one at a time."""
-    if memory == "none":
-        monkeypatch.setattr(l0quad.matrix, "CHUNK_BYTES", 1)
+def cases(kind, dtype, folder, monkeypatch):
+    """Matrices with their dense twins, times powers of two; with memory for one column at a time as well."""
+    for shape, exponent, chunk in itertools.product(SHAPES, (0, 3, -40), (CHUNK_BYTES, 1)):
+        set_chunk(monkeypatch, chunk)
+        dense = values(shape, dtype)
+        A = KINDS[kind](dense, folder)
+        before = snapshot(A)
+        yield as_matrix(A).scaled(exponent), np.ldexp(dense.astype(np.float64), exponent)
+        assert snapshot(A) == before
 
 
-@over_memory
-@over_exponents
 @over_dtypes
-@over_shapes
 @over_kinds
-def test_cross(kind, shape, dtype, exponent, tmp_path, memory, chunks):
-    dense = values(shape, dtype)
-    A = KINDS[kind](dense, tmp_path)
-    before, M = snapshot(A), as_matrix(A, exponent)
-    full = np.ldexp(dense.astype(np.float64), exponent)
-    for columns in supports(shape[1])[1:]:
-        if columns.size == 0:
-            continue
-        found = M.cross(columns)
-        assert found.dtype == np.float64
-        assert found.shape == (columns.size, shape[1])
-        np.testing.assert_allclose(found, full[:, columns].T @ full, rtol=1e-12, atol=1e-13 * 4.0**exponent)
-    assert snapshot(A) == before
+def test_cross(kind, dtype, tmp_path, monkeypatch):
+    for M, full in cases(kind, dtype, tmp_path, monkeypatch):
+        for columns in supports(full.shape[1])[1:]:
+            found = M.cross(columns)
+            assert found.dtype == np.float64
+            assert found.shape == (columns.size, full.shape[1])
+            atol = 1e-13 * np.abs(full).max(initial=0) ** 2
+            np.testing.assert_allclose(found, full[:, columns].T @ full, rtol=1e-12, atol=atol)
 
 
-@over_memory
-@over_exponents
 @over_dtypes
-@over_shapes
 @over_kinds
-def test_column_quad(kind, shape, dtype, exponent, tmp_path, memory, chunks):
-    dense = values(shape, dtype)
-    A = KINDS[kind](dense, tmp_path)
-    before, M = snapshot(A), as_matrix(A, exponent)
-    full = np.ldexp(dense.astype(np.float64), exponent)
-    rng = np.random.default_rng(2)
-    # What lies above the diagonal of L is nobody's business.
-    factor = rng.standard_normal((shape[0], shape[0])) * 0.3 + 2 * np.eye(shape[0])
-    kept = factor.copy()
-    solved = np.linalg.solve(np.tril(factor), full)
-    expected = np.sum(solved**2, axis=0)
-    for columns in supports(shape[1]):
-        found = M.column_quad(factor, columns)
-        assert found.dtype == np.float64
-        np.testing.assert_allclose(found, expected if columns is None else expected[columns], rtol=1e-11, atol=0)
-    np.testing.assert_array_equal(factor, kept)
-    assert snapshot(A) == before
+def test_column_quad(kind, dtype, tmp_path, monkeypatch):
+    for M, full in cases(kind, dtype, tmp_path, monkeypatch):
+        rng, n = np.random.default_rng(2), full.shape[0]
+        # What lies above the diagonal of L is nobody's business.
+        factor = rng.standard_normal((n, n)) * 0.3 + 2 * np.eye(n)
+        kept = factor.copy()
+        expected = np.sum(np.linalg.solve(np.tril(factor), full) ** 2, axis=0)
+        for columns in supports(full.shape[1]):
+            found = M.column_quad(factor, columns)
+            assert found.dtype == np.float64
+            np.testing.assert_allclose(found, expected if columns is None else expected[columns], rtol=1e-11, atol=0)
+        np.testing.assert_array_equal(factor, kept)
+
+
+@over_dtypes
+@over_kinds
+def test_what_one_sweep_makes(kind, dtype, tmp_path, monkeypatch):
+    for M, full in cases(kind, dtype, tmp_path, monkeypatch):
+        n, p = full.shape
+        rng, unit = np.random.default_rng(3), np.abs(full).max(initial=0)
+        for columns in supports(p):
+            A_S = full if columns is None else full[:, columns]
+            w, y = rng.standard_normal(A_S.shape[1]), rng.standard_normal(n)
+            outer, product = M.outer_and_matvec(columns, w)
+            np.testing.assert_allclose(outer, A_S @ A_S.T, rtol=1e-12, atol=1e-13 * unit**2 * p)
+            np.testing.assert_allclose(product, A_S @ w, rtol=1e-12, atol=1e-12 * unit * p)
+            t, product = M.rmatvec_and_matvec(columns, y, w)
+            np.testing.assert_allclose(t, A_S.T @ y, rtol=1e-12, atol=1e-12 * unit * n)
+            np.testing.assert_allclose(product, A_S @ (w + t), rtol=1e-11, atol=1e-11 * unit * p * (1 + unit * n))
+            slices = list(M.sweep(columns))
+            assert [each for piece, _ in slices for each in range(piece.start, piece.stop)] == list(range(A_S.shape[1]))
+            for piece, block in slices:
+                assert block.dtype == np.float64
+                np.testing.assert_array_equal(block, A_S[:, piece])
 
 
 @over_kinds

@@ -89,47 +89,6 @@ def test_room(case):
 
 
 @given(cases(), st.data())
-def test_select_with_fixed_columns(case, data):
-    k, scores = case
-    bound, p = k.bind(scores.size), scores.size
-    fixed_in = np.array(sorted(data.draw(st.sets(st.sampled_from(reference.select(np.ones(p), k).tolist() or [0])))))
-    fixed_in = fixed_in[: bound.total].astype(np.int64)
-    rest = [j for j in range(p) if j not in fixed_in]
-    fixed_out = np.array(sorted(data.draw(st.sets(st.sampled_from(rest)))) if rest else [], dtype=np.int64)
-    before = scores.copy()
-    np.testing.assert_array_equal(
-        bound.select(scores, fixed_in, fixed_out), reference.select(scores, k, fixed_in, fixed_out)
-    )
-    np.testing.assert_array_equal(bound.select(scores, fixed_in=fixed_in), reference.select(scores, k, fixed_in))
-    np.testing.assert_array_equal(bound.select(scores, None, fixed_out), reference.select(scores, k, (), fixed_out))
-    np.testing.assert_array_equal(scores, before)
-
-
-@pytest.mark.parametrize("k", [Cardinality(3), PerBlock([1, 0, 1, 0, 1, 0], [2, 1]), NofM(2, 4)], ids=repr)
-def test_fixing_out_all_columns_leaves_none(k):
-    assert k.bind(6).select(np.ones(6), fixed_out=np.arange(6)).size == 0
-
-
-@given(cases())
-def test_room(case):
-    k, scores = case
-    p, bound = scores.size, k.bind(scores.size)
-    full = bound.select(scores)
-    for support in (full, full[1:], full[:-1], full[::2]):
-        room = bound.room(support)
-        used = [np.isin(support, columns).sum() for columns, _ in reference.parts(k, p)]
-        sizes = [min(budget, columns.size) for columns, budget in reference.parts(k, p)]
-        np.testing.assert_array_equal(room, np.subtract(sizes, used))
-        joining = np.setdiff1d(np.arange(p), support)
-        allowed = bound.may_swap(support[:, None], joining[None, :], room)
-        assert allowed.shape == (support.size, joining.size)
-        for (a, leaving), (c, entering) in product(enumerate(support), enumerate(joining)):
-            after = np.append(support[support != leaving], entering)
-            fits = all(np.isin(after, columns).sum() <= budget for columns, budget in reference.parts(k, p))
-            assert allowed[a, c] == fits
-
-
-@given(cases(), st.data())
 def test_restrict(case, data):
     k, scores = case
     columns = np.array(sorted(data.draw(st.sets(st.integers(0, scores.size - 1), min_size=1))))

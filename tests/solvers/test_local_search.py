@@ -5,15 +5,15 @@ import itertools
 import numpy as np
 import pytest
 import reference
-import scipy.sparse as sp
 from local_search import KEPT, SMALL, arguments, over_kept, over_small, random_support, value
-from problems import gaussian, monitor_of, pruning, stored_as
+from problems import monitor_of, pruning
 
 import l0quad.solvers.forward
 import l0quad.solvers.swap
-from l0quad import Auto, Forward, NofM, PerBlock, Problem, Status, Swap, Unsuited, solve
+from l0quad import Auto, Forward, Problem, Status, Swap, Unsuited, solve
 from l0quad.run.monitor import Limits, SolveMonitor
 from l0quad.solvers.swap import exact_scores, saliency, swap
+
 
 def is_swap_optimal(instance, found):
     """Whether no exchange and no addition, refitted, is better than a Result or a Point."""
@@ -211,7 +211,7 @@ def test_a_small_ridge_and_more_kept_columns_than_rows(options, ridge):
 @over_kept
 def test_exact_scores_are_what_a_refit_changes(name):
     instance = KEPT[name]
-    problem = instance.problem()
+    problem = instance.core()
     for share in (1.0, 0.2):
         support = random_support(problem, 1)
         support = support[:: round(1 / share)]

@@ -1,0 +1,78 @@
+"""What depends on A alone is computed once, for all problems on it and from all threads."""
+
+import threading
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import l0quad.matrix.prepared
+from l0quad import as_matrix
+
+FORMS = {
+    "float64": np.asarray,
+    "float32": lambda A: A.astype(np.float32),
+    "fortran": np.asfortranarray,
+    "csc": sp.csc_array,
+}
+P = 12
+
+
+def matrix(form="float64"):
+    return as_matrix(FORMS[form](np.random.default_rng(0).standard_normal((9, P))))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 100])
+@pytest.mark.parametrize("form", FORMS)
+def test_gram_rows(monkeypatch, form, kept):
+    monkeypatch.setattr(l0quad.matrix.prepared, "ROWS_BYTES", 8 * P * kept)
+    M = matrix(form)
+    A = M.take(np.arange(P)).astype(np.float64)
+    for columns in ([3], [], [0, 3], [7, 1, 3], [1], list(range(12)), [11, 0]):
+        found = M.prepared.gram_rows(np.array(columns, dtype=np.int64))
+        if columns:
+            np.testing.assert_allclose(found, A[:, columns].T @ A, rtol=1e-12, atol=1e-13)
+            # What comes back is a copy.
+            found[:] = np.nan
+        assert len(M.prepared._rows) <= kept
+    assert len(M.prepared._rows) == min(kept, P)
+
+
+def test_known_rows_cost_no_product(monkeypatch):
+    M, asked = matrix(), []
+    cross = M.cross
+    monkeypatch.setattr(M, "cross", lambda columns: asked.append(columns.tolist()) or cross(columns))
+    monkeypatch.setattr(M, "matvec", lambda *_: pytest.fail("a known row was computed again"))
+    for columns in ([2, 5, 7], [7, 2], [5], [5, 1, 9]):
+        M.prepared.gram_rows(np.array(columns))
+    assert asked == [[2, 5, 7], [1, 9]]
+
+
+def test_once_from_many_threads():
+    prepared, calls, barrier = matrix().prepared, [], threading.Barrier(8)
+
+    def ask():
+        barrier.wait()
+        prepared.once("answer", 8, lambda matrix: calls.append(matrix) or 42)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(calls) == 1
+
+
+def test_what_does_not_fit_is_computed_again(monkeypatch):
+    monkeypatch.setattr(l0quad.matrix.prepared, "KEPT_BYTES", 100)
+    prepared, calls = matrix().prepared, []
+    for name, nbytes in (
+        ("large", 101),
+        ("large", 101),
+        ("small", 60),
+        ("small", 60),
+        ("too much", 60),
+        ("too much", 60),
+    ):
+        prepared.once(name, nbytes, lambda _, name=name: calls.append(name))
+    assert calls == ["large", "large", "small", "too much", "too much"]
