@@ -7,7 +7,7 @@ import signal
 from dataclasses import replace
 
 import torch
-from l0quad_adapters.torch.gradual import cosine, gradual_prune
+from l0quad_adapters.torch.pruning.gradual import cosine, gradual_prune
 from torch import nn
 from torch.nn.functional import cross_entropy
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import vmap
 
-from l0quad_adapters.torch.weights import Weights
+from l0quad_adapters.torch.network.weights import Weights
 
 
 def layers_of(model: nn.Module, chosen: Weights) -> list[nn.Module] | None:

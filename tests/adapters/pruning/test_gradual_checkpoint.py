@@ -28,7 +28,7 @@ from gradual_runs import (
     timeless,
     whole,
 )
-from l0quad_adapters.torch.gradual import gradual_prune
+from l0quad_adapters.torch.pruning.gradual import gradual_prune
 from refusals import refuse
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -130,7 +130,7 @@ def test_a_failure_in_training_brings_the_old_weights_back(tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path):
     path = tmp_path / "run.pt"
-    folder = Path(__file__).parent
+    folder = Path(__file__).parent.parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent), *sys.path])}
     code = f"import gradual_runs; gradual_runs.die_in_training({str(path)!r}, {2 * EPOCHS * BATCHES + 3})"
     died = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)

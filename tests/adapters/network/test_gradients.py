@@ -8,7 +8,7 @@ pytest.importorskip("safetensors")
 
 from gradient_nets import NETS, Calls, N, by_autograd, close, rows_of, setting
 from l0quad_adapters.torch import choose, gradient_matrix
-from l0quad_adapters.torch.gradients import LayerGradients
+from l0quad_adapters.torch.network.gradients import LayerGradients
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset

@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch.report import LayerReport, PruneReport
+from l0quad_adapters.torch.report.report import LayerReport, PruneReport
 from refusals import refuse
 from reports import network, network_report, report_of, sparse, stage_report
 

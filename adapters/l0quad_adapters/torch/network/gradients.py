@@ -19,9 +19,9 @@ from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from l0quad_adapters.torch.checks import check_integers
-from l0quad_adapters.torch.data import Batch, regrouped
-from l0quad_adapters.torch.layers import LayerGradients, layers_of
-from l0quad_adapters.torch.weights import Choice, Weights, choose
+from l0quad_adapters.torch.network.data import Batch, regrouped
+from l0quad_adapters.torch.network.layers import LayerGradients, layers_of
+from l0quad_adapters.torch.network.weights import Choice, Weights, choose
 
 LossFn = Callable[[Any, Any], torch.Tensor]
 # The gradients of some rows, and the loss of each.

@@ -17,14 +17,14 @@ import torch
 from torch import nn
 
 import l0quad
-from l0quad_adapters.torch.baselines import Baseline, MagnitudePruning, pruned
-from l0quad_adapters.torch.batchnorm import recalibrate_batchnorm
+from l0quad_adapters.torch.baselines.registry import Baseline, MagnitudePruning, pruned
 from l0quad_adapters.torch.checks import check_integers
-from l0quad_adapters.torch.data import Samples
-from l0quad_adapters.torch.gradients import LossFn, gradient_matrix
-from l0quad_adapters.torch.instance import Constraint, Sparsity, budget, checked_l2, pruning_problem
-from l0quad_adapters.torch.report import StageReport
-from l0quad_adapters.torch.weights import Weights
+from l0quad_adapters.torch.network.batchnorm import recalibrate_batchnorm
+from l0quad_adapters.torch.network.data import Samples
+from l0quad_adapters.torch.network.gradients import LossFn, gradient_matrix
+from l0quad_adapters.torch.network.weights import Weights
+from l0quad_adapters.torch.pruning.problem import Constraint, Sparsity, budget, checked_l2, pruning_problem
+from l0quad_adapters.torch.report.report import StageReport
 
 # What l2="auto" tries, and on how many samples at most it compares.
 L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -8,8 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch import Refit, choose, gradient_matrix, prune, stages
-from l0quad_adapters.torch.data import Samples
+from l0quad_adapters.torch import Refit, choose, gradient_matrix, prune
+from l0quad_adapters.torch.network.data import Samples
+from l0quad_adapters.torch.pruning import stages
 from prune_runs import BOTH, DATA, again, conv, equal, loss, mlp, run, same, state, supports
 from refusals import refuse
 from torch.nn.functional import cross_entropy

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch import BASELINES, CBS, WoodFisher, choose
-from l0quad_adapters.torch.stages import L2_GRID
+from l0quad_adapters.torch.pruning.stages import L2_GRID
 from prune_runs import (
     BOTH,
     CLASSES,

@@ -5,8 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from l0quad_adapters.torch.masks import attach_masks, detach_masks, flat_mask, keep_masks, masks
-from l0quad_adapters.torch.weights import choose
+from l0quad_adapters.torch.network.masks import attach_masks, detach_masks, flat_mask, keep_masks, masks
+from l0quad_adapters.torch.network.weights import choose
 from refusals import refuse
 from torch import nn
 from torch.nn.functional import cross_entropy

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import nn
 
-from l0quad_adapters.torch import plots, storage
 from l0quad_adapters.torch.files import PathLike, write_atomically
+from l0quad_adapters.torch.report import plots, storage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch import choose, gradient_matrix, problem_from_gradients, pruning_problem
-from l0quad_adapters.torch.instance import budget
+from l0quad_adapters.torch.pruning.problem import budget
 from refusals import refuse
 from torch import nn
 from torch.nn.functional import cross_entropy

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch.data import Samples, regrouped
+from l0quad_adapters.torch.network.data import Samples, regrouped
 from refusals import refuse
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 import l0quad
-from l0quad_adapters.torch.baselines import BASELINES
-from l0quad_adapters.torch.batchnorm import has_batchnorm
+from l0quad_adapters.torch.baselines.registry import BASELINES
 from l0quad_adapters.torch.checks import check_integers
-from l0quad_adapters.torch.data import Data, Samples
-from l0quad_adapters.torch.gradients import LossFn, refuse_training
-from l0quad_adapters.torch.instance import Sparsity, by_parameter, checked_l2, checked_sparsity
-from l0quad_adapters.torch.masks import flat_mask, refuse_masked
-from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
-from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
-from l0quad_adapters.torch.stages import Plan, Refit, Stage, Window, rows_of, run_stage, settle
-from l0quad_adapters.torch.weights import Choice, Weights, choose
+from l0quad_adapters.torch.network.batchnorm import has_batchnorm
+from l0quad_adapters.torch.network.data import Data, Samples
+from l0quad_adapters.torch.network.gradients import LossFn, refuse_training
+from l0quad_adapters.torch.network.masks import flat_mask, refuse_masked
+from l0quad_adapters.torch.network.weights import Choice, Weights, choose
+from l0quad_adapters.torch.pruning.problem import Sparsity, by_parameter, checked_l2, checked_sparsity
+from l0quad_adapters.torch.pruning.schedules import SCHEDULES, sparsities
+from l0quad_adapters.torch.pruning.stages import Plan, Refit, Stage, Window, rows_of, run_stage, settle
+from l0quad_adapters.torch.report.report import LayerReport, PruneReport, StageReport
 
 T = TypeVar("T")
 

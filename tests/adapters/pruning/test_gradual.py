@@ -24,10 +24,10 @@ from gradual_runs import (
     timeless,
     whole,
 )
-from l0quad_adapters.torch.gradual import cosine, gradual_prune
-from l0quad_adapters.torch.masks import masks
-from l0quad_adapters.torch.prune import prune
-from l0quad_adapters.torch.schedules import sparsities
+from l0quad_adapters.torch.network.masks import masks
+from l0quad_adapters.torch.pruning.gradual import cosine, gradual_prune
+from l0quad_adapters.torch.pruning.prune import prune
+from l0quad_adapters.torch.pruning.schedules import sparsities
 from refusals import refuse
 from torch.nn.functional import cross_entropy
 

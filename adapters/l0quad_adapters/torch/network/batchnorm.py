@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from l0quad_adapters.torch.checks import check_integers
-from l0quad_adapters.torch.data import Data, Samples
+from l0quad_adapters.torch.network.data import Data, Samples
 
 
 def has_batchnorm(model: nn.Module) -> bool:

@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch.schedules import SCHEDULES, sparsities
+from l0quad_adapters.torch.pruning.schedules import SCHEDULES, sparsities
 
 RNG = np.random.default_rng(0)
 ENDS = [(0.0, 0.9), (0.0, 0.0), (0.1, 0.7), (0.5, 0.5), (0.9, 0.3), (1.0, 0.98), (0.0, 1 - 2**-53), (0.3, 0.3 + 1e-16)]

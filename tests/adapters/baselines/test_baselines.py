@@ -6,8 +6,8 @@ import reference
 
 torch = pytest.importorskip("torch")
 
-from l0quad_adapters.torch import baselines
-from l0quad_adapters.torch.baselines import BASELINES, CBS, MFAC, MagnitudePruning, WoodFisher, pruned
+from l0quad_adapters.torch.baselines import registry
+from l0quad_adapters.torch.baselines.registry import BASELINES, CBS, MFAC, MagnitudePruning, WoodFisher, pruned
 
 from l0quad import NofM, PerBlock
 
@@ -180,9 +180,9 @@ def test_budgets_are_used_up_and_float32_changes_little(n, name, k):
 def test_the_size_of_the_pieces_does_not_matter(monkeypatch, n, name):
     A, w0 = gradients(n)
     whole = pruned(BASELINES[name](), A, w0, 5, L2)
-    monkeypatch.setattr(baselines, "_PIECE_BYTES", 8 * n * 5)
+    monkeypatch.setattr(registry, "_PIECE_BYTES", 8 * n * 5)
     np.testing.assert_allclose(pruned(BASELINES[name](), A, w0, 5, L2), whole, rtol=1e-9)
-    monkeypatch.setattr(baselines, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(registry, "_PIECE_BYTES", 1)
     np.testing.assert_allclose(pruned(BASELINES[name](), A, w0, 5, L2), whole, rtol=1e-9)
 
 

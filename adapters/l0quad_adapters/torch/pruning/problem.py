@@ -19,7 +19,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 import l0quad
-from l0quad_adapters.torch.weights import Weights
+from l0quad_adapters.torch.network.weights import Weights
 
 Constraint = l0quad.Cardinality | l0quad.PerBlock | l0quad.NofM
 Sparsity = float | Mapping[str, float] | l0quad.NofM

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from l0quad_adapters.torch.report import LayerReport, PruneReport
+    from l0quad_adapters.torch.report.report import LayerReport, PruneReport
 
 _MOST_LAYERS = 20
 _NAME_WIDTH = 40

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.torch")
 
 from l0quad_adapters.torch import files
-from l0quad_adapters.torch.report import PruneReport
+from l0quad_adapters.torch.report.report import PruneReport
 from refusals import refuse
 from reports import NAN, network, network_report, report_of, sparse
 

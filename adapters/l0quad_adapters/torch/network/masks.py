@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 from torch.utils.hooks import RemovableHandle
 
-from l0quad_adapters.torch.weights import Choice, Weights, choose
+from l0quad_adapters.torch.network.weights import Choice, Weights, choose
 
 Masks = Mapping[str, torch.Tensor]
 

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from l0quad_adapters.torch.batchnorm import modes_kept
 from l0quad_adapters.torch.checks import check_integers
-from l0quad_adapters.torch.data import Data, Samples
 from l0quad_adapters.torch.files import PathLike, write_atomically
-from l0quad_adapters.torch.gradients import LossFn, scalar
-from l0quad_adapters.torch.instance import Sparsity
-from l0quad_adapters.torch.masks import keep_masks, masks
-from l0quad_adapters.torch.prune import DEFAULT_L2, prune, report_of, shown, targets_of
-from l0quad_adapters.torch.report import PruneReport, StageReport
-from l0quad_adapters.torch.weights import Choice, Weights, choose
+from l0quad_adapters.torch.network.batchnorm import modes_kept
+from l0quad_adapters.torch.network.data import Data, Samples
+from l0quad_adapters.torch.network.gradients import LossFn, scalar
+from l0quad_adapters.torch.network.masks import keep_masks, masks
+from l0quad_adapters.torch.network.weights import Choice, Weights, choose
+from l0quad_adapters.torch.pruning.problem import Sparsity
+from l0quad_adapters.torch.pruning.prune import DEFAULT_L2, prune, report_of, shown, targets_of
+from l0quad_adapters.torch.report.report import PruneReport, StageReport
 
 LearningRate = Callable[[float, float, float], float]
 

@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from l0quad_adapters.torch.batchnorm import has_batchnorm, recalibrate_batchnorm
-from l0quad_adapters.torch.data import Samples
+from l0quad_adapters.torch.network.batchnorm import has_batchnorm, recalibrate_batchnorm
+from l0quad_adapters.torch.network.data import Samples
 from refusals import refuse
 from torch import nn
 from torch.nn.functional import batch_norm
