@@ -1,31 +1,26 @@
-"""How a report looks: its table and its picture."""
+"""How a report looks: its table and its picture, from plain rows of names and numbers."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from l0quad_adapters.torch.report.report import LayerReport, PruneReport
+# A layer's name, shape, weights, kept weights, sparsity, dense bytes and sparse bytes.
+LayerRow = tuple[str, str, int, int, float, int, int]
+# A stage's number, sparsity, metric and relative gap.
+StageRow = tuple[int, float, float, float]
 
 _MOST_LAYERS = 20
 _NAME_WIDTH = 40
-_HEADINGS = ("layer", "shape", "weights", "kept", "sparsity", "dense bytes", "sparse bytes", "relative gap")
+_HEADINGS = ("layer", "shape", "weights", "kept", "sparsity", "dense bytes", "sparse bytes")
 
 
-def table(report: "PruneReport") -> str:
-    """Return a report as text: what was asked and found, then a line a layer, the middle ones left out of many."""
-    total, last = report.total, report.stages[-1]
-    asked = "by layer" if isinstance(report.sparsity, dict) else report.sparsity
-    lines = [
-        f"PruneReport: {report.method}, {total.kept} of {total.weights} weights kept, sparsity {total.sparsity:.6g} "
-        f"({asked} asked), {last.stage} {'stage' if last.stage == 1 else 'stages'}, {report.seconds:.3g} s",
-        f"objective {_number(last.objective)}, lower bound {_number(last.lower_bound)}, "
-        f"relative gap {_number(last.relative_gap)}, metric {_number(report.metric_before)} before and "
-        f"{_number(report.metric_after)} after",
-    ]
-    rows = [_HEADINGS, *(_row(layer) for layer in report.layers), _row(total)]
-    left_out = len(report.layers) - _MOST_LAYERS
+def table(layers: Sequence[LayerRow], total: LayerRow) -> list[str]:
+    """Return aligned lines, one a layer, the middle ones left out of many; with headings, and the total at the end."""
+    rows = [_HEADINGS, *(_cells(layer) for layer in layers), _cells(total)]
+    left_out = len(layers) - _MOST_LAYERS
     head = 1 + _MOST_LAYERS // 2
     if left_out > 0:
         # One more, for the line that says so.
@@ -34,14 +29,12 @@ def table(report: "PruneReport") -> str:
     aligned = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     if left_out > 0:
         aligned.insert(head, f"... {left_out + 1} layers more ...")
-    return "\n".join(lines + aligned)
+    return aligned
 
 
-def _row(layer: "LayerReport") -> tuple[str, ...]:
-    sizes = (layer.dense_bytes, layer.sparse_bytes)
-    shape = "x".join(map(str, layer.shape))
-    numbers = (str(layer.weights), str(layer.kept), f"{layer.sparsity:.4f}", *map(str, sizes))
-    return (_shortened(layer.name), shape, *numbers, _number(layer.relative_gap))
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    name, shape, weights, kept, sparsity, *sizes = row
+    return (_shortened(name), shape, str(weights), str(kept), f"{sparsity:.4f}", *map(str, sizes))
 
 
 def _shortened(name: str) -> str:
@@ -49,50 +42,70 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _NAME_WIDTH else f"{name[:half]}...{name[-half:]}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return four digits of a number, a dash where it is not finite."""
     return f"{value:.4g}" if math.isfinite(value) else "-"
 
 
-def draw(report: "PruneReport", axes: Any = None) -> "Figure":
-    """Draw a report into a pair of axes, or into a new figure."""
+def draw(
+    layers: Sequence[tuple[str, float]],
+    sparsity: float,
+    stages: Sequence[StageRow],
+    metric_before: float,
+    axes: Any = None,
+) -> "Figure":
+    """Draw the sparsity of each layer beside the course of the stages.
+
+    Parameters
+    ----------
+    layers : sequence of (str, float)
+        Name and sparsity.
+    sparsity : float
+        Of all layers together.
+    stages : sequence of StageRow
+        Their metrics are drawn over their sparsities, or without a metric their gaps over their numbers.
+    metric_before : float
+        That of the network before the first stage.
+    axes : pair of matplotlib Axes, optional
+        Where to; by default into a new Figure.
+    """
     try:
         # Not pyplot, which would choose a backend for the whole process.
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plot: needs matplotlib: pip install "l0quad[plot]"') from error
     if axes is None:
-        height = max(3.5, 0.25 * len(report.layers))
+        height = max(3.5, 0.25 * len(layers))
         axes = Figure(figsize=(10, height), layout="constrained").subplots(1, 2)
-    layers, stages = axes
-    _draw_layers(report, layers)
-    _draw_stages(report, stages)
+    left, right = axes
+    _draw_layers(layers, sparsity, left)
+    _draw_stages(stages, metric_before, right)
     for each in axes:
         each.set_axisbelow(True)
         each.grid(alpha=0.25)
         each.spines[["top", "right"]].set_visible(False)
-    figure: Figure = layers.figure
+    figure: Figure = left.figure
     return figure
 
 
-def _draw_layers(report: "PruneReport", axes: Any) -> None:
-    places = range(len(report.layers))
-    axes.barh(places, [layer.sparsity for layer in report.layers], color="tab:blue")
-    axes.axvline(report.achieved_sparsity, linestyle="--", color="0.35", label="all layers")
-    axes.set_yticks(places, [_shortened(layer.name) for layer in report.layers])
+def _draw_layers(layers: Sequence[tuple[str, float]], sparsity: float, axes: Any) -> None:
+    names, sparsities = zip(*layers, strict=True)
+    places = range(len(layers))
+    axes.barh(places, sparsities, color="tab:blue")
+    axes.axvline(sparsity, linestyle="--", color="0.35", label="all layers")
+    axes.set_yticks(places, [_shortened(name) for name in names])
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="sparsity", title="Sparsity by layer")
     axes.legend(frameon=False)
 
 
-def _draw_stages(report: "PruneReport", axes: Any) -> None:
-    """Draw the metric against the sparsity of each stage; without a metric, the gap of each stage."""
-    if any(math.isfinite(stage.metric) for stage in report.stages):
-        sparsities, metrics = zip(*((stage.sparsity, stage.metric) for stage in report.stages), strict=True)
+def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: Any) -> None:
+    numbers, sparsities, metrics, gaps = zip(*stages, strict=True)
+    if any(map(math.isfinite, metrics)):
         axes.plot(sparsities, metrics, "o-", color="tab:orange", label="after the stage")
-        axes.axhline(report.metric_before, linestyle="--", color="0.35", label="before pruning")
+        axes.axhline(metric_before, linestyle="--", color="0.35", label="before pruning")
         axes.set(xlabel="sparsity", ylabel="metric", title="Metric by stage")
         axes.legend(frameon=False)
     else:
-        numbers, gaps = zip(*((stage.stage, stage.relative_gap) for stage in report.stages), strict=True)
         axes.plot(numbers, gaps, "o-", color="tab:orange")
         axes.set(xlabel="stage", ylabel="relative gap", xticks=numbers, title="Gap by stage")

@@ -16,7 +16,7 @@ from l0quad_adapters.torch.report import plots, storage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The number of the JSON's layout.
+# The number of the JSON's layout; nothing was released before it.
 _FORMAT = 1
 _SIZES = ("shape", "weights", "kept", "dense_bytes", "sparse_bytes")
 _COLUMNS = (
@@ -27,22 +27,17 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """One pruned parameter, or all of them together.
+    """The sizes of one pruned parameter.
 
     Attributes
     ----------
     name : str
-        As in ``model.named_parameters()``; ``"total"`` for all of them.
+        As in ``model.named_parameters()``.
     shape : tuple of int
-        Empty for the total.
     weights, kept : int
         How many weights there are, and how many of them are not zero.
     dense_bytes, sparse_bytes : int
         What storing them takes: every weight in its dtype, or a bit for each and the nonzeros.
-    objective, lower_bound, relative_gap : float
-        Of the last problem; nan where only that of all layers together has one.
-    gradient_seconds, solve_seconds : float
-        The same.
     """
 
     name: str
@@ -51,23 +46,37 @@ class LayerReport:
     kept: int
     dense_bytes: int
     sparse_bytes: int
-    objective: float = math.nan
-    lower_bound: float = math.nan
-    relative_gap: float = math.nan
-    gradient_seconds: float = math.nan
-    solve_seconds: float = math.nan
 
     @classmethod
-    def of(cls, name: str, weight: torch.Tensor, **numbers: float) -> "LayerReport":
-        """Measure a parameter; ``numbers`` are further fields."""
+    def of(cls, name: str, weight: torch.Tensor) -> "LayerReport":
+        """Measure a parameter."""
         weights, kept, size = weight.numel(), int(torch.count_nonzero(weight)), weight.element_size()
         dense_bytes, sparse_bytes = weights * size, -(-weights // 8) + kept * size
-        return cls(name, tuple(weight.shape), weights, kept, dense_bytes, sparse_bytes, **numbers)
+        return cls(name, tuple(weight.shape), weights, kept, dense_bytes, sparse_bytes)
 
     @property
     def sparsity(self) -> float:
         """The share of zeros."""
         return 1 - self.kept / self.weights if self.weights else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TotalReport(LayerReport):
+    """All pruned parameters together: named ``"total"``, of shape (), and with what no single layer has.
+
+    Attributes
+    ----------
+    objective, lower_bound, relative_gap : float
+        Of the last stage's problem.
+    gradient_seconds, solve_seconds : float
+        Of all stages.
+    """
+
+    objective: float
+    lower_bound: float
+    relative_gap: float
+    gradient_seconds: float
+    solve_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +159,10 @@ class PruneReport:
                 raise ValueError(f"{name}: must not be empty")
 
     @property
-    def total(self) -> LayerReport:
+    def total(self) -> TotalReport:
         """All layers together: sizes summed, seconds summed over the stages, objective and bound of the last one."""
         last = self.stages[-1]
-        return LayerReport(
+        return TotalReport(
             name="total",
             shape=(),
             weights=sum(layer.weights for layer in self.layers),
@@ -178,7 +187,17 @@ class PruneReport:
         return {name: weight != 0 for name, weight in self.weights.items()}
 
     def __repr__(self) -> str:
-        return plots.table(self)
+        total, last = self.total, self.stages[-1]
+        asked = "by layer" if isinstance(self.sparsity, dict) else self.sparsity
+        number = plots.number
+        head = (
+            f"PruneReport: {self.method}, {total.kept} of {total.weights} weights kept, sparsity {total.sparsity:.6g} "
+            f"({asked} asked), {last.stage} {'stage' if last.stage == 1 else 'stages'}, {self.seconds:.3g} s",
+            f"objective {number(last.objective)}, lower bound {number(last.lower_bound)}, relative gap "
+            f"{number(last.relative_gap)}, metric {number(self.metric_before)} before and "
+            f"{number(self.metric_after)} after",
+        )
+        return "\n".join([*head, *plots.table([_row(layer) for layer in self.layers], _row(total))])
 
     def plot(self, axes: Any = None) -> "Figure":
         """Draw sparsity by layer, and metric against sparsity by stage (without ``evaluate``, the gap by stage).
@@ -197,7 +216,13 @@ class PruneReport:
         ImportError
             Without matplotlib.
         """
-        return plots.draw(self, axes)
+        return plots.draw(
+            [(layer.name, layer.sparsity) for layer in self.layers],
+            self.achieved_sparsity,
+            [(stage.stage, stage.sparsity, stage.metric, stage.relative_gap) for stage in self.stages],
+            self.metric_before,
+            axes,
+        )
 
     def to_json(self, path: PathLike | None = None) -> str:
         """Return all but the tensors as JSON, and write it where there is a path.
@@ -228,13 +253,13 @@ class PruneReport:
     def to_csv(self, path: PathLike | None = None) -> str:
         """Return a table with a row a layer and one for the total, and write it where there is a path.
 
-        Numbers that are not finite become empty.
+        Empty are numbers that are not finite, and in a layer's row those that only the total has.
         """
         buffer = io.StringIO()
         rows = csv.writer(buffer, lineterminator="\n")
         rows.writerow(_COLUMNS)
         for layer in (*self.layers, self.total):
-            cells = {name: getattr(layer, name) for name in _COLUMNS} | {"shape": "x".join(map(str, layer.shape))}
+            cells = {name: getattr(layer, name, None) for name in _COLUMNS} | {"shape": _by(layer.shape)}
             rows.writerow(storage.to_plain(list(cells.values())))
         return _written(buffer.getvalue(), path)
 
@@ -315,6 +340,15 @@ def _places(
         if there[name].shape != value.shape:
             raise ValueError(f"model: {name!r} must have shape {tuple(value.shape)}, got {tuple(there[name].shape)}")
     return [(there[name], value) for name, value in values.items()]
+
+
+def _row(layer: LayerReport) -> plots.LayerRow:
+    sizes = layer.weights, layer.kept, layer.sparsity, layer.dense_bytes, layer.sparse_bytes
+    return layer.name, _by(layer.shape), *sizes
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _written(text: str, path: PathLike | None) -> str:
