@@ -3,7 +3,11 @@
 This page is the adapter's whole public interface; it needs the extra ``l0quad[torch]``.
 """
 
-from l0quad_adapters.torch.baselines.registry import BASELINES, CBS, MFAC, MagnitudePruning, WoodFisher
+from l0quad_adapters.torch.baselines.cbs import CBS
+from l0quad_adapters.torch.baselines.magnitude import MagnitudePruning
+from l0quad_adapters.torch.baselines.mfac import MFAC
+from l0quad_adapters.torch.baselines.registry import BASELINES
+from l0quad_adapters.torch.baselines.woodfisher import WoodFisher
 from l0quad_adapters.torch.network.batchnorm import recalibrate_batchnorm
 from l0quad_adapters.torch.network.gradients import gradient_matrix
 from l0quad_adapters.torch.network.masks import attach_masks, detach_masks, keep_masks, masks

@@ -6,8 +6,9 @@ import reference
 
 torch = pytest.importorskip("torch")
 
-from l0quad_adapters.torch.baselines import registry
-from l0quad_adapters.torch.baselines.registry import BASELINES, CBS, MFAC, MagnitudePruning, WoodFisher, pruned
+from l0quad_adapters.torch import BASELINES, CBS, MFAC, MagnitudePruning, WoodFisher
+from l0quad_adapters.torch.baselines import base
+from l0quad_adapters.torch.baselines.registry import pruned
 
 from l0quad import NofM, PerBlock
 
@@ -117,7 +118,7 @@ def test_cbs_finds_removed_weights_that_cancel_one_another():
 
 @over_budgets
 @over_rows
-def test_cbs_refits_the_kept_weights_exactly(n, k):
+def test_cbs_solves_for_the_kept_weights(n, k):
     A, w0 = gradients(n)
     w = pruned(CBS(), A, w0, k, L2)
     expected = reference.best_on(A, A @ w0, np.flatnonzero(w), n * L2 / 2, w0)
@@ -180,9 +181,9 @@ def test_budgets_are_used_up_and_float32_changes_little(n, name, k):
 def test_the_size_of_the_pieces_does_not_matter(monkeypatch, n, name):
     A, w0 = gradients(n)
     whole = pruned(BASELINES[name](), A, w0, 5, L2)
-    monkeypatch.setattr(registry, "_PIECE_BYTES", 8 * n * 5)
+    monkeypatch.setattr(base, "_PIECE_BYTES", 8 * n * 5)
     np.testing.assert_allclose(pruned(BASELINES[name](), A, w0, 5, L2), whole, rtol=1e-9)
-    monkeypatch.setattr(registry, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(base, "_PIECE_BYTES", 1)
     np.testing.assert_allclose(pruned(BASELINES[name](), A, w0, 5, L2), whole, rtol=1e-9)
 
 
@@ -225,16 +226,20 @@ def test_registry():
 
 INVALID = {
     "options": (TypeError, "options: must be one of .*, got 'mfac'", {"options": "mfac"}),
-    "type": (TypeError, "A: must be a 2-D float32 or float64 array, got list", {"A": [[1.0]]}),
-    "dtype": (TypeError, r"A: must be .*, got int64 of shape \(2, 2\)", {"A": np.eye(2, dtype=np.int64)}),
-    "empty": (ValueError, r"A: must have rows and columns, got shape \(0, 12\)", {"A": np.empty((0, P))}),
+    "type": (TypeError, "A: must be a float32 or float64 array, got list", {"A": [[1.0]]}),
+    "dtype": (TypeError, "A: must be .*, got int64", {"A": np.eye(2, dtype=np.int64)}),
+    "flat": (ValueError, r"A: must be 2-D .* got shape \(12,\)", {"A": np.ones(P)}),
+    "empty": (ValueError, r"A: must be 2-D with rows and columns, got shape \(0, 12\)", {"A": np.empty((0, P))}),
     "nan": (ValueError, "A: all values must be finite", {"A": np.full((5, P), np.nan)}),
     "w0": (ValueError, r"w0: must have shape \(12,\), .*got shape \(3,\)", {"w0": np.ones(3)}),
+    "w0_type": (TypeError, "w0: must hold real numbers", {"w0": np.full(P, "1")}),
     "w0_inf": (ValueError, "w0: all values must be finite", {"w0": np.full(P, np.inf)}),
     "k": (ValueError, "k: must be at least 0, got -1", {"k": -1}),
-    "l2": (ValueError, "l2: must be finite and positive, got 0", {"l2": 0.0}),
-    "l2_nan": (ValueError, "l2: must be finite and positive, got nan", {"l2": float("nan")}),
-    "allowed": (ValueError, "allowed: must be a bool array .* got int64", {"allowed": np.ones(P, dtype=np.int64)}),
+    "l2": (ValueError, "l2: must be positive.*, got 0.0", {"l2": 0.0}),
+    "l2_type": (TypeError, "l2: must be a number, got 'auto'", {"l2": "auto"}),
+    "l2_nan": (ValueError, r"l2: must lie in \[0, inf\), got nan", {"l2": float("nan")}),
+    "allowed": (TypeError, "allowed: must be a bool array, got int64", {"allowed": np.ones(P, dtype=np.int64)}),
+    "short": (ValueError, r"allowed: must have shape \(12,\), got \(3,\)", {"allowed": np.ones(3, dtype=bool)}),
     "layers": (ValueError, r"layers: must increase from 0 .*\(12\), got \[0, 5\]", {"layers": [0, 5]}),
     "no_layers": (ValueError, "layers: must increase", {"layers": []}),
 }
@@ -255,6 +260,7 @@ def test_invalid_arguments_are_named(case):
         (lambda: WoodFisher(0), ValueError, "block_size: must be at least 1, got 0"),
         (lambda: WoodFisher(2.5), TypeError, "block_size: must be an integer, got 2.5"),
         (lambda: CBS(least_gain=1.0), ValueError, r"least_gain: must lie in \[0, 1\), got 1.0"),
+        (lambda: CBS(least_gain="0.1"), TypeError, "least_gain: must be a number, got '0.1'"),
         (lambda: CBS(max_rounds=0), ValueError, "max_rounds: must be at least 1, got 0"),
         (lambda: CBS(candidates=True), TypeError, "candidates: must be an integer, got True"),
     ],

@@ -31,9 +31,10 @@ def test_active_dropout_and_batchnorm_are_refused():
 @pytest.mark.parametrize("rows", ["sample", "batch"])
 def test_a_loss_that_is_no_scalar_is_refused(way, rows):
     model, inputs, targets = setting("mlp")
-    for loss_fn in (lambda o, y: (o**2).sum(dim=1).repeat(2), lambda o, y: o**2, lambda o, y: 1.0):
-        call = partial(rows_of, model, inputs, targets, loss_fn, n_rows=1, rows=rows, way=way)
-        refuse(call, ValueError, "loss_fn:", "scalar")
+    call = partial(rows_of, model, inputs, targets, n_rows=1, rows=rows, way=way)
+    for loss_fn in (lambda o, y: (o**2).sum(dim=1).repeat(2), lambda o, y: o**2):
+        refuse(partial(call, loss_fn=loss_fn), ValueError, "loss_fn:", "scalar")
+    refuse(partial(call, loss_fn=lambda o, y: 1.0), TypeError, "loss_fn:", "scalar", "float")
 
 
 @pytest.mark.parametrize("rows", ["sample", "batch"])
@@ -68,17 +69,18 @@ def test_different_devices_are_refused():
 
 @pytest.mark.parametrize("wrong", [
     ({"rows": "samples"}, ValueError, "rows:", "'samples'"),
+    ({"rows": None}, TypeError, "rows:", "None"),
     ({"way": "fast"}, ValueError, "way:", "'fast'"),
     ({"way": "layers", "weights": "*"}, ValueError, "way:", "'layers'"),
     ({"chunk": 0}, ValueError, "chunk:", "0"),
-    ({"chunk": 2.0}, ValueError, "chunk:", "2.0"),
-    ({"chunk": True}, ValueError, "chunk:", "True"),
+    ({"chunk": 2.0}, TypeError, "chunk:", "2.0"),
+    ({"chunk": True}, TypeError, "chunk:", "True"),
     ({"chunk": "all"}, ValueError, "chunk:", "'all'"),
-    ({"n_rows": None}, ValueError, "n_rows:", "None"),
+    ({"n_rows": None}, TypeError, "n_rows:", "None"),
     ({"n_rows": 0}, ValueError, "n_rows:", "0"),
     ({"n_rows": -1}, ValueError, "n_rows:", "-1"),
-    ({"n_rows": 2.0}, ValueError, "n_rows:", "2.0"),
-    ({"n_rows": True}, ValueError, "n_rows:", "True"),
+    ({"n_rows": 2.0}, TypeError, "n_rows:", "2.0"),
+    ({"n_rows": True}, TypeError, "n_rows:", "True"),
     ({"dtype": np.float16}, ValueError, "dtype:", "float16"),
     ({"dtype": torch.float32}, ValueError, "dtype:", "torch.float32"),
     ({"dtype": "half"}, ValueError, "dtype:", "'half'"),

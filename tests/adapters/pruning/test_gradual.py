@@ -214,13 +214,15 @@ def test_training_that_diverges_is_refused():
 
 
 @pytest.mark.parametrize(("name", "wrong", "error"), [
-    *((name, value, ValueError) for name in ("steps", "epochs", "train_batch_size", "n_rows", "batch_size")
-      for value in (0, -1, 1.5, True, "2", None)),
-    *(("seed", value, ValueError) for value in (-1, 0.5, None)),
-    *(("momentum", value, ValueError) for value in (1, -0.1, math.nan, "0.9", None, True)),
-    *(("weight_decay", value, ValueError) for value in (-1e-4, math.inf, math.nan, "0", None)),
+    *((name, value, error) for name in ("steps", "epochs", "train_batch_size", "n_rows", "batch_size")
+      for values, error in (((0, -1), ValueError), ((1.5, True, "2", None), TypeError)) for value in values),
+    ("seed", -1, ValueError), ("seed", 0.5, TypeError), ("seed", None, TypeError),
+    *(("momentum", value, ValueError) for value in (1, -0.1, math.nan)),
+    *(("momentum", value, TypeError) for value in ("0.9", None, True)),
+    *(("weight_decay", value, ValueError) for value in (-1e-4, math.inf, math.nan)),
+    *(("weight_decay", value, TypeError) for value in ("0", None)),
     *(("learning_rate", value, TypeError) for value in (0.1, None)),
-    *(("sparsity", value, ValueError) for value in (1.0, -0.1, math.nan, True)),
+    *(("sparsity", value, ValueError) for value in (1.0, -0.1, math.nan)), ("sparsity", True, TypeError),
     ("schedule", "steep", ValueError), ("weights", "fc", ValueError), ("method", "fastest", ValueError),
     ("l2", -1.0, ValueError),
 ])  # fmt: skip

@@ -152,20 +152,21 @@ WRONG = [
     ({"sparsity": 1.0}, ValueError, "sparsity:", "[0, 1)", "1.0"),
     ({"sparsity": -0.1}, ValueError, "sparsity:", "-0.1"),
     ({"sparsity": math.nan}, ValueError, "sparsity:", "nan"),
-    ({"sparsity": "0.5"}, ValueError, "sparsity:", "'0.5'"),
-    ({"sparsity": True}, ValueError, "sparsity:", "True"),
-    ({"sparsity": None}, ValueError, "sparsity:", "None"),
+    ({"sparsity": "0.5"}, TypeError, "sparsity:", "'0.5'"),
+    ({"sparsity": True}, TypeError, "sparsity:", "True"),
+    ({"sparsity": None}, TypeError, "sparsity:", "None"),
     ({"l2": -1.0}, ValueError, "l2:", "-1.0"),
     ({"l2": math.inf}, ValueError, "l2:", "inf"),
     ({"l2": math.nan}, ValueError, "l2:", "nan"),
-    ({"l2": "auto"}, ValueError, "l2:", "'auto'"),
-    ({"l2": None}, ValueError, "l2:", "None"),
+    ({"l2": "auto"}, TypeError, "l2:", "'auto'"),
+    ({"l2": None}, TypeError, "l2:", "None"),
     ({"batch_size": 0}, ValueError, "batch_size:", "0"),
+    ({"batch_size": 1.5}, TypeError, "batch_size:", "1.5"),
     ({"w0": W0[:-1]}, ValueError, "w0:", "(30,)", "(29,)"),
     ({"w0": np.where(np.arange(P) == 3, np.nan, W0)}, ValueError, "w0:", "finite"),
     ({"A": NAN_A}, ValueError, "A:", "finite"),
     ({"A": NAN_A.astype(np.float32)}, ValueError, "A:", "finite"),
-    ({"A": A[0]}, TypeError, "A:", "2-D", "(30,)"),
+    ({"A": A[0]}, ValueError, "A:", "2-D", "(30,)"),
 ]
 
 
@@ -177,14 +178,17 @@ def test_wrong_arguments_are_refused_by_name(make, wrong):
 
 
 @pytest.mark.parametrize("wrong", [
-    ({"first_order": np.ones(N + 1)}, "first_order:", str(N), str(N + 1)),
-    ({"first_order": None}, "first_order:", "None"), ({"first_order": "0.5"}, "first_order:", "0.5"),
-    ({"first_order": math.nan}, "first_order:", "nan"), ({"centre": W0[1:]}, "centre:", str(P), str(P - 1)),
-    ({"centre": np.full(P, np.inf)}, "centre:", "finite"),
+    ({"first_order": np.ones(N + 1)}, ValueError, "first_order:", str(N), str(N + 1)),
+    ({"first_order": None}, TypeError, "first_order:", "None"),
+    ({"first_order": "0.5"}, TypeError, "first_order:", "0.5"),
+    ({"first_order": math.nan}, ValueError, "first_order:", "nan"),
+    ({"centre": W0[1:]}, ValueError, "centre:", str(P), str(P - 1)),
+    ({"centre": np.full(P, np.inf)}, ValueError, "centre:", "finite"),
+    ({"centre": np.full(P, "1")}, TypeError, "centre:", "real numbers"),
 ])  # fmt: skip
 def test_wrong_terms_are_refused_under_their_own_names(wrong):
-    arguments, *words = wrong
-    refuse(lambda: pruning_problem(A, W0, 0.5, L2, **arguments), ValueError, *words)
+    arguments, error, *words = wrong
+    refuse(lambda: pruning_problem(A, W0, 0.5, L2, **arguments), error, *words)
 
 
 def test_what_is_no_array_is_refused():
@@ -218,16 +222,16 @@ def test_a_layer_may_be_called_as_its_parameter(net):
 
 
 @pytest.mark.parametrize("wrong", [
-    ({"1": 0.5}, "sparsity:", "'1'"),
-    ({"0.bias": 0.5}, "sparsity:", "'0.bias'"),
-    ({"": 0.5}, "sparsity:", "''"),
-    ({"0": 0.5, "0.weight": 0.6}, "sparsity:", "'0.weight'"),
-    ({"0": 0.5, "2": 1.0}, "sparsity['2']:", "1.0"),
-    ({"0": math.nan}, "sparsity['0']:", "nan"),
-    ({"0": None}, "sparsity['0']:", "None"),
-    (l0quad.Cardinality(3), "sparsity:", "Cardinality"),
-    ([0.5], "sparsity:", "[0.5]"),
+    ({"1": 0.5}, ValueError, "sparsity:", "'1'"),
+    ({"0.bias": 0.5}, ValueError, "sparsity:", "'0.bias'"),
+    ({"": 0.5}, ValueError, "sparsity:", "''"),
+    ({"0": 0.5, "0.weight": 0.6}, ValueError, "sparsity:", "'0.weight'"),
+    ({"0": 0.5, "2": 1.0}, ValueError, "sparsity['2']:", "1.0"),
+    ({"0": math.nan}, ValueError, "sparsity['0']:", "nan"),
+    ({"0": None}, TypeError, "sparsity['0']:", "None"),
+    (l0quad.Cardinality(3), TypeError, "sparsity:", "Cardinality"),
+    ([0.5], TypeError, "sparsity:", "[0.5]"),
 ])  # fmt: skip
 def test_wrong_sparsities_are_refused_by_name(net, wrong):
-    sparsity, *words = wrong
-    refuse(lambda: budget(choose(net), sparsity), ValueError, *words)
+    sparsity, error, *words = wrong
+    refuse(lambda: budget(choose(net), sparsity), error, *words)

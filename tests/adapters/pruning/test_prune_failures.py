@@ -34,25 +34,30 @@ def untouched(loss_fn):
 
 
 WRONG = [
-    *(({"sparsity": value}, ValueError, "sparsity:") for value in (1.0, -0.1, 1.2, math.nan, "0.5", None, True, [0.5])),
+    *(({"sparsity": value}, ValueError, "sparsity:") for value in (1.0, -0.1, 1.2, math.nan)),
+    *(({"sparsity": value}, TypeError, "sparsity:", "NofM") for value in ("0.5", None, True, [0.5])),
     ({"sparsity": {"nothing": 0.5}}, ValueError, "sparsity:", "'nothing'"),
     ({"sparsity": {"0": 1.0}}, ValueError, "sparsity['0']:", "1.0"),
-    ({"sparsity": l0quad.Cardinality(3)}, ValueError, "sparsity:", "Cardinality"),
+    ({"sparsity": l0quad.Cardinality(3)}, TypeError, "sparsity:", "Cardinality"),
     ({"weights": "nothing"}, ValueError, "weights:", "'nothing'"),
     ({"weights": 5}, TypeError, "weights:", "5"),
     ({"mask": {"0.weight": torch.ones(8, 10, dtype=torch.bool)}}, ValueError, "mask:", "(10, 8)", "(8, 10)"),
     ({"mask": {"0.weight": torch.ones(10, 8)}}, TypeError, "mask:", "bool"),
     ({"mask": {"0.bias": torch.ones(10, dtype=torch.bool)}}, ValueError, "mask:", "0.bias"),
     ({"method": "magic"}, ValueError, "method:", "backsolve", "woodfisher", "'magic'"),
-    *(({"method": value}, ValueError, "method:") for value in (None, 5, l0quad.Backsolve, ["auto"])),
+    *(({"method": value}, TypeError, "method:") for value in (None, 5, l0quad.Backsolve, ["auto"])),
     ({"schedule": "cubic"}, ValueError, "schedule:", "'cubic'"),
     ({"schedule": "cubic", "sparsity": l0quad.NofM(2, 4)}, ValueError, "schedule:", "'cubic'"),
-    ({"schedule": ["poly"], "sparsity": {"0": 0.5}}, ValueError, "schedule:", "['poly']"),
+    ({"schedule": ["poly"], "sparsity": {"0": 0.5}}, TypeError, "schedule:", "['poly']"),
     *(({name: value}, ValueError, f"{name}:", repr(value))
-      for name in ("n_rows", "batch_size", "stages") for value in (0, -1, 1.0, True, "1", None)),
-    *(({name: value}, ValueError, f"{name}:", repr(value))
-      for name in ("refit_stages", "seed") for value in (-1, 1.0, False, None)),
-    *(({"l2": value}, ValueError, "l2:", repr(value)) for value in (-1.0, math.nan, math.inf, "best", True, None)),
+      for name in ("n_rows", "batch_size", "stages") for value in (0, -1)),
+    *(({name: value}, TypeError, f"{name}:", repr(value))
+      for name in ("n_rows", "batch_size", "stages") for value in (1.0, True, "1", None)),
+    *(({name: -1}, ValueError, f"{name}:", "-1") for name in ("refit_stages", "seed")),
+    *(({name: value}, TypeError, f"{name}:", repr(value))
+      for name in ("refit_stages", "seed") for value in (1.0, False, None)),
+    *(({"l2": value}, ValueError, "l2:", repr(value)) for value in (-1.0, math.nan, math.inf)),
+    *(({"l2": value}, TypeError, "l2:", "'auto'", repr(value)) for value in ("best", True, None)),
     ({"refit": Refit(n_rows=25)}, ValueError, "refit.n_rows:", "60", "25"),
     ({"refit": Refit(average=3), "refit_stages": 2}, ValueError, "refit.average:", "2", "3"),
     ({"refit": 0.9}, TypeError, "refit:", "0.9"),

@@ -172,14 +172,15 @@ def test_refits_settle_no_damping():
     assert report.l2 in stages.L2_GRID
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("average", -1), ("average", 2.5),
-     ("between", -1), ("between", 1.0), ("n_rows", 0), ("n_rows", True), ("l2", -1.0), ("l2", math.nan),
-     ("l2", "auto"), ("momentum", 1), ("momentum", -0.1), ("momentum", math.nan), ("momentum", "0.5")],
-)  # fmt: skip
-def test_wrong_options_are_refused_when_they_are_written(name, value):
-    refuse(lambda: Refit(**{name: value}), ValueError, f"refit.{name}:", repr(value))
+@pytest.mark.parametrize(("error", "name", "value"), [
+    *((ValueError, name, -1) for name in ("average", "between", "n_rows", "l2", "momentum")),
+    *((TypeError, name, value) for name in ("average", "between", "n_rows") for value in (1.0, True)),
+    *((TypeError, name, value) for name in ("l2", "momentum") for value in ("auto", True)),
+    (ValueError, "n_rows", 0), (ValueError, "l2", math.nan), (ValueError, "momentum", 1),
+    (ValueError, "momentum", math.nan),
+])  # fmt: skip
+def test_wrong_options_are_refused_when_they_are_written(error, name, value):
+    refuse(lambda: Refit(**{name: value}), error, f"refit.{name}:", repr(value))
 
 
 def test_supports_do_not_change_in_refits():

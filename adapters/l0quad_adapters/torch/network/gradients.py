@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from l0quad_adapters.torch.checks import check_integers
+from l0quad_adapters.torch.checks import check_choice, check_integers
 from l0quad_adapters.torch.network.data import Batch, regrouped
 from l0quad_adapters.torch.network.layers import LayerGradients, layers_of
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
@@ -29,11 +29,13 @@ Block = tuple[torch.Tensor, torch.Tensor]
 # Inputs and targets of a chunk of samples to their rows.
 Rows = Callable[[torch.Tensor, torch.Tensor], Block]
 
-# A chunk's gradients and what the layers keep for them may take about this much.
+# A chunk's gradients and what the layers keep for them may take about this much, some of which stays in the cache. Rows
+# a second and memory with it stand in docs/benchmarks/results/gradients.md.
 _CHUNK_BYTES = 1 << 25
 _MOST_SAMPLES = 512
 _WAYS = ("auto", "layers", "vmap", "loop")
-# "auto" believes the closed form of the layers where it equals vmap on two samples to this share of the largest entry.
+# "auto" believes the closed form of the layers where it equals vmap on two samples to this share of the largest entry:
+# by docs/benchmarks/results/gradients.md they differ by 1e-6, and by 1e-4 where rounding turns a ReLU on or off.
 _AGREES = 1e-3
 
 
@@ -97,11 +99,11 @@ def gradient_matrix(
     home = _device_of(model)
     out = _prepared(out, n_rows, chosen.size, dtype)
     _check_losses(losses, len(out))
-    if rows not in ("sample", "batch"):
-        raise ValueError(f"rows: must be 'sample' or 'batch', got {rows!r}")
-    if way not in _WAYS:
-        raise ValueError(f"way: must be one of {_WAYS}, got {way!r}")
-    if chunk != "auto":
+    check_choice(rows, "rows", ("sample", "batch"))
+    check_choice(way, "way", _WAYS)
+    if isinstance(chunk, str):
+        check_choice(chunk, "chunk", ("auto",))
+    else:
         check_integers(chunk=chunk)
     refuse_training(model)
     moved = _moved(batches, home, device)
@@ -170,8 +172,10 @@ def _moved(batches: Iterable[Batch], home: torch.device, device: torch.device | 
 
 def scalar(loss: torch.Tensor) -> torch.Tensor:
     """Return the loss, refused where it is not a scalar."""
-    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or loss.ndim > 1:
-        raise ValueError(f"loss_fn: must return a scalar, got {getattr(loss, 'shape', type(loss))}")
+    if not isinstance(loss, torch.Tensor):
+        raise TypeError(f"loss_fn: must return a scalar tensor, got {type(loss)}")
+    if loss.numel() != 1 or loss.ndim > 1:
+        raise ValueError(f"loss_fn: must return a scalar, got shape {tuple(loss.shape)}")
     return loss.reshape(())
 
 

@@ -1,33 +1,30 @@
 """gradual_prune: pruning steps at rising sparsity, each followed by training under the masks."""
 
 import copy
-import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from l0quad_adapters.torch.checks import check_integers
-from l0quad_adapters.torch.files import PathLike, write_atomically
+from l0quad_adapters.torch.checks import check_integers, real
+from l0quad_adapters.torch.files import PathLike
 from l0quad_adapters.torch.network.batchnorm import modes_kept
 from l0quad_adapters.torch.network.data import Data, Samples
 from l0quad_adapters.torch.network.gradients import LossFn, scalar
 from l0quad_adapters.torch.network.masks import keep_masks, masks
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
+from l0quad_adapters.torch.pruning.checkpoint import Checkpoint, Done
 from l0quad_adapters.torch.pruning.problem import Sparsity
-from l0quad_adapters.torch.pruning.prune import DEFAULT_L2, prune, report_of, shown, targets_of
+from l0quad_adapters.torch.pruning.prune import DEFAULT_L2, prune, report_of, shown
+from l0quad_adapters.torch.pruning.schedules import targets_of
 from l0quad_adapters.torch.report.report import PruneReport, StageReport
 
 LearningRate = Callable[[float, float, float], float]
-
-_FORMAT = 1
 
 
 def cosine(epoch: float, first: float, last: float) -> float:
@@ -36,7 +33,7 @@ def cosine(epoch: float, first: float, last: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Course:
     """What the steps of one run have in common; validated."""
 
     loss_fn: LossFn
@@ -54,16 +51,6 @@ class _Plan:
     seed: int
     evaluate: Callable[[nn.Module], float]
     options: dict[str, Any]
-
-
-@dataclass(slots=True)
-class _Done:
-    """What finished steps leave behind, beside the model."""
-
-    metric_before: float
-    stages: list[StageReport]
-    l2: float
-    seconds: float
 
 
 def gradual_prune(
@@ -153,25 +140,24 @@ def gradual_prune(
     _check_training(momentum, weight_decay, learning_rate)
     if isinstance(data, Iterator):
         raise TypeError(f"data: must not be an iterator, for it is read several times, got {type(data).__name__}")
-    plan = _Plan(
+    course = _Course(
         loss_fn, data, sparsity, schedule, targets_of(model, chosen, sparsity, schedule, steps), chosen, epochs,
         train_batch_size, _batches_of(data, train_batch_size), momentum, weight_decay, learning_rate, seed,
         evaluate or (lambda _: math.nan), {"method": method, "l2": l2, "n_rows": n_rows, "batch_size": batch_size},
     )  # fmt: skip
-    saved = None if checkpoint is None else _Checkpoint.of(checkpoint, model, plan)
+    saved = None if checkpoint is None else Checkpoint.of(checkpoint, model, _told(course))
     before = copy.deepcopy(model.state_dict())
     try:
         with modes_kept(model):
-            return _run(model, plan, saved, callback, progress)
+            return _run(model, course, saved, callback, progress)
     except BaseException:
         model.load_state_dict(before)
         raise
 
 
 def _check_training(momentum: float, weight_decay: float, learning_rate: LearningRate) -> None:
-    for name, value, end in (("momentum", momentum, 1), ("weight_decay", weight_decay, math.inf)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < end:
-            raise ValueError(f"{name}: must lie in [0, {end}), got {value!r}")
+    real(momentum, "momentum", below=1.0)
+    real(weight_decay, "weight_decay")
     if not callable(learning_rate):
         raise TypeError(f"learning_rate: must be callable with (epoch, first, last), got {learning_rate!r}")
 
@@ -192,8 +178,8 @@ def _batches_of(data: Data, batch_size: int) -> int:
 
 def _run(
     model: nn.Module,
-    plan: _Plan,
-    saved: "_Checkpoint | None",
+    course: _Course,
+    saved: Checkpoint | None,
     callback: Callable[[StageReport], object] | None,
     progress: bool,
 ) -> PruneReport:
@@ -201,122 +187,73 @@ def _run(
     model.eval()
     done = None if saved is None else saved.restore(model)
     if done is None:
-        done = _Done(float(plan.evaluate(model)), [], math.nan, 0.0)
+        done = Done(float(course.evaluate(model)), [], math.nan, 0.0)
     begin -= done.seconds
-    for step in shown(range(len(done.stages), len(plan.targets)), progress):
-        stage, done.l2 = _step(model, plan, step)
+    for step in shown(range(len(done.stages), len(course.targets)), progress):
+        stage, done.l2 = _step(model, course, step)
         done.stages.append(stage)
         done.seconds = time.perf_counter() - begin
         if saved is not None:
             saved.write(model, done)
         if callback is not None:
             callback(stage)
-    method = plan.options["method"]
+    method = course.options["method"]
     return report_of(
-        model, plan.weights, tuple(done.stages),
+        model, course.weights, tuple(done.stages),
         method=method if isinstance(method, str) else method.name,
-        sparsity=plan.sparsity, l2=done.l2, seed=plan.seed, n_rows=plan.options["n_rows"],
-        batch_size=plan.options["batch_size"], first_order=True,
+        sparsity=course.sparsity, l2=done.l2, seed=course.seed, n_rows=course.options["n_rows"],
+        batch_size=course.options["batch_size"], first_order=True,
         metric_before=done.metric_before, seconds=time.perf_counter() - begin,
     )  # fmt: skip
 
 
-def _step(model: nn.Module, plan: _Plan, step: int) -> tuple[StageReport, float]:
-    """Prune once and train; what it does depends on the model, the plan and the step alone."""
-    seed = int(np.random.SeedSequence((plan.seed, step)).generate_state(1)[0])
+def _step(model: nn.Module, course: _Course, step: int) -> tuple[StageReport, float]:
+    """Prune once and train; what it does depends on the model, the course and the step alone."""
+    seed = int(np.random.SeedSequence((course.seed, step)).generate_state(1)[0])
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(seed)
         model.eval()
-        used = masks(model, plan.weights)
+        used = masks(model, course.weights)
         report = prune(
-            model, plan.loss_fn, plan.data, plan.targets[step],
-            weights=plan.weights, mask=used, first_order=True, recalibrate=False, seed=seed, **plan.options,
+            model, course.loss_fn, course.data, course.targets[step],
+            weights=course.weights, mask=used, first_order=True, recalibrate=False, seed=seed, **course.options,
         )  # fmt: skip
         model.train()
-        _train(model, plan, step, seed)
+        _train(model, course, step, seed)
     model.eval()
-    return replace(report.stages[0], stage=step + 1, metric=float(plan.evaluate(model))), report.l2
+    return replace(report.stages[0], stage=step + 1, metric=float(course.evaluate(model))), report.l2
 
 
-def _train(model: nn.Module, plan: _Plan, step: int, seed: int) -> None:
+def _train(model: nn.Module, course: _Course, step: int, seed: int) -> None:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trained, momentum=plan.momentum, weight_decay=plan.weight_decay)
-    keep_masks(optimizer, model, weights=plan.weights)
-    samples = Samples(plan.data)
-    first, last = float(step * plan.epochs), float((step + 1) * plan.epochs)
-    for epoch in range(plan.epochs):
+    optimizer = torch.optim.SGD(trained, momentum=course.momentum, weight_decay=course.weight_decay)
+    keep_masks(optimizer, model, weights=course.weights)
+    samples = Samples(course.data)
+    first, last = float(step * course.epochs), float((step + 1) * course.epochs)
+    for epoch in range(course.epochs):
         # From 1, because the gradients were drawn in the order of (seed, 0).
-        for batch, (inputs, targets) in enumerate(samples.all_batches(plan.train_batch_size, (seed, epoch + 1))):
-            rate = plan.learning_rate(first + epoch + batch / plan.n_batches, first, last)
+        for batch, (inputs, targets) in enumerate(samples.all_batches(course.train_batch_size, (seed, epoch + 1))):
+            rate = course.learning_rate(first + epoch + batch / course.n_batches, first, last)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.enable_grad():
                 optimizer.zero_grad()
-                scalar(plan.loss_fn(model(inputs), targets)).backward()  # type: ignore[no-untyped-call]
+                scalar(course.loss_fn(model(inputs), targets)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     optimizer.zero_grad()
     if not all(bool(parameter.isfinite().all()) for parameter in trained):
         raise ValueError(f"learning_rate: the training after step {step + 1} diverged; the weights are not finite")
 
 
-@dataclass(frozen=True, slots=True)
-class _Checkpoint:
-    """The file of a run, and what tells that run from others."""
-
-    path: Path
-    settings: dict[str, str]
-
-    @classmethod
-    def of(cls, path: PathLike, model: nn.Module, plan: _Plan) -> "_Checkpoint":
-        """Return the checkpoint of a run that begins with this model."""
-        file = Path(path)
-        if file.is_dir() or not os.access(file.absolute().parent, os.W_OK):
-            raise ValueError(f"checkpoint: must be a file in a folder that can be written to, got {str(path)!r}")
-        last = float(plan.epochs)
-        told = {
-            "model": _digest(model),
-            "samples": Samples(plan.data).size,
-            "steps": len(plan.targets),
-            "learning_rate": [plan.learning_rate(share * last, 0.0, last) for share in (0.0, 0.25, 0.5, 0.75)],
-        }
-        names = ("sparsity", "schedule", "weights", "epochs", "train_batch_size", "momentum", "weight_decay", "seed")
-        settings = told | {name: getattr(plan, name) for name in names} | plan.options
-        return cls(file, {name: repr(value) for name, value in settings.items()})
-
-    def write(self, model: nn.Module, done: _Done) -> None:
-        """Replace the file by the state after the steps that are done."""
-        content = {"format": _FORMAT, "settings": self.settings, "model": model.state_dict(), **asdict(done)}
-        write_atomically(self.path, lambda file: torch.save(content, file))
-
-    def restore(self, model: nn.Module) -> _Done | None:
-        """Give the model the state in the file, if there is one, and return what was done."""
-        if not self.path.exists():
-            return None
-        with open(self.path, "rb") as file:
-            try:
-                content = torch.load(file, map_location="cpu", weights_only=True)
-                written, there = content["format"], content["settings"]
-            except MemoryError:
-                raise
-            except Exception as error:  # UnpicklingError, RuntimeError, OSError of a file cut short, KeyError, ...
-                raise ValueError(f"checkpoint: {self.path} is no checkpoint of gradual_prune: {error}") from error
-        if written != _FORMAT:
-            raise ValueError(f"checkpoint: {self.path} must be of format {_FORMAT}, got {written}")
-        for name, here in self.settings.items():
-            if there.get(name) != here:
-                other = f"{name} is {there.get(name)} there, {here} here"
-                raise ValueError(f"checkpoint: {self.path} is of another run: {other}")
-        model.load_state_dict(content["model"])
-        stages = [StageReport(**stage) for stage in content["stages"]]
-        return _Done(content["metric_before"], stages, content["l2"], content["seconds"])
-
-
-def _digest(model: nn.Module) -> str:
-    """Return a digest of a model's names, shapes, dtypes and values."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
-            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _told(course: _Course) -> dict[str, Any]:
+    """Return what tells a run from others, beside the model that it begins with."""
+    last = float(course.epochs)
+    told = {
+        "samples": Samples(course.data).size,
+        "steps": len(course.targets),
+        # A callable cannot be compared, but some of its values can.
+        "learning_rate": [course.learning_rate(share * last, 0.0, last) for share in (0.0, 0.25, 0.5, 0.75)],
+    }
+    names = ("sparsity", "schedule", "weights", "epochs", "train_batch_size", "momentum", "weight_decay", "seed")
+    return told | {name: getattr(course, name) for name in names} | course.options

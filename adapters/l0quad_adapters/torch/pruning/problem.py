@@ -10,7 +10,6 @@ of that of single ones.) Source: Benbaki et al., "Fast as CHITA: neural network 
 optimization", ICML 2023, equations 3 to 6.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,35 +18,18 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 import l0quad
+from l0quad_adapters.torch.budgets import Budget, checked_sparsity, kept
+from l0quad_adapters.torch.checks import check_integers, real, vector
 from l0quad_adapters.torch.network.weights import Weights
 
-Constraint = l0quad.Cardinality | l0quad.PerBlock | l0quad.NofM
 Sparsity = float | Mapping[str, float] | l0quad.NofM
 
-_NUMBER = (int, float, np.integer, np.floating)
+# What a sparsity may be beside a number; for messages.
+SPARSITIES = "a number, a dict of numbers by layer, or NofM"
 
 
-def checked_sparsity(sparsity: Any, name: str = "sparsity") -> float:
-    """Return a sparsity, refused outside of [0, 1)."""
-    if isinstance(sparsity, bool) or not isinstance(sparsity, _NUMBER) or not 0 <= sparsity < 1:
-        raise ValueError(f"{name}: must lie in [0, 1), got {sparsity!r}")
-    return float(sparsity)
-
-
-def checked_l2(l2: Any, name: str = "l2") -> float:
-    """Return a damping, refused where it is not a finite number of at least 0."""
-    if isinstance(l2, bool) or not isinstance(l2, _NUMBER) or not 0 <= l2 < math.inf:
-        raise ValueError(f"{name}: must be finite and at least 0, got {l2!r}")
-    return float(l2)
-
-
-def kept(sparsity: float, size: int) -> int:
-    """Return how many of ``size`` weights a sparsity keeps: size - floor(sparsity size + 1/2)."""
-    return size - math.floor(checked_sparsity(sparsity) * size + 0.5)
-
-
-def budget(weights: Weights, sparsity: Sparsity) -> Constraint:
-    """Return the constraint that a sparsity means.
+def budget(weights: Weights, sparsity: Sparsity) -> Budget:
+    """Return the budget that a sparsity means.
 
     Parameters
     ----------
@@ -57,7 +39,7 @@ def budget(weights: Weights, sparsity: Sparsity) -> Constraint:
     if isinstance(sparsity, l0quad.NofM):
         return sparsity
     if not isinstance(sparsity, Mapping):
-        return l0quad.Cardinality(kept(sparsity, weights.size))
+        return l0quad.Cardinality(kept(checked_sparsity(sparsity, kind=SPARSITIES), weights.size))
     by_layer = by_parameter(weights, sparsity)
     sizes = [part.stop - part.start for part in weights.slices.values()]
     budgets = [kept(by_layer.get(name, 0.0), size) for name, size in zip(weights.names, sizes, strict=True)]
@@ -80,7 +62,7 @@ def by_parameter(weights: Weights, sparsity: Mapping[str, float]) -> dict[str, f
 def pruning_problem(
     A: Any,
     w0: Any,
-    sparsity: float | Constraint,
+    sparsity: float | Budget,
     l2: float,
     first_order: Any = True,
     batch_size: int = 1,
@@ -104,35 +86,35 @@ def pruning_problem(
     centre : ndarray of shape (p,), optional
         What the damping pulls towards, and what weights are compared by at first; w0 by default.
     """
-    if not isinstance(A, np.ndarray) or A.ndim != 2:
-        raise TypeError(f"A: must be a 2-D array, got {type(A)} of shape {np.shape(A)}")
+    if not isinstance(A, np.ndarray):
+        raise TypeError(f"A: must be a NumPy array, got {type(A)}")
+    if A.ndim != 2:
+        raise ValueError(f"A: must be 2-D, got shape {A.shape}")
     rows, size = A.shape
-    if batch_size < 1:
-        raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
-    w0 = np.asarray(w0, dtype=np.float64)
-    if w0.shape != (size,):
-        raise ValueError(f"w0: must have shape ({size},), one value for each column of A, got {w0.shape}")
-    if not np.all(np.isfinite(w0)):
-        raise ValueError("w0: all values must be finite, got NaN or infinite ones")
-    if centre is not None and (np.shape(centre) != (size,) or not np.all(np.isfinite(centre))):
-        raise ValueError(f"centre: must be ({size},) finite values, got shape {np.shape(centre)}")
+    check_integers(batch_size=batch_size)
+    w0 = vector(w0, "w0", size, "one value for each column of A")
+    centre = w0 if centre is None else vector(centre, "centre", size, "one value for each column of A")
     first_order = np.asarray(first_order)
-    if first_order.dtype.kind not in "bif" or not np.all(np.isfinite(first_order)):
-        raise ValueError(f"first_order: must be finite numbers, got {first_order}")
+    if first_order.dtype.kind not in "bif":
+        raise TypeError(f"first_order: must be a number or numbers, got {first_order}")
+    if not np.all(np.isfinite(first_order)):
+        raise ValueError(f"first_order: must be finite, got {first_order}")
     if first_order.shape not in ((), (rows,)):
         raise ValueError(f"first_order: must be a number or one a row ({rows}), got shape {first_order.shape}")
-    ridge = 0.5 * rows * checked_l2(l2)
+    ridge = 0.5 * rows * real(l2, "l2")
     b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
     b = np.asarray(b, dtype=np.float64) - first_order.astype(np.float64) / batch_size
-    constrained = isinstance(sparsity, (l0quad.Cardinality, l0quad.PerBlock, l0quad.NofM))
-    k: Any = sparsity if constrained else kept(sparsity, size)  # type: ignore[arg-type]
-    return l0quad.Problem(A, b, k, ridge=ridge, w0=w0 if centre is None else centre)
+    if isinstance(sparsity, Budget):
+        k: int | Budget = sparsity
+    else:
+        k = kept(checked_sparsity(sparsity, kind="a number, Cardinality, PerBlock or NofM"), size)
+    return l0quad.Problem(A, b, k, ridge=ridge, w0=centre)
 
 
 def problem_from_gradients(
     A: Any,
     w0: Any,
-    sparsity: float | Constraint,
+    sparsity: float | Budget,
     l2: float,
     first_order: Any = True,
     batch_size: int = 1,

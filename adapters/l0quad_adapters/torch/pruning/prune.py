@@ -12,14 +12,14 @@ from torch import nn
 
 import l0quad
 from l0quad_adapters.torch.baselines.registry import BASELINES
-from l0quad_adapters.torch.checks import check_integers
+from l0quad_adapters.torch.checks import check_choice, check_flags, check_integers, real
 from l0quad_adapters.torch.network.batchnorm import has_batchnorm
 from l0quad_adapters.torch.network.data import Data, Samples
 from l0quad_adapters.torch.network.gradients import LossFn, refuse_training
 from l0quad_adapters.torch.network.masks import flat_mask, refuse_masked
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
-from l0quad_adapters.torch.pruning.problem import Sparsity, by_parameter, checked_l2, checked_sparsity
-from l0quad_adapters.torch.pruning.schedules import SCHEDULES, sparsities
+from l0quad_adapters.torch.pruning.problem import Sparsity
+from l0quad_adapters.torch.pruning.schedules import targets_of
 from l0quad_adapters.torch.pruning.stages import Plan, Refit, Stage, Window, rows_of, run_stage, settle
 from l0quad_adapters.torch.report.report import LayerReport, PruneReport, StageReport
 
@@ -118,10 +118,9 @@ def prune(
     chosen = choose(model, weights)
     check_integers(n_rows=n_rows, batch_size=batch_size, stages=stages)
     check_integers(0, refit_stages=refit_stages, seed=seed)
-    if not (first_order is None or isinstance(first_order, bool)):
-        raise TypeError(f"first_order: must be True, False or None, got {first_order!r}")
-    if not isinstance(scale_rows, bool):
-        raise TypeError(f"scale_rows: must be True or False, got {scale_rows!r}")
+    check_flags(scale_rows=scale_rows)
+    if first_order is not None:
+        check_flags(first_order=first_order)
     if not isinstance(refit, Refit):
         raise TypeError(f"refit: must be a Refit, got {refit!r}")
     if refit.n_rows is not None and n_rows % refit.n_rows != 0:
@@ -130,7 +129,7 @@ def prune(
         raise ValueError(f"refit.average: must be at most refit_stages ({refit_stages}), got {refit.average}")
     targets = targets_of(model, chosen, sparsity, schedule, stages)
     allowed = None if mask is None else flat_mask(chosen, mask)
-    damping = l2 if isinstance(l2, str) and l2 == "auto" else checked_l2(l2)
+    damping = l2 if isinstance(l2, str) and l2 == "auto" else real(l2, "l2", kind="a number or 'auto'")
     plan = Plan(
         loss_fn, Samples(data), chosen, _method(method), damping, n_rows, batch_size,
         stages + refit_stages > 1 if first_order is None else first_order, refit, scale_rows,
@@ -164,28 +163,13 @@ def _schedule(targets: list[Sparsity], between: int, at_the_end: int) -> list[St
 
 def _method(method: Any) -> Any:
     """Return options of a baseline, or options or the name of a solver."""
-    if isinstance(method, str) and method in BASELINES:
-        return BASELINES[method]()
+    if isinstance(method, str):
+        check_choice(method, "method", tuple(sorted({*l0quad.METHODS, *BASELINES})))
+        return BASELINES[method]() if method in BASELINES else method
     options = (*BASELINES.values(), *(each.options for each in l0quad.METHODS.values()))
-    if method not in tuple(l0quad.METHODS) and not isinstance(method, options):
-        names = sorted({*l0quad.METHODS, *BASELINES})
-        raise ValueError(f"method: must be options or one of {', '.join(names)}, got {method!r}")
+    if not isinstance(method, options):
+        raise TypeError(f"method: must be a name or options such as l0quad.Backsolve(), got {method!r}")
     return method
-
-
-def targets_of(model: nn.Module, weights: Weights, sparsity: Sparsity, schedule: str, stages: int) -> list[Sparsity]:
-    """Return the sparsity of each stage, rising from that of the model."""
-    if schedule not in tuple(SCHEDULES):
-        raise ValueError(f"schedule: must be one of {tuple(SCHEDULES)}, got {schedule!r}")
-    w = weights.read(model)
-    if isinstance(sparsity, Mapping):
-        final = by_parameter(weights, sparsity)
-        first = {name: float(np.mean(w[part] == 0)) for name, part in weights.slices.items()}
-        paths = {name: sparsities(schedule, first[name], value, stages) for name, value in final.items()}
-        return [{name: path[stage] for name, path in paths.items()} for stage in range(stages)]
-    if isinstance(sparsity, l0quad.NofM):
-        return [sparsity] * stages
-    return list(sparsities(schedule, float(np.mean(w == 0)), checked_sparsity(sparsity), stages))
 
 
 def _run(
@@ -203,7 +187,7 @@ def _run(
     for stage in shown(todo, progress):
         before = plan.weights.read(model)
         report, answer = run_stage(model, plan, window, stage, step)
-        if stage.refit:
+        if stage.is_refit:
             # Pruning has no part in the momentum: what it moves makes up for what it removes, once.
             step = answer.w - before
         else:

@@ -1,6 +1,15 @@
 """How sparsity rises over the stages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from torch import nn
+
+import l0quad
+from l0quad_adapters.torch.budgets import checked_sparsity
+from l0quad_adapters.torch.checks import check_choice
+from l0quad_adapters.torch.network.weights import Weights
+from l0quad_adapters.torch.pruning.problem import SPARSITIES, Sparsity, by_parameter
 
 # The sparsity after the share t of the stages.
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
@@ -29,3 +38,17 @@ def sparsities(schedule: str, initial: float, final: float, stages: int) -> list
     # Rounding must not lead past the end.
     before = [min(final, SCHEDULES[schedule](first, final, stage / stages)) for stage in range(1, stages)]
     return [*before, final]
+
+
+def targets_of(model: nn.Module, weights: Weights, sparsity: Sparsity, schedule: str, stages: int) -> list[Sparsity]:
+    """Return the sparsity of each stage, rising from that of the model."""
+    check_choice(schedule, "schedule", tuple(SCHEDULES))
+    w = weights.read(model)
+    if isinstance(sparsity, Mapping):
+        final = by_parameter(weights, sparsity)
+        first = {name: float(np.mean(w[part] == 0)) for name, part in weights.slices.items()}
+        paths = {name: sparsities(schedule, first[name], value, stages) for name, value in final.items()}
+        return [{name: path[stage] for name, path in paths.items()} for stage in range(stages)]
+    if isinstance(sparsity, l0quad.NofM):
+        return [sparsity] * stages
+    return list(sparsities(schedule, float(np.mean(w == 0)), checked_sparsity(sparsity, kind=SPARSITIES), stages))

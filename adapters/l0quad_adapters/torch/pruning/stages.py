@@ -17,21 +17,26 @@ import torch
 from torch import nn
 
 import l0quad
-from l0quad_adapters.torch.baselines.registry import Baseline, MagnitudePruning, pruned
-from l0quad_adapters.torch.checks import check_integers
+from l0quad_adapters.torch.baselines.magnitude import MagnitudePruning
+from l0quad_adapters.torch.baselines.registry import Baseline, pruned
+from l0quad_adapters.torch.budgets import Budget
+from l0quad_adapters.torch.checks import check_integers, real
 from l0quad_adapters.torch.network.batchnorm import recalibrate_batchnorm
 from l0quad_adapters.torch.network.data import Samples
 from l0quad_adapters.torch.network.gradients import LossFn, gradient_matrix
 from l0quad_adapters.torch.network.weights import Weights
-from l0quad_adapters.torch.pruning.problem import Constraint, Sparsity, budget, checked_l2, pruning_problem
+from l0quad_adapters.torch.pruning.problem import Sparsity, budget, pruning_problem
 from l0quad_adapters.torch.report.report import StageReport
 
-# What l2="auto" tries, and on how many samples at most it compares.
+# What l2="auto" tries, and on how many samples at most it compares. Those of the single stages in
+# docs/benchmarks/results/pruning-*.md, chosen by accuracy, are 1e-5 to 2e-2.
 L2_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _HELD_OUT = 1000
-# Samples behind the statistics of batch normalisation: with 256 in a batch, they differ little from those of all.
+# Samples behind the statistics of batch normalisation: with 256 in a batch, they differ little from those of all. The
+# seconds of ResNet20's magnitude pruning, with and without, in docs/benchmarks/results/pruning-resnet20.md are theirs.
 _STATISTICS = 1024
-# Rows of smaller losses are scaled as those of this one.
+# Rows of smaller losses are scaled as those of this one. The runs with scale_rows=True in
+# docs/benchmarks/results/pruning-*.md have it.
 _LEAST_LOSS = 0.01
 
 
@@ -71,9 +76,8 @@ class Refit:
         if self.n_rows is not None:
             check_integers(**{"refit.n_rows": self.n_rows})
         if self.l2 is not None:
-            checked_l2(self.l2, "refit.l2")
-        if isinstance(self.momentum, bool) or not isinstance(self.momentum, (int, float)) or not 0 <= self.momentum < 1:
-            raise ValueError(f"refit.momentum: must lie in [0, 1), got {self.momentum!r}")
+            real(self.l2, "refit.l2")
+        real(self.momentum, "refit.momentum", below=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +101,14 @@ class Plan:
 
 
 class Stage(NamedTuple):
-    """What one stage is to do: prune to ``target``, or renew the weights on the support that there is.
+    """What one stage is to do: prune to ``target``, or as a refit renew the weights on the support that there is.
 
     ``reuses``: with the rows computed before. ``descends``: with the gradient's term, where the plan has one.
     """
 
     number: int
     target: Sparsity
-    refit: bool
+    is_refit: bool
     bound: str
     reuses: bool = False
     descends: bool = True
@@ -136,7 +140,7 @@ class Window:
             A[:, ~plan.allowed] = 0.0
         # The whole gradient would ask each row's loss to fall by 1 / m, more than a well trained model has. A pruning
         # stage, little damped, fits what it asks: there, differences between rows would be those of single samples.
-        falls = losses if stage.refit else np.full(n_rows, losses.mean())
+        falls = losses if stage.is_refit else np.full(n_rows, losses.mean())
         self.first_order[part] = np.clip(plan.batch_size * falls, 0.0, 1.0)
         if plan.scale_rows:
             scale = 1 / np.sqrt(np.maximum(losses, _LEAST_LOSS))
@@ -171,20 +175,20 @@ def run_stage(
     if plan.allowed is not None:
         w0[~plan.allowed] = 0.0
     solved = time.perf_counter()
-    constraint = budget(plan.weights, stage.target)
-    if stage.refit:
-        answer = _refitted(plan, window.A[rows], w0, first_order, step)
+    k = budget(plan.weights, stage.target)
+    if stage.is_refit:
+        answer = _renewed(plan, window.A[rows], w0, first_order, step)
     elif plan.l2 == "auto":
-        answer = _best(model, plan, window.A[rows], w0, constraint, first_order, stage)
+        answer = _best(model, plan, window.A[rows], w0, k, first_order, stage)
     else:
-        answer = _solve(plan, window.A[rows], w0, constraint, float(plan.l2), first_order, stage.bound)
+        answer = _solve(plan, window.A[rows], w0, k, float(plan.l2), first_order, stage.bound)
     plan.weights.write(model, answer.w)
     done = time.perf_counter()
     if plan.recalibrate:
         recalibrate_batchnorm(model, plan.samples, n_samples=_STATISTICS, seed=(plan.seed, stage.number))
     report = StageReport(
         stage=stage.number + 1,
-        sparsity=1 - constraint.bind(w0.size).total / w0.size,
+        sparsity=1 - k.bind(w0.size).total / w0.size,
         kept=int(np.count_nonzero(plan.weights.read(model))),
         objective=answer.objective,
         lower_bound=answer.lower_bound,
@@ -208,19 +212,20 @@ def settle(model: nn.Module, plan: Plan, w: np.ndarray, last: StageReport) -> St
 
 def rows_of(plan: Plan, stage: Stage) -> int:
     """Return how many rows of gradients a stage sees; 0 where it depends on the weights alone."""
-    if stage.refit:
+    if stage.is_refit:
         return plan.refit.n_rows or plan.n_rows
     return 0 if isinstance(plan.method, MagnitudePruning) else plan.n_rows
 
 
-def _refitted(plan: Plan, A: np.ndarray, w0: np.ndarray, first_order: np.ndarray, step: np.ndarray) -> Answer:
+def _renewed(plan: Plan, A: np.ndarray, w0: np.ndarray, first_order: np.ndarray, step: np.ndarray) -> Answer:
     """Return the best weights on the support that there is, whose columns alone make the problem."""
     l2 = float(plan.l2 if plan.refit.l2 is None else plan.refit.l2)
     support = np.flatnonzero(w0)
-    k, w = l0quad.Cardinality(support.size), np.zeros_like(w0)
+    w = np.zeros_like(w0)
     # Where nothing is left, one column: a problem has one at least.
     columns = support if support.size else np.arange(1)
     centre = (w0 + plan.refit.momentum * step)[columns]
+    k = l0quad.Cardinality(support.size)
     problem = pruning_problem(A[:, columns], w0[columns], k, l2, first_order, plan.batch_size, centre)
     start = np.arange(support.size)
     result = l0quad.solve(problem, l0quad.Backsolve(steps=0), start=start, bound="none", seed=plan.seed)
@@ -230,11 +235,11 @@ def _refitted(plan: Plan, A: np.ndarray, w0: np.ndarray, first_order: np.ndarray
 
 
 def _solve(
-    plan: Plan, A: np.ndarray, w0: np.ndarray, constraint: Constraint, l2: float, first_order: np.ndarray, bound: str
+    plan: Plan, A: np.ndarray, w0: np.ndarray, k: Budget, l2: float, first_order: np.ndarray, bound: str
 ) -> Answer:
-    problem = pruning_problem(A, w0, constraint, l2, first_order, plan.batch_size)
+    problem = pruning_problem(A, w0, k, l2, first_order, plan.batch_size)
     if isinstance(plan.method, Baseline):
-        w = pruned(plan.method, A, w0, constraint, l2, plan.allowed, plan.weights.starts)
+        w = pruned(plan.method, A, w0, k, l2, plan.allowed, plan.weights.starts)
         objective = math.nan if isinstance(plan.method, MagnitudePruning) else problem.objective(w)
         return Answer(w, l2, objective, math.nan, math.nan, "baseline")
     return _answer(l0quad.solve(problem, plan.method, bound=bound, seed=plan.seed), l2, bound != "none")
@@ -253,7 +258,7 @@ def _best(
     plan: Plan,
     A: np.ndarray,
     w0: np.ndarray,
-    constraint: Constraint,
+    k: Budget,
     first_order: np.ndarray,
     stage: Stage,
 ) -> Answer:
@@ -266,7 +271,7 @@ def _best(
     inputs, targets = next(plan.samples.batches(1, spare, (plan.seed, stage.number), skip=used))
     answers = []
     for l2 in L2_GRID:
-        answer = _solve(plan, A, w0, constraint, l2, first_order, stage.bound)
+        answer = _solve(plan, A, w0, k, l2, first_order, stage.bound)
         plan.weights.write(model, answer.w)
         with torch.no_grad():
             answers.append((float(plan.loss_fn(model(inputs), targets)), answer))
