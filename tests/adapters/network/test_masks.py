@@ -41,7 +41,8 @@ def train(model, optimizer, steps=5, seed=2):
     torch.manual_seed(seed)
     for _ in range(steps):
         optimizer.zero_grad()
-        cross_entropy(model(torch.randn(8, 1, 3, 3)), torch.randint(4, (8,))).backward()
+        inputs = torch.randn(8, 1, 3, 3).to(model[-1].bias.dtype)
+        cross_entropy(model(inputs), torch.randint(4, (8,))).backward()
         optimizer.step()
 
 
@@ -176,7 +177,8 @@ def test_kept_masks_are_exact_after_every_step(net, make):
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_both_ways_to_hold_zeros_train_alike(net, make):
-    halve(net)
+    # In float64: the gradient of a bias before batch normalisation is rounding alone, and Adam divides by its size.
+    halve(net.double())
     start = {name: value.clone() for name, value in net.state_dict().items()}
     optimizer = make(net.parameters())
     keep_masks(optimizer, net)
@@ -186,7 +188,7 @@ def test_both_ways_to_hold_zeros_train_alike(net, make):
     attach_masks(net)
     train(net, make(net.parameters()))
     detach_masks(net)
-    assert all(torch.allclose(found[name], value, rtol=1e-5, atol=1e-6) for name, value in net.state_dict().items())
+    assert all(torch.allclose(found[name], value, rtol=1e-6, atol=1e-8) for name, value in net.state_dict().items())
     assert not torch.equal(start["4.weight"], found["4.weight"])
 
 

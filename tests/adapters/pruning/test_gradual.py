@@ -131,12 +131,12 @@ def test_cosine_falls_from_a_tenth_to_almost_nothing():
 
 
 def test_the_learning_rate_momentum_and_decay_are_those_of_sgd():
-    frozen_rate = run(model := net(), learning_rate=lambda *_: 0.0)
+    frozen_rate = run(model := net(), learning_rate=lambda *_: 0.0, steps=1)
     assert torch.equal(model[0].bias, net()[0].bias)
     assert frozen_rate.total.kept == P - math.floor(0.8 * P + 0.5)
     states = []
     for changes in ({}, {"momentum": 0.0}, {"weight_decay": 0.1}, {"learning_rate": lambda *_: 0.01}, {"epochs": 1}):
-        run(model := net(), **changes)
+        run(model := net(), steps=1, **changes)
         states.append(model[4].bias.detach().clone())
     assert len({tuple(state.tolist()) for state in states}) == len(states)
 

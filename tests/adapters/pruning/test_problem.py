@@ -17,8 +17,7 @@ from torch.nn.functional import cross_entropy
 import l0quad
 
 N, P, L2 = 24, 30, 0.3
-RNG = np.random.default_rng(0)
-A, W0 = RNG.standard_normal((N, P)), RNG.standard_normal(P)
+A, W0 = np.random.default_rng(0).standard_normal((N, P)), np.random.default_rng(1).standard_normal(P)
 over_batch_sizes = pytest.mark.parametrize("batch_size", [1, 4])
 
 
@@ -26,6 +25,11 @@ def network():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     return model, torch.randn(N, 4).double(), torch.randint(3, (N,))
+
+
+def in_the_digits_of(dtype, value):
+    """Products of the same numbers may differ by where these lie in memory."""
+    return pytest.approx(value, rel=1000 * float(np.finfo(dtype).eps))
 
 
 class Foreign:
@@ -67,17 +71,17 @@ def test_the_slope_at_w0_is_that_of_the_loss(batch_size):
 @pytest.mark.parametrize("first_order", [True, False])
 def test_the_objective_is_the_quadratic_model(batch_size, first_order):
     problem = pruning_problem(A, W0, 0.5, L2, first_order, batch_size)
-    for _ in range(5):
-        d = RNG.standard_normal(P)
+    for d in np.random.default_rng(2).standard_normal((5, P)):
         expected = 0.5 * np.sum((A @ d) ** 2) + 0.5 * N * L2 * np.sum(d**2)
         expected += first_order * np.sum(A @ d) / batch_size
         assert problem.objective(W0 + d) - problem.objective(W0) == pytest.approx(expected, rel=1e-10)
 
 
 def test_the_damping_pulls_towards_the_centre():
-    centre = W0 + RNG.standard_normal(P)
+    rng = np.random.default_rng(3)
+    centre = W0 + rng.standard_normal(P)
     problem, about = pruning_problem(A, W0, 0.5, L2), pruning_problem(A, W0, 0.5, L2, centre=centre)
-    for w in RNG.standard_normal((5, P)):
+    for w in rng.standard_normal((5, P)):
         pull = 0.5 * N * L2 * (np.sum((w - centre) ** 2) - np.sum((w - W0) ** 2))
         assert about.objective(w) - problem.objective(w) == pytest.approx(pull, rel=1e-10)
 
@@ -123,7 +127,7 @@ def test_other_arrays_give_the_same_problem_without_a_copy(make, dtype):
     found = problem_from_gradients(make(gradients), make(w0), 0.5, L2, batch_size=2)
     assert found.dtype == dtype
     for w in (W0, np.zeros(P), np.ones(P)):
-        assert found.objective(w) == expected.objective(w)
+        assert found.objective(w) == in_the_digits_of(dtype, expected.objective(w))
     assert found.k == expected.k
     before = found.objective(np.zeros(P)), found.objective(np.ones(P))
     gradients[0] += 1.0
@@ -133,6 +137,7 @@ def test_other_arrays_give_the_same_problem_without_a_copy(make, dtype):
 
 def test_mixed_kinds_of_arrays():
     expected = pruning_problem(A, W0, 0.5, L2).objective(np.ones(P))
+    expected = in_the_digits_of(np.float64, expected)
     assert problem_from_gradients(torch.from_numpy(A), W0, 0.5, L2).objective(np.ones(P)) == expected
     parameter = nn.Parameter(torch.from_numpy(W0))
     assert problem_from_gradients(A, parameter, 0.5, L2).objective(np.ones(P)) == expected
@@ -144,7 +149,7 @@ def test_half_precision_is_widened(dtype):
     found = problem_from_gradients(gradients, w0, 0.5, L2)
     expected = pruning_problem(gradients.float().numpy(), w0.float().numpy(), 0.5, L2)
     assert found.dtype == np.float32
-    assert found.objective(np.ones(P)) == expected.objective(np.ones(P))
+    assert found.objective(np.ones(P)) == in_the_digits_of(np.float32, expected.objective(np.ones(P)))
 
 
 NAN_A = np.where(np.arange(P) == 3, np.nan, A)

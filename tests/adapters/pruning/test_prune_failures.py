@@ -159,7 +159,7 @@ def test_a_failure_midway_gives_the_old_model_back(normed, at, fail, error):
         return 0.0
 
     with pytest.raises(error):
-        prune(normed, loss_fn, DATA, 0.8, n_rows=60, stages=3, callback=after, evaluate=evaluate)
+        run(normed, 0.8, loss_fn=loss_fn, stages=3, callback=after, evaluate=evaluate)
     assert len(seen) == 1
     assert same(normed, before)
     assert not any(module.training or module._forward_hooks for module in normed.modules())

@@ -1,5 +1,7 @@
 """How sparsity rises over the stages."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -15,16 +17,15 @@ over_schedules = pytest.mark.parametrize("schedule", SCHEDULES)
 
 
 @over_schedules
-@pytest.mark.parametrize(("initial", "final"), ENDS)
-@pytest.mark.parametrize("stages", [1, 2, 7, 100])
-def test_sparsity_rises_to_exactly_the_final_one(schedule, initial, final, stages):
-    found = sparsities(schedule, initial, final, stages)
-    assert len(found) == stages
-    assert found[-1] == final
-    assert all(0 <= a <= b < 1 for a, b in zip(found, [*found[1:], final], strict=True))
-    assert found[0] >= min(initial, final) - 1e-15
-    if initial >= final:
-        assert found == pytest.approx([final] * stages, abs=1e-15)
+def test_sparsity_rises_to_exactly_the_final_one(schedule):
+    for (initial, final), stages in itertools.product(ENDS, [1, 2, 7, 100]):
+        found, case = sparsities(schedule, initial, final, stages), (initial, final, stages)
+        assert len(found) == stages
+        assert found[-1] == final, case
+        assert all(0 <= a <= b < 1 for a, b in zip(found, [*found[1:], final], strict=True)), case
+        assert found[0] >= min(initial, final) - 1e-15, case
+        if initial >= final:
+            assert found == pytest.approx([final] * stages, abs=1e-15), case
 
 
 @over_schedules
