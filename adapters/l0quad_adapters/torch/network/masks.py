@@ -98,6 +98,7 @@ def keep_masks(
     def reset(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for parameter, zero in zeros:
             parameter.masked_fill_(zero, 0)
+            # Momentum too, or the next step would move the weight again.
             for value in optimizer.state.get(parameter, {}).values():
                 if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                     value.masked_fill_(zero, 0)
@@ -144,6 +145,7 @@ def _parameters_with_masks(
     if given is not None and weights is not None:
         raise ValueError("weights: must not be given together with masks, which names the parameters")
     with _under_own_names(model):
+        # A tied parameter may be given under each of its names.
         parameters = dict(model.named_parameters(remove_duplicate=False))
     if given is None:
         given = masks(model, weights)
@@ -193,6 +195,7 @@ def _under_own_names(model: nn.Module) -> Iterator[dict[nn.Parameter, torch.Tens
 def _rename(module: nn.Module, old: str, new: str) -> None:
     parameter = getattr(module, old)
     delattr(module, old)
+    # The product of weight and mask, a plain attribute, has the name otherwise.
     if hasattr(module, new):
         delattr(module, new)
     setattr(module, new, parameter)

@@ -27,6 +27,7 @@ from l0quad_adapters.torch.report.report import PruneReport, StageReport
 LearningRate = Callable[[float, float, float], float]
 
 
+# The accuracies in docs/benchmarks/results/gradual.md come of this rate.
 def cosine(epoch: float, first: float, last: float) -> float:
     """Return the learning rate of a cosine from 0.1 at epoch ``first`` down to 1e-5 at ``last``."""
     return 1e-5 + 0.5 * (0.1 - 1e-5) * (1 + math.cos(math.pi * (epoch - first) / (last - first)))
@@ -146,6 +147,7 @@ def gradual_prune(
         evaluate or (lambda _: math.nan), {"method": method, "l2": l2, "n_rows": n_rows, "batch_size": batch_size},
     )  # fmt: skip
     saved = None if checkpoint is None else Checkpoint.of(checkpoint, model, _told(course))
+    # With buffers, for training moves the statistics of batch normalisation too.
     before = copy.deepcopy(model.state_dict())
     try:
         with modes_kept(model):
@@ -211,6 +213,7 @@ def _step(model: nn.Module, course: _Course, step: int) -> tuple[StageReport, fl
     """Prune once and train; what it does depends on the model, the course and the step alone."""
     seed = int(np.random.SeedSequence((course.seed, step)).generate_state(1)[0])
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    # Dropout, and loaders that shuffle, draw from the default generators, which the caller gets back as they were.
     with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(seed)
         model.eval()

@@ -102,6 +102,7 @@ def pruning_problem(
     if first_order.shape not in ((), (rows,)):
         raise ValueError(f"first_order: must be a number or one a row ({rows}), got shape {first_order.shape}")
     ridge = 0.5 * rows * real(l2, "l2")
+    # Not in float64 where A is float32, for which NumPy would convert the whole of it.
     b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
     b = np.asarray(b, dtype=np.float64) - first_order.astype(np.float64) / batch_size
     if isinstance(sparsity, Budget):
@@ -137,6 +138,7 @@ def _host(array: Any, name: str) -> np.ndarray:
     if not hasattr(array, "__dlpack__"):
         raise TypeError(f"{name}: must be an array that speaks DLPack, got {type(array)}")
     tensor = array.detach() if isinstance(array, torch.Tensor) else from_dlpack(array)
+    # NumPy has no bfloat16, and no solver computes in float16.
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()
     return np.asarray(tensor.cpu().numpy())

@@ -113,6 +113,7 @@ class StageReport:
     metric: float = math.nan
 
 
+# Without ==, for tensors have none that is true or false.
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PruneReport:
     """What `prune` did, and the weights that it found. Prints as a table.
@@ -321,6 +322,7 @@ class PruneReport:
         """
         if not self.weights:
             raise ValueError("weights: a report from JSON has none to apply")
+        # All places first, so that an error leaves the model as it was.
         parameters = dict(model.named_parameters(remove_duplicate=False))
         places = _places(self.weights, parameters, "parameter") + _places(
             self.buffers, dict(model.named_buffers(remove_duplicate=False)), "buffer"
