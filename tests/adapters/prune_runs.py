@@ -52,8 +52,8 @@ def again(make):
     return model.eval()
 
 
-def run(model, sparsity, *, data=DATA, **options):
-    return prune(model, cross_entropy, data, sparsity, **{"n_rows": 60, "l2": 0.01, "method": "backsolve"} | options)
+def run(model, sparsity, *, data=DATA, loss_fn=cross_entropy, **options):
+    return prune(model, loss_fn, data, sparsity, **{"n_rows": 60, "l2": 0.01, "method": "backsolve"} | options)
 
 
 def loss(model, data=DATA):

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
+from l0quad_adapters.torch.report.report import LayerReport, PruneReport, StageReport
 from torch import nn
 
 NAN = math.nan

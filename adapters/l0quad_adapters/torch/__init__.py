@@ -3,16 +3,20 @@
 This page is the adapter's whole public interface; it needs the extra ``l0quad[torch]``.
 """
 
-from l0quad_adapters.torch.baselines import BASELINES, CBS, MFAC, MagnitudePruning, WoodFisher
-from l0quad_adapters.torch.batchnorm import recalibrate_batchnorm
-from l0quad_adapters.torch.gradients import gradient_matrix
-from l0quad_adapters.torch.gradual import gradual_prune
-from l0quad_adapters.torch.instance import problem_from_gradients, pruning_problem
-from l0quad_adapters.torch.masks import attach_masks, detach_masks, keep_masks, masks
-from l0quad_adapters.torch.prune import prune
-from l0quad_adapters.torch.report import LayerReport, PruneReport, StageReport
-from l0quad_adapters.torch.stages import Refit
-from l0quad_adapters.torch.weights import Weights, choose
+from l0quad_adapters.torch.baselines.cbs import CBS
+from l0quad_adapters.torch.baselines.magnitude import MagnitudePruning
+from l0quad_adapters.torch.baselines.mfac import MFAC
+from l0quad_adapters.torch.baselines.registry import BASELINES
+from l0quad_adapters.torch.baselines.woodfisher import WoodFisher
+from l0quad_adapters.torch.network.batchnorm import recalibrate_batchnorm
+from l0quad_adapters.torch.network.gradients import gradient_matrix
+from l0quad_adapters.torch.network.masks import attach_masks, detach_masks, keep_masks, masks
+from l0quad_adapters.torch.network.weights import Weights, choose
+from l0quad_adapters.torch.pruning.gradual import gradual_prune
+from l0quad_adapters.torch.pruning.problem import problem_from_gradients, pruning_problem
+from l0quad_adapters.torch.pruning.prune import prune
+from l0quad_adapters.torch.pruning.stages import Refit
+from l0quad_adapters.torch.report.report import LayerReport, PruneReport, StageReport
 
 __all__ = [
     "BASELINES",

@@ -1,0 +1,1 @@
+"""Published pruning methods to compare with, one a file, in NumPy alone."""

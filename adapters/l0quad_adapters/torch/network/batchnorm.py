@@ -1,0 +1,107 @@
+"""Batch normalisation: running statistics that fit the pruned weights."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from l0quad_adapters.torch.checks import check_integers
+from l0quad_adapters.torch.network.data import Data, Samples
+
+
+def has_batchnorm(model: nn.Module) -> bool:
+    """Return whether a model has batch normalisation with running statistics."""
+    return bool(_layers(model))
+
+
+def recalibrate_batchnorm(
+    model: nn.Module,
+    data: Data | Samples,
+    *,
+    n_samples: int = 4096,
+    batch_size: int = 256,
+    seed: int | Sequence[int] = 0,
+) -> None:
+    """Compute the running mean and variance of every batch normalisation anew.
+
+    They become the averages over the batches of the batches' own statistics, as training with ``momentum=None`` would
+    leave them. Weights and all other layers stay as they are, in eval mode; without batch normalisation nothing is
+    done. If anything fails, and on Ctrl-C, the old statistics are back; modes and momentum are in any case.
+
+    Parameters
+    ----------
+    data : (inputs, targets), Dataset or iterable of batches
+        On the model's device.
+    n_samples : int
+        At most so many are used, in whole batches, drawn at random where data can be indexed.
+    batch_size : int
+        Of the data; an iterable of batches keeps its own.
+
+    Raises
+    ------
+    ValueError
+        There are no samples, or a batch has one value a channel only.
+    """
+    check_integers(n_samples=n_samples, batch_size=batch_size)
+    layers = _layers(model)
+    if not layers:
+        return
+    samples = data if isinstance(data, Samples) else Samples(data)
+    before = [(layer, layer.momentum, _statistics(layer)) for layer in layers]
+    try:
+        with modes_kept(model), torch.no_grad():
+            model.eval()
+            for layer in layers:
+                layer.train()
+                layer.reset_running_stats()
+                layer.momentum = None
+            _run(model, samples, n_samples, batch_size, seed)
+    except BaseException:
+        for layer, _, statistics in before:
+            _restore(layer, statistics)
+        raise
+    finally:
+        for layer, momentum, statistics in before:
+            layer.momentum = momentum
+            # The forward pass may leave a layer out, such as those of an auxiliary output.
+            if layer.num_batches_tracked == 0:
+                _restore(layer, statistics)
+
+
+@contextmanager
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Give every module its present mode, training or not, back at the end."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _layers(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
+
+
+def _statistics(layer: _BatchNorm) -> dict[str, torch.Tensor]:
+    return {name: buffer.clone() for name, buffer in layer.named_buffers(recurse=False)}
+
+
+def _restore(layer: _BatchNorm, statistics: dict[str, torch.Tensor]) -> None:
+    for name, value in statistics.items():
+        layer.get_buffer(name).copy_(value)
+
+
+def _run(model: nn.Module, samples: Samples, n_samples: int, batch_size: int, seed: int | Sequence[int]) -> None:
+    size = seen = 0
+    for inputs, _ in samples.all_batches(batch_size, seed):
+        size = size or min(len(inputs), n_samples)
+        # Every batch counts the same, so a smaller last one, noisier than the others, is left out.
+        if len(inputs) < size or seen + size > n_samples:
+            break
+        model(inputs[:size])
+        seen += size
+    if seen == 0:
+        raise ValueError("data: must have samples, got none")

@@ -1,0 +1,1 @@
+"""From gradients to pruned weights: the problem, one stage, several, and training in between."""

@@ -1,0 +1,144 @@
+"""From gradients to a problem: the quadratic model of CHITA, and the budgets that a sparsity means.
+
+With A the gradients at the weights w0, a row a sample (or the mean of m samples), the loss near w0 is modelled by
+
+    n/m (L(w) - L(w0)) ~ 1/2 ||A (w - w0)||^2 + e'A (w - w0) / m + n l2 / 2 ||w - w0||^2,
+
+the empirical Fisher matrix in the place of the Hessian: 1/2 ||A w - b||^2 + ridge ||w - w0||^2 with ridge = n l2 / 2
+and b = A w0 - e/m, up to a constant; b = A w0 without the first-order term. (The Fisher matrix of mean gradients is 1/m
+of that of single ones.) Source: Benbaki et al., "Fast as CHITA: neural network pruning with combinatorial
+optimization", ICML 2023, equations 3 to 6.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.dlpack import from_dlpack
+
+import l0quad
+from l0quad_adapters.torch.budgets import Budget, checked_sparsity, kept
+from l0quad_adapters.torch.checks import check_integers, real, vector
+from l0quad_adapters.torch.network.weights import Weights
+
+Sparsity = float | Mapping[str, float] | l0quad.NofM
+
+# What a sparsity may be beside a number; for messages.
+SPARSITIES = "a number, a dict of numbers by layer, or NofM"
+
+
+def budget(weights: Weights, sparsity: Sparsity) -> Budget:
+    """Return the budget that a sparsity means.
+
+    Parameters
+    ----------
+    sparsity : float, dict or NofM
+        Of all weights together; of each parameter (or its module) that is named, the others kept whole; or a pattern.
+    """
+    if isinstance(sparsity, l0quad.NofM):
+        return sparsity
+    if not isinstance(sparsity, Mapping):
+        return l0quad.Cardinality(kept(checked_sparsity(sparsity, kind=SPARSITIES), weights.size))
+    by_layer = by_parameter(weights, sparsity)
+    sizes = [part.stop - part.start for part in weights.slices.values()]
+    budgets = [kept(by_layer.get(name, 0.0), size) for name, size in zip(weights.names, sizes, strict=True)]
+    return l0quad.PerBlock(np.repeat(np.arange(len(sizes)), sizes), np.array(budgets))
+
+
+def by_parameter(weights: Weights, sparsity: Mapping[str, float]) -> dict[str, float]:
+    """Return the sparsity of each named parameter, given under its own or its module's name."""
+    found = {}
+    for layer, value in sparsity.items():
+        name = layer if layer in weights.names else f"{layer}.weight"
+        if name not in weights.names:
+            raise ValueError(f"sparsity: names {layer!r}, which is not among the pruned weights {weights.names}")
+        if name in found:
+            raise ValueError(f"sparsity: must name each parameter once, got {name!r} and its module")
+        found[name] = checked_sparsity(value, f"sparsity[{layer!r}]")
+    return found
+
+
+def pruning_problem(
+    A: Any,
+    w0: Any,
+    sparsity: float | Budget,
+    l2: float,
+    first_order: Any = True,
+    batch_size: int = 1,
+    centre: Any = None,
+) -> l0quad.Problem:
+    """Return the problem of pruning the weights w0 with the gradients A.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, p)
+        Gradients at w0, a row a sample or the mean over a batch.
+    sparsity : float, Cardinality, PerBlock or NofM
+        A number s keeps k = p - floor(s p + 1/2) weights.
+    l2 : float
+        The damping; ridge = n l2 / 2.
+    first_order : bool, float, or ndarray of shape (n,)
+        Whether the model has the gradient itself, or its share, for all rows or by row. With the whole of it the
+        quadratic's gradient at w0 is the loss's times n / m, and it asks each row's loss to fall by 1 / m.
+    batch_size : int
+        m, the samples behind a row.
+    centre : ndarray of shape (p,), optional
+        What the damping pulls towards, and what weights are compared by at first; w0 by default.
+    """
+    if not isinstance(A, np.ndarray):
+        raise TypeError(f"A: must be a NumPy array, got {type(A)}")
+    if A.ndim != 2:
+        raise ValueError(f"A: must be 2-D, got shape {A.shape}")
+    rows, size = A.shape
+    check_integers(batch_size=batch_size)
+    w0 = vector(w0, "w0", size, "one value for each column of A")
+    centre = w0 if centre is None else vector(centre, "centre", size, "one value for each column of A")
+    first_order = np.asarray(first_order)
+    if first_order.dtype.kind not in "bif":
+        raise TypeError(f"first_order: must be a number or numbers, got {first_order}")
+    if not np.all(np.isfinite(first_order)):
+        raise ValueError(f"first_order: must be finite, got {first_order}")
+    if first_order.shape not in ((), (rows,)):
+        raise ValueError(f"first_order: must be a number or one a row ({rows}), got shape {first_order.shape}")
+    ridge = 0.5 * rows * real(l2, "l2")
+    # Not in float64 where A is float32, for which NumPy would convert the whole of it.
+    b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
+    b = np.asarray(b, dtype=np.float64) - first_order.astype(np.float64) / batch_size
+    if isinstance(sparsity, Budget):
+        k: int | Budget = sparsity
+    else:
+        k = kept(checked_sparsity(sparsity, kind="a number, Cardinality, PerBlock or NofM"), size)
+    return l0quad.Problem(A, b, k, ridge=ridge, w0=centre)
+
+
+def problem_from_gradients(
+    A: Any,
+    w0: Any,
+    sparsity: float | Budget,
+    l2: float,
+    first_order: Any = True,
+    batch_size: int = 1,
+    centre: Any = None,
+) -> l0quad.Problem:
+    """Return `pruning_problem` for gradients and weights from any library that speaks DLPack, on any device.
+
+    Parameters
+    ----------
+    A, w0, centre : array of shape (n, p), (p,) and (p,)
+        NumPy, PyTorch, CuPy, JAX, ...; shared without a copy where the memory is the host's.
+    """
+    about = None if centre is None else _host(centre, "centre")
+    return pruning_problem(_host(A, "A"), _host(w0, "w0"), sparsity, l2, first_order, batch_size, about)
+
+
+def _host(array: Any, name: str) -> np.ndarray:
+    if isinstance(array, np.ndarray):
+        return array
+    if not hasattr(array, "__dlpack__"):
+        raise TypeError(f"{name}: must be an array that speaks DLPack, got {type(array)}")
+    tensor = array.detach() if isinstance(array, torch.Tensor) else from_dlpack(array)
+    # NumPy has no bfloat16, and no solver computes in float16.
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    return np.asarray(tensor.cpu().numpy())

@@ -1,0 +1,1 @@
+"""What pruning did: its numbers, files, table and picture."""

@@ -1,0 +1,111 @@
+"""How a report looks: its table and its picture, from plain rows of names and numbers."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# A layer's name, shape, weights, kept weights, sparsity, dense bytes and sparse bytes.
+LayerRow = tuple[str, str, int, int, float, int, int]
+# A stage's number, sparsity, metric and relative gap.
+StageRow = tuple[int, float, float, float]
+
+_MOST_LAYERS = 20
+_NAME_WIDTH = 40
+_HEADINGS = ("layer", "shape", "weights", "kept", "sparsity", "dense bytes", "sparse bytes")
+
+
+def table(layers: Sequence[LayerRow], total: LayerRow) -> list[str]:
+    """Return aligned lines, one a layer, the middle ones left out of many; with headings, and the total at the end."""
+    rows = [_HEADINGS, *(_cells(layer) for layer in layers), _cells(total)]
+    left_out = len(layers) - _MOST_LAYERS
+    head = 1 + _MOST_LAYERS // 2
+    if left_out > 0:
+        # One more, for the line that says so.
+        del rows[head : head + left_out + 1]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    aligned = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    if left_out > 0:
+        aligned.insert(head, f"... {left_out + 1} layers more ...")
+    return aligned
+
+
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    name, shape, weights, kept, sparsity, *sizes = row
+    return (_shortened(name), shape, str(weights), str(kept), f"{sparsity:.4f}", *map(str, sizes))
+
+
+def _shortened(name: str) -> str:
+    half = (_NAME_WIDTH - 3) // 2
+    return name if len(name) <= _NAME_WIDTH else f"{name[:half]}...{name[-half:]}"
+
+
+def number(value: float) -> str:
+    """Return four digits of a number, a dash where it is not finite."""
+    return f"{value:.4g}" if math.isfinite(value) else "-"
+
+
+def draw(
+    layers: Sequence[tuple[str, float]],
+    sparsity: float,
+    stages: Sequence[StageRow],
+    metric_before: float,
+    axes: Any = None,
+) -> "Figure":
+    """Draw the sparsity of each layer beside the course of the stages.
+
+    Parameters
+    ----------
+    layers : sequence of (str, float)
+        Name and sparsity.
+    sparsity : float
+        Of all layers together.
+    stages : sequence of StageRow
+        Their metrics are drawn over their sparsities, or without a metric their gaps over their numbers.
+    metric_before : float
+        That of the network before the first stage.
+    axes : pair of matplotlib Axes, optional
+        Where to; by default into a new Figure.
+    """
+    try:
+        # Not pyplot, which would choose a backend for the whole process.
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plot: needs matplotlib: pip install "l0quad[plot]"') from error
+    if axes is None:
+        height = max(3.5, 0.25 * len(layers))
+        axes = Figure(figsize=(10, height), layout="constrained").subplots(1, 2)
+    left, right = axes
+    _draw_layers(layers, sparsity, left)
+    _draw_stages(stages, metric_before, right)
+    for each in axes:
+        each.set_axisbelow(True)
+        each.grid(alpha=0.25)
+        each.spines[["top", "right"]].set_visible(False)
+    figure: Figure = left.figure
+    return figure
+
+
+def _draw_layers(layers: Sequence[tuple[str, float]], sparsity: float, axes: Any) -> None:
+    names, sparsities = zip(*layers, strict=True)
+    places = range(len(layers))
+    axes.barh(places, sparsities, color="tab:blue")
+    axes.axvline(sparsity, linestyle="--", color="0.35", label="all layers")
+    axes.set_yticks(places, [_shortened(name) for name in names])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="sparsity", title="Sparsity by layer")
+    axes.legend(frameon=False)
+
+
+def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: Any) -> None:
+    numbers, sparsities, metrics, gaps = zip(*stages, strict=True)
+    if any(map(math.isfinite, metrics)):
+        axes.plot(sparsities, metrics, "o-", color="tab:orange", label="after the stage")
+        axes.axhline(metric_before, linestyle="--", color="0.35", label="before pruning")
+        axes.set(xlabel="sparsity", ylabel="metric", title="Metric by stage")
+        axes.legend(frameon=False)
+    else:
+        axes.plot(numbers, gaps, "o-", color="tab:orange")
+        axes.set(xlabel="stage", ylabel="relative gap", xticks=numbers, title="Gap by stage")
