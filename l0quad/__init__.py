@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from l0quad._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from l0quad.api.bound import LowerBound as LowerBound
+    from l0quad.api.bound import bound as bound
+    from l0quad.api.compile import compile as compile
     from l0quad.api.result import Check as Check
     from l0quad.api.result import Result as Result
     from l0quad.api.solve import minimize as minimize
@@ -51,6 +54,9 @@ if TYPE_CHECKING:
 _HOME = {
     "solve": "api.solve",
     "minimize": "api.solve",
+    "bound": "api.bound",
+    "compile": "api.compile",
+    "LowerBound": "api.bound",
     "Problem": "problem.problem",
     "Result": "api.result",
     "Check": "api.result",

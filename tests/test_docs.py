@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import l0quad
+from l0quad.solvers import registry
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -44,3 +47,16 @@ def test_the_gallery_example_runs_and_draws(tmp_path: Path) -> None:
 def test_relative_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_a_method_added_by_the_page_solves(monkeypatch):
+    from problems import PROBLEMS
+
+    namespace: dict = {"__name__": "correlation"}
+    exec(examples(ROOT / "docs" / "adding-a-method.md")[0], namespace)
+    method = registry.Method(namespace["Correlation"], namespace["correlation"])
+    monkeypatch.setitem(registry.METHODS, "correlation", method)
+    for instance in PROBLEMS.values():
+        result = l0quad.solve(instance.problem(), "correlation")
+        assert instance.allows(result.support)
+        assert result.check(instance.problem()).ok

@@ -40,7 +40,8 @@ def naive_blocks(instance: Instance, support: np.ndarray, size: int) -> np.ndarr
 
 def against_floor(instance: Instance) -> list[list[object]]:
     """Return a row for each figure: what was measured, the reference, their ratio and the ratio asked for."""
-    problem = l0quad.Problem(*instance)
+    whole = l0quad.Problem(*instance)
+    problem = whole.core
     A, support = problem.matrix, problem.constraint.select(np.abs(instance.w0))
     point = problem.evaluate(support, instance.w0[support])
     residual = problem.residual(point.support, point.w)
@@ -51,7 +52,7 @@ def against_floor(instance: Instance) -> list[list[object]]:
     assert further is not None
 
     def run(method: object) -> l0quad.Result:
-        return l0quad.solve(problem, method, start=support, bound="none")
+        return l0quad.solve(whole, method, start=support, bound="none")
 
     pairs = {
         "backsolve against gather + Gram + Cholesky": (

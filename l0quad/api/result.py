@@ -8,12 +8,23 @@ from l0quad import validation
 from l0quad.bounds.bound import certified
 from l0quad.certificates import Certificate, Dual
 from l0quad.problem.problem import Problem
+from l0quad.problem.units import Units
 from l0quad.run.outcome import State, Status
 from l0quad.types import IntArray
 
 _TINY = float(np.finfo(np.float64).tiny)
 # Products with A in another order, by other threads, may differ by this much beside the size of the terms.
 _CHECKED = 1e-9
+
+
+def public_certificate(certificate: Certificate, units: Units) -> Certificate:
+    """Return a certificate in own units in the user's."""
+    return Dual(units.b(certificate.nu)) if isinstance(certificate, Dual) else certificate
+
+
+def own_certificate(certificate: Certificate, units: Units) -> Certificate:
+    """Return a certificate in the user's units in own ones."""
+    return Dual(units.own_b(certificate.nu)) if isinstance(certificate, Dual) else certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +130,7 @@ class Result:
         feasible = np.array_equal(support, self.support) and problem.constraint.allows(support)
         if not feasible:
             faults.append("w does not have the support that the result names, or not one within the budget")
-        certificate = self.certificate
-        if isinstance(certificate, Dual):
-            certificate = Dual(units.own_b(certificate.nu))
-        lower_bound = units.lower(certified(problem.core, certificate).value)
+        lower_bound = units.lower(certified(problem.core, own_certificate(self.certificate, units)).value)
         if not self.lower_bound <= lower_bound + _CHECKED * size:
             faults.append(f"the certificate proves {lower_bound:.10g}, not {self.lower_bound:.10g}")
         if not abs(self.gap - max(self.objective - self.lower_bound, 0.0)) <= _CHECKED * size:

@@ -7,21 +7,20 @@ from typing import Any
 import numpy as np
 
 from l0quad import validation
-from l0quad.api.result import Result
+from l0quad.api.result import Result, public_certificate
+from l0quad.api.start import starting_point
 from l0quad.bounds.bound import lower_bound
 from l0quad.bounds.dual import dual_bound_at
 from l0quad.bounds.trivial import trivial_bound
-from l0quad.certificates import Bound, Dual
+from l0quad.certificates import Bound
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Budget, Problem
 from l0quad.run import threads
 from l0quad.run.monitor import Callback, Limits, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, State, Status
 from l0quad.run.progress import Progress
-from l0quad.solvers.magnitude import largest_entries
-from l0quad.solvers.needs import Needs, require
+from l0quad.solvers.needs import require
 from l0quad.solvers.registry import METHODS, Method, resolve
-from l0quad.types import FloatArray, IntArray
 
 # A relative gap of at most this much is called optimal.
 OPTIMAL = 1e-6
@@ -93,7 +92,7 @@ def solve(
     verbose = validation.integer(int(verbose) if isinstance(verbose, bool) else verbose, "verbose", 0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
-    begin = _start(problem, needs, start)
+    begin = starting_point(problem, needs.from_zero, start)
     limits = _limits(problem, time_limit, gap_tol, gap_tol_abs)
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
@@ -154,33 +153,6 @@ def _both(progress: Progress | None, callback: Callback | None) -> Callback | No
         return callback(state)
 
     return both
-
-
-def _start(problem: Problem, needs: Needs, start: Any) -> Callable[[CoreProblem], Point]:
-    """Check ``start`` and return what makes a point of it, for the problem or an equivalent one."""
-    if start is None:
-        return CoreProblem.zero if needs.from_zero else largest_entries
-    if isinstance(start, Result):
-        start = start.w
-    array = validation.as_array(start, "start")
-    constraint = problem.constraint
-    if array.dtype.kind == "f" and array.size > 0:
-        w = problem.units.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
-        support = constraint.select(np.abs(w))
-        support = support[w[support] != 0]
-        return functools.partial(_evaluate_start, support, w[support])
-    support = validation.indices(array, "start", problem.shape[1])
-    if not constraint.allows(support):
-        raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
-    return lambda working: working.evaluate(support, working.w0[support])
-
-
-def _evaluate_start(support: IntArray, w: FloatArray, working: CoreProblem) -> Point:
-    with np.errstate(over="ignore", invalid="ignore"):
-        point = working.evaluate(support, w)
-    if not np.isfinite(point.objective):
-        raise ValueError("start: its objective overflows float64")
-    return point
 
 
 def _run(
@@ -247,7 +219,7 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
         lower_bound=lower,
         gap=objective - lower,
         relative_gap=relative_gap,
-        certificate=Dual(units.b(bound.certificate.nu)) if isinstance(bound.certificate, Dual) else bound.certificate,
+        certificate=public_certificate(bound.certificate, units),
         status=status,
         message=_message(status, relative_gap, bound),
         n_iter=len(monitor.history),

@@ -6,11 +6,13 @@ costs compile time and one warning, nothing else. ``inlined`` marks the small he
 """
 
 import functools
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.event import Listener, register
 from numba.extending import register_jitable
 
 from l0quad.errors import KernelCacheWarning
@@ -41,6 +43,26 @@ def _warn_once() -> None:
     )
 
 
+@functools.cache
+def _announce_compilation() -> None:
+    """Have the first compilation of a kernel in this process say so on a terminal; those from the cache are silent."""
+    if not (sys.stderr is not None and sys.stderr.isatty()):
+        return
+
+    class Announcement(Listener):  # type: ignore[misc] # numba has no types
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.said and event.data["dispatcher"].py_func.__module__.startswith("l0quad."):
+                self.said = True
+                print("l0quad: compiling kernels, once on this machine (some seconds)", file=sys.stderr, flush=True)
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    register("numba:compile", Announcement())
+
+
 class _Kernel:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -48,6 +70,7 @@ class _Kernel:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
+        _announce_compilation()
         try:
             return cast("Callable[..., Any]", numba.njit(cache=True, **_OPTIONS)(self.function))
         except RuntimeError:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from matrices import KINDS, SHAPES, SPARSE, set_chunk, snapshot, supports, values
+from matrices import KINDS, SHAPES, SPARSE, mapped, set_chunk, snapshot, supports, values
 
 import l0quad.matrix.dense
 from l0quad.matrix import DenseMatrix, as_matrix

@@ -1,0 +1,86 @@
+"""bound: a certificate for any point."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.api.result import Result, own_certificate, public_certificate
+from l0quad.api.start import starting_point
+from l0quad.bounds.bound import lower_bound
+from l0quad.bounds.trivial import trivial_bound
+from l0quad.certificates import Certificate, Dual
+from l0quad.problem.problem import Problem
+from l0quad.run import threads
+from l0quad.run.monitor import Limits, SolveMonitor
+
+
+@dataclass(frozen=True, slots=True)
+class LowerBound:
+    """A lower bound on the optimum and what proves it.
+
+    Attributes
+    ----------
+    value : float
+        No feasible point has a smaller objective.
+    certificate : Trivial, AllColumns or Dual
+    basis : str
+        What it rests on, in words.
+    seconds : float
+    """
+
+    value: float
+    certificate: Certificate = field(repr=False)
+    basis: str
+    seconds: float
+
+
+def bound(
+    problem: Problem,
+    start: Any = None,
+    mode: str = "tight",
+    *,
+    time_limit: float | None = None,
+    n_threads: int | None = None,
+) -> LowerBound:
+    """Bound the optimum from below, with a certificate that holds for every point.
+
+    Parameters
+    ----------
+    problem : Problem
+    start : array_like, Result or None
+        A good point makes a good bound sooner. As in `solve`; of a result, the certificate is gone on from too.
+        Default: the largest entries of w0, or of the ridge solution where w0 = 0.
+    mode : {"tight", "fast"}
+        How much to spend, as in `solve`.
+    time_limit : float, optional
+        Seconds, after which the best bound so far is returned.
+    n_threads : int, optional
+        As in `solve`.
+
+    Examples
+    --------
+    >>> import l0quad
+    >>> problem = l0quad.Problem([[1.0, 0.2], [0.3, 1.0]], [1.0, 0.5], k=1, ridge=0.1)
+    >>> found = l0quad.bound(problem, start=[0])
+    >>> found.value <= l0quad.solve(problem).objective
+    True
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}")
+    validation.choice(mode, "mode", ("tight", "fast"))
+    core, units = problem.core, problem.units
+    begin = starting_point(problem, False, start)
+    seconds = None if time_limit is None else validation.real(time_limit, "time_limit")
+    if n_threads is not None:
+        n_threads = validation.integer(n_threads, "n_threads", 1)
+    monitor = SolveMonitor(core.zero(), trivial_bound(core), units, Limits(seconds))
+    with threads.limited(n_threads), np.errstate(all="ignore"):
+        point = core.optimised(begin(core))
+        monitor.best = point
+        given = own_certificate(start.certificate, units) if isinstance(start, Result) else None
+        nu = given.nu if isinstance(given, Dual) and given.nu.size == problem.shape[0] else None
+        found = lower_bound(problem, point, mode, monitor, nu)
+    value = units.lower(found.value)
+    return LowerBound(value, public_certificate(found.certificate, units), found.basis, monitor.seconds())

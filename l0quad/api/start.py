@@ -1,0 +1,41 @@
+"""Where a solve or a bound begins: a point, a support or an earlier result, checked."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.api.result import Result
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.problem import Problem
+from l0quad.solvers.magnitude import largest_entries
+from l0quad.types import FloatArray, IntArray
+
+
+def starting_point(problem: Problem, from_zero: bool, start: Any) -> Callable[[CoreProblem], Point]:
+    """Check ``start`` and return what makes a point of it, for the problem or an equivalent one."""
+    if start is None:
+        return CoreProblem.zero if from_zero else largest_entries
+    if isinstance(start, Result):
+        start = start.w
+    array = validation.as_array(start, "start")
+    constraint = problem.constraint
+    if array.dtype.kind == "f" and array.size > 0:
+        w = problem.units.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
+        support = constraint.select(np.abs(w))
+        support = support[w[support] != 0]
+        return functools.partial(_evaluate_start, support, w[support])
+    support = validation.indices(array, "start", problem.shape[1])
+    if not constraint.allows(support):
+        raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
+    return lambda working: working.evaluate(support, working.w0[support])
+
+
+def _evaluate_start(support: IntArray, w: FloatArray, working: CoreProblem) -> Point:
+    with np.errstate(over="ignore", invalid="ignore"):
+        point = working.evaluate(support, w)
+    if not np.isfinite(point.objective):
+        raise ValueError("start: its objective overflows float64")
+    return point
