@@ -89,7 +89,7 @@ def solve(
     chosen, options = resolve(method)
     needs = chosen.needs
     validation.choice(bound, "bound", ("none", "fast", "tight"))
-    verbose = validation.integer(int(verbose) if isinstance(verbose, bool) else verbose, "verbose", 0)
+    verbose = int(verbose) if isinstance(verbose, bool) else validation.integer(verbose, "verbose", 0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
     begin = starting_point(problem, needs.from_zero, start)
@@ -201,7 +201,7 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
     monitor.best = point
     bound = monitor.bound
     try:
-        bound = lower_bound(problem, point, mode, monitor)
+        bound = lower_bound(problem, point, mode, monitor, ascended=outcome.bound is not None)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     gap, value = max(point.objective - bound.value, 0.0), units.unfolded(core, point)

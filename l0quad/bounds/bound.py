@@ -26,7 +26,12 @@ _CHEAP_FLOPS = 2e9
 
 
 def lower_bound(
-    problem: Problem, point: Point, mode: str, monitor: SolveMonitor, nu: FloatArray | None = None
+    problem: Problem,
+    point: Point,
+    mode: str,
+    monitor: SolveMonitor,
+    nu: FloatArray | None = None,
+    ascended: bool = False,
 ) -> Bound:
     """Return the best lower bound that ``mode`` pays for, never below what the monitor holds.
 
@@ -39,6 +44,8 @@ def lower_bound(
         the ascent to the optimum of the relaxation (primal-dual gap 1e-5).
     nu : ndarray of shape (n,), optional
         Where to begin the ascent, in own units; by default the residual of the point.
+    ascended : bool
+        Whether the solver that found the point has ascended already, which is enough for "fast".
 
     Returns
     -------
@@ -50,8 +57,7 @@ def lower_bound(
         return monitor.bound
     if core.ridge_is_lost:
         return _better(monitor.bound, _all_columns(problem, mode, monitor))
-    if mode == "fast" and nu is None and isinstance(monitor.bound.certificate, Dual):
-        # The solver has ascended already; its bound is compared with that of its final point.
+    if mode == "fast" and ascended:
         return _better(monitor.bound, dual_bound(core, core.residual(point.support, point.w)))
     return _ascent(core, point, mode, monitor, nu)
 

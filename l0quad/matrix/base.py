@@ -63,6 +63,10 @@ class Matrix(ABC):
         for piece in self.pieces(every):
             yield piece, np.asarray(self.take(every[piece]), dtype=np.float64)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle takes along: not what has been computed."""
+        return {name: value for name, value in self.__dict__.items() if name != "prepared"}
+
     @functools.cached_property
     def prepared(self) -> Prepared:
         """What has been computed about this matrix, shared by all problems on it."""

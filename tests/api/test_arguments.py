@@ -54,7 +54,7 @@ def test_integers(name):
     least = LEAST.get(name, 0)
     for call in INTEGERS[name]:
         refuse(lambda call=call: call(least - 1), ValueError, f"{name}: must be at least {least}, got {least - 1}")
-        for bad in (1.0, "1", True, [1], 1j, NAN):
+        for bad in (1.0, "1", [1], 1j, NAN, *([True] if name != "verbose" else [])):
             refuse(lambda call=call, bad=bad: call(bad), TypeError, f"{name}: must be an integer, got {bad!r}")
         call(np.int64(least))
 

@@ -86,7 +86,7 @@ def test_options_reach_the_solve(folder, capsys, monkeypatch):
     argv = ["--ridge", "0.5", "--method", "iht", "--bound", "none", "--time-limit", "9", "--threads", "1", "--quiet"]
     assert main(["solve", "in.npz", "-k", "2", *argv]) == 0
     assert seen.pop("problem").ridge == 0.5
-    assert seen == {"method": "iht", "bound": "none", "time_limit": 9.0, "n_threads": 1, "callback": None}
+    assert seen == {"method": "iht", "bound": "none", "time_limit": 9.0, "n_threads": 1, "verbose": False}
     assert main(["solve", "in.npz", "-k", "2"]) == 0
     assert seen["problem"].ridge == 0.1, "the file's ridge, where none is given"
     assert main(["solve", "joined.npy", "-k", "2"]) == 0
@@ -234,7 +234,7 @@ def test_progress_on_a_terminal_only(folder, capsys, monkeypatch):
     assert main(argv) == 0
     err = capsys.readouterr().err
     shown, *_, blank, end = err.split("\r")[1:]
-    assert shown.startswith("iteration 1  objective ")
+    assert shown.startswith("iteration 1  best ")
     assert len(shown) == 29, "cut to the terminal, so that it overwrites itself"
     assert (blank.strip(), end) == ("", "")
     assert "\n" not in err

@@ -168,7 +168,7 @@ def test_dual_bound_in_exact_arithmetic(diagonal, b, w0, power, k, error):
     optimum = total - sum(sorted(gains, reverse=True)[:k])
     chosen = sorted(range(3), key=lambda j: -gains[j])[:k]
     A = np.diag(np.array(diagonal, dtype=float))
-    problem = Problem(A, b, k, float(ridge), w0)
+    problem = Problem(A, b, k, float(ridge), w0).core
     w = np.array([float(best[j]) if j in chosen else 0.0 for j in range(3)])
     nu = (A @ w - np.array(b)) * (1 + error)
     found = dual_bound(problem, nu, A.T @ nu)
