@@ -1,15 +1,21 @@
 """Settings and fixtures that all tests share."""
 
 import signal
+import sys
 
+import kernel_cache
 import pytest
 from hypothesis import settings
 
-from l0quad.solvers import registry
-from l0quad.solvers.registry import Method
-
 settings.register_profile("l0quad", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("l0quad")
+
+
+def pytest_configure(config):
+    """Use no compiled kernel beyond a change of its sources."""
+    assert "numba" not in sys.modules, "numba has read its settings already"
+    cached = hasattr(config, "cache")  # not with -p no:cacheprovider
+    kernel_cache.use(config.cache.mkdir("l0quad") if cached else config.rootpath / ".pytest_cache" / "d" / "l0quad")
 
 
 @pytest.fixture
@@ -23,11 +29,12 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def interrupting(monkeypatch):
     """The name of a method that a Ctrl-C ends after its first iterate."""
+    from l0quad.solvers import registry
 
     def run(problem, start, options, monitor):
         monitor.record(start)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the interrupt did not come")
 
-    monkeypatch.setitem(registry.METHODS, "interrupting", Method(registry.METHODS["magnitude"].options, run))
+    monkeypatch.setitem(registry.METHODS, "interrupting", registry.Method(registry.METHODS["magnitude"].options, run))
     return "interrupting"
