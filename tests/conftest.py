@@ -1,13 +1,21 @@
 """Settings and fixtures that all tests share."""
 
+import os
 import signal
 import sys
 
 import kernel_cache
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("l0quad", deadline=None, derandomize=True, max_examples=50)
+# No example is too slow: how long one takes is not what a test is about, and depends on what else the machine does.
+settings.register_profile(
+    "l0quad",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("l0quad")
 
 
@@ -15,6 +23,9 @@ def pytest_configure(config):
     """Use no compiled kernel beyond a change of its sources."""
     assert "numba" not in sys.modules, "numba has read its settings already"
     cached = hasattr(config, "cache")  # not with -p no:cacheprovider
+    if getattr(config.option, "numprocesses", None):
+        # The workers share the cores; BLAS with a pool of threads in each of them would mostly wait for its turn.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     kernel_cache.use(config.cache.mkdir("l0quad") if cached else config.rootpath / ".pytest_cache" / "d" / "l0quad")
 
 
