@@ -20,7 +20,9 @@ settings.load_profile("l0quad")
 
 
 def pytest_configure(config):
-    """Use no compiled kernel beyond a change of its sources."""
+    """Use no compiled kernel beyond a change of its sources, and let Ctrl-C reach the tests that are about it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell script has put in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     assert "numba" not in sys.modules, "numba has read its settings already"
     cached = hasattr(config, "cache")  # not with -p no:cacheprovider
     if getattr(config.option, "numprocesses", None):

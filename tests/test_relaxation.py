@@ -106,8 +106,9 @@ def test_steps_close_the_gap_and_never_cross(k, with_w0, ridge):
         assert primal >= best
     assert primal - best <= 1e-7 * abs(primal)
     # The primal side is the relaxation's value at a point, so nothing that is reported as solved is below it.
+    rng = np.random.default_rng(6)
     for _ in range(50):
-        w = relaxed.centre + 0.1 * np.random.default_rng(6).standard_normal(P)
+        w = relaxed.centre + 0.1 * rng.standard_normal(P)
         assert reference.relaxed_objective(A, b, w, k, ridge, w0) >= best
 
 
