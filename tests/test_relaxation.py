@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import l0quad
 from l0quad import Cardinality, NofM, PerBlock, Problem
-from l0quad.bounds import dual_bound
+from l0quad.bounds import dual_bound, trivial_bound
 from l0quad.relaxation import Relaxation
 
 P = 10
@@ -178,6 +178,21 @@ def test_dual_bound_in_exact_arithmetic(diagonal, b, w0, power, k, error):
     if not error and set(chosen) == set(inner.tolist()):
         # Lowered by rounding only.
         assert found >= float(optimum) - 1e-12 * float(total)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -0.7]) | st.floats(1e-3, 1e3), min_size=1, max_size=6),
+    st.integers(0, 3),
+    st.floats(1e-3, 1e3),
+)
+def test_trivial_bound_in_exact_arithmetic(w0, k, ridge):
+    """With A = 0 it is the optimum itself, but for rounding."""
+    problem = Problem(np.zeros((2, len(w0))), np.zeros(2), k, ridge, w0)
+    lost = sorted(Fraction(each) ** 2 for each in w0)[: max(len(w0) - k, 0)]
+    optimum = Fraction(ridge) * sum(lost)
+    found = trivial_bound(problem).value
+    assert Fraction(found) <= optimum
+    assert found >= float(optimum) * (1 - 1e-13)
 
 
 @pytest.mark.parametrize("seed", range(5))
