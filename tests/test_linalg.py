@@ -114,7 +114,7 @@ def test_dependent_columns_with_ridge(kind, n, p, mu):
 
 @pytest.mark.parametrize("mu", [1e-12, 1e-11, 1e-10, 1e-9])
 def test_equal_rows_that_disagree(mu):
-    """(A A' + mu I) y = r has a y of size 1 / mu that A' cancels: one row with the mean of what they ask says the same."""
+    """(A A' + mu I) y = r has a y of size 1 / mu that A' cancels; one row with the mean of their b says the same."""
     A, b, w0 = dependent("equal rows", 5, 9)
     merged, target = np.vstack([3**0.5 * A[0], A[3:]]), np.append(3**0.5 * b[:3].mean(), b[3:])
     y = np.linalg.solve(merged @ merged.T + mu * np.eye(3), target - merged @ w0)
