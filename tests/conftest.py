@@ -1,15 +1,34 @@
 """Settings and fixtures that all tests share."""
 
+import os
 import signal
+import sys
 
+import kernel_cache
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-from l0quad.solvers import registry
-from l0quad.solvers.registry import Method
-
-settings.register_profile("l0quad", deadline=None, derandomize=True, max_examples=50)
+# No example is too slow: how long one takes is not what a test is about, and depends on what else the machine does.
+settings.register_profile(
+    "l0quad",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("l0quad")
+
+
+def pytest_configure(config):
+    """Use no compiled kernel beyond a change of its sources, and let Ctrl-C reach the tests that are about it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell script has put in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert "numba" not in sys.modules, "numba has read its settings already"
+    cached = hasattr(config, "cache")  # not with -p no:cacheprovider
+    if getattr(config.option, "numprocesses", None):
+        # The workers share the cores; BLAS with a pool of threads in each of them would mostly wait for its turn.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    kernel_cache.use(config.cache.mkdir("l0quad") if cached else config.rootpath / ".pytest_cache" / "d" / "l0quad")
 
 
 @pytest.fixture
@@ -23,11 +42,12 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def interrupting(monkeypatch):
     """The name of a method that a Ctrl-C ends after its first iterate."""
+    from l0quad.solvers import registry
 
     def run(problem, start, options, monitor):
         monitor.record(start)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the interrupt did not come")
 
-    monkeypatch.setitem(registry.METHODS, "interrupting", Method(registry.METHODS["magnitude"].options, run))
+    monkeypatch.setitem(registry.METHODS, "interrupting", registry.Method(registry.METHODS["magnitude"].options, run))
     return "interrupting"

@@ -107,7 +107,7 @@ def threshold(magnitudes, budget, beta):
     # At the first every nonzero counts as 1, at the second none counts.
     low = magnitudes[magnitudes > 0].min() / (1 + beta) / 2
     high = magnitudes.max() * magnitudes.size * 2
-    for _ in range(300):
+    for _ in range(100):
         middle = np.sqrt(low * high)
         low, high = (middle, high) if count(middle) > budget else (low, middle)
     return high

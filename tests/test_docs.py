@@ -25,12 +25,8 @@ def test_examples_run_one_after_the_other(page: Path) -> None:
         if "import torch" in example:
             pytest.importorskip("torch")
         exec(compile(example, str(page), "exec"), namespace)
-
-
-def test_the_readme_example_finds_the_planted_support() -> None:
-    namespace: dict[str, object] = {}
-    exec(examples(ROOT / "README.md")[0], namespace)
-    assert list(namespace["result"].support) == [7, 70, 700]
+    if page.name == "README.md":
+        assert list(namespace["result"].support) == [7, 70, 700]
 
 
 def test_the_gallery_example_runs_and_draws(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from problems import PROBLEMS, gaussian, pruning
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from l0quad import IHT, METHODS, ActiveSet, CoordinateDescent, Problem, Status, solve
+from l0quad.run.monitor import BYTES_PER_SECOND, FLOPS_PER_SECOND, Limits, SolveMonitor
 from l0quad.run.outcome import Outcome
 from l0quad.solvers import registry
 from l0quad.solvers.registry import Method
@@ -85,18 +86,55 @@ def test_tol_stops_earlier(options):
     assert loose < exact
 
 
-@pytest.mark.parametrize("limit", [0.0, 0.3, 1.0])
-def test_time_limit(slow, limit):
-    method = CoordinateDescent(max_iter=10**9, tol=0.0)
-    began = time.perf_counter()
-    result = solve(slow, method, time_limit=limit, start=np.arange(300))
-    seconds = time.perf_counter() - began
+@pytest.fixture
+def ticking(monkeypatch):
+    """Time that is counted in questions, so that no clock can fail a test: each takes this many seconds."""
+    clock = {"seconds": 0.0, "tick": 1.0}
+
+    def seconds(monitor):
+        clock["seconds"] += clock["tick"]
+        return clock["seconds"]
+
+    monkeypatch.setattr(SolveMonitor, "seconds", seconds)
+    return clock
+
+
+def ended_by_time(result, support_size):
     assert result.status is Status.TIME_LIMIT
     assert not result.success
-    assert limit <= seconds <= 1.1 * limit + 0.25
-    assert result.support.size <= 300
+    assert result.support.size <= support_size
     assert np.isfinite(result.objective)
     assert result.lower_bound <= result.objective
+
+
+@pytest.mark.parametrize("limit", [0.0, 10.0, 100.0])
+def test_time_limit(slow, ticking, limit):
+    """From the limit on the time is asked for a few times only, and no more than a grace is worked."""
+    result = solve(slow, CoordinateDescent(max_iter=10**9, tol=0.0), time_limit=limit, start=np.arange(300))
+    ended_by_time(result, 300)
+    assert limit <= ticking["seconds"] <= limit + 8
+    assert len(result.history) >= limit / 4
+    assert all(state.seconds <= limit + 1 for state in result.history)
+
+
+def test_time_limit_by_the_clock(slow):
+    began = time.perf_counter()
+    result = solve(slow, CoordinateDescent(max_iter=10**9, tol=0.0), time_limit=0.2, start=np.arange(300))
+    assert time.perf_counter() - began >= 0.2
+    assert result.solve_time >= 0.2
+    ended_by_time(result, 300)
+
+
+def test_work_after_the_limit_is_judged_by_its_size(ticking):
+    """A tenth of the limit, or after a stop a quarter of a second, at the speeds of `monitor`."""
+    monitor = SolveMonitor(None, None, None, Limits(100.0))
+    for stopped, seconds, most in ((None, 49, 60), (Status.TIME_LIMIT, 99, 10), (Status.INTERRUPTED, 1e6, 0.25)):
+        monitor.stopped = stopped
+        for bytes_read, flops in ((BYTES_PER_SECOND, 0.0), (0.0, FLOPS_PER_SECOND)):
+            for share, affordable in ((0.99, True), (1.01, False)):
+                ticking["seconds"] = seconds
+                assert monitor.affords(share * most * bytes_read, share * most * flops) is affordable
+    assert SolveMonitor(None, None, None).affords(1e30, 1e30)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -106,6 +144,7 @@ def test_no_time_at_all(method):
     assert result.status in (Status.TIME_LIMIT, Status.OPTIMAL)
     assert instance.allows(result.support)
     assert result.objective == pytest.approx(instance.objective(result.w))
+    assert "the bound is the trivial one" in result.message, "another would need a pass over A"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -139,20 +178,17 @@ def test_callback_sees_the_history_and_its_exceptions_pass():
     assert blas_threads() == before
 
 
-@pytest.mark.parametrize("after", [0.0, 0.3])
+@pytest.mark.parametrize("after", [0.0, 0.1])
 def test_interrupt_returns_the_best_point(slow, endless, after):
     for method in (endless, CoordinateDescent(max_iter=10**9, tol=0.0)):
         timer = threading.Timer(after, _thread.interrupt_main)
-        state = {}
 
-        def callback(_, timer=timer, state=state):
-            if not state:
-                state["began"] = time.perf_counter()
+        def callback(state, timer=timer):
+            if state.n_iter == 1:
                 timer.start()
 
         start = _dense(slow, np.arange(300))
         result = solve(slow, method, callback=callback, bound="none", start=start)
-        assert time.perf_counter() - state["began"] <= after + 0.75
         timer.join()
         assert result.status is Status.INTERRUPTED
         assert 0 < result.support.size <= 300
@@ -178,10 +214,8 @@ def test_ctrl_c_in_a_process_of_its_own():
     try:
         assert process.stdout.readline() == "running\n"
         process.send_signal(signal.SIGINT)
-        began = time.perf_counter()
         assert process.stdout.readline() == "INTERRUPTED 300\n"
-        assert time.perf_counter() - began < 0.75
-        assert process.wait(10) == 0
+        assert process.wait() == 0
     finally:
         process.kill()
         process.stdout.close()
@@ -239,14 +273,14 @@ before = count()
 first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
 def first(_):
     first_is_in.set()
-    second_is_in.wait(10)
+    second_is_in.wait()
 def second(_):
     second_is_in.set()
-    first_is_out.wait(10)
+    first_is_out.wait()
 with ThreadPoolExecutor(2) as pool:
     one = pool.submit(solve, problem, "magnitude", n_threads=1, callback=first)
     one.add_done_callback(lambda _: first_is_out.set())
-    first_is_in.wait(10)
+    first_is_in.wait()
     pool.submit(solve, problem, "magnitude", n_threads=1, callback=second).result()
 print(count() == before)
 """
@@ -255,7 +289,7 @@ print(count() == before)
 def test_thread_counts_are_restored_after_overlapping_solves():
     # The first to begin is the first to end, so that the second must not bring back the count of the first. In a
     # process of its own, because BLAS remembers what other tests have set.
-    done = subprocess.run([sys.executable, "-c", OVERLAPPING], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", OVERLAPPING], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 
 
@@ -263,7 +297,7 @@ def test_from_a_thread_that_is_not_the_main_one():
     problem, found = PROBLEMS["pruning"].problem(), []
     thread = threading.Thread(target=lambda: found.extend(solve(problem, method).objective for method in METHODS))
     thread.start()
-    thread.join(60)
+    thread.join()
     assert found == pytest.approx([solve(problem, method).objective for method in METHODS])
 
 
@@ -277,11 +311,10 @@ def test_after_a_fork():
         target=lambda: send.send([solve(problem, method) for method in METHODS])
     )
     child.start()
-    assert receive.poll(60)
     for got, want in zip(receive.recv(), expected, strict=True):
         np.testing.assert_array_equal(got.support, want.support)
         assert got.objective == pytest.approx(want.objective)
-    child.join(10)
+    child.join()
     assert child.exitcode == 0
 
 
@@ -332,14 +365,17 @@ def test_reprs_are_short(name):
     assert "\n" not in repr(solve(problem))
 
 
-def test_verbose_prints_to_stderr(slow, capsys):
-    solve(slow, CoordinateDescent(max_iter=10**9, tol=0.0), time_limit=0.7, verbose=1)
+def test_verbose_prints_to_stderr(slow, capsys, ticking):
+    """At most five lines a second, whatever the number of iterations."""
+    ticking["tick"] = 1 / 64
+    result = solve(slow, CoordinateDescent(max_iter=10**9, tol=0.0), time_limit=2.0, verbose=1)
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert 1 <= len(lines) <= 5
+    assert 6 <= len(lines) <= 10 < result.n_iter
     assert all("iteration" in line and "best" in line for line in lines)
-    solve(slow, CoordinateDescent(max_iter=10**9, tol=0.0), time_limit=0.3)
+    ticking["seconds"] = 0.0
+    solve(slow, CoordinateDescent(max_iter=10**9, tol=0.0), time_limit=2.0)
     assert capsys.readouterr() == ("", "")
 
 

@@ -83,10 +83,10 @@ def test_options_reach_the_solve(folder, capsys, monkeypatch):
 
     original = l0quad.solve
     monkeypatch.setattr(l0quad, "solve", solve)
-    argv = ["--ridge", "0.5", "--method", "iht", "--bound", "none", "--time-limit", "9", "--threads", "1", "--quiet"]
+    argv = ["--ridge", "0.5", "--method", "iht", "--bound", "none", "--time-limit", "9000", "--threads", "1", "--quiet"]
     assert main(["solve", "in.npz", "-k", "2", *argv]) == 0
     assert seen.pop("problem").ridge == 0.5
-    assert seen == {"method": "iht", "bound": "none", "time_limit": 9.0, "n_threads": 1, "verbose": False}
+    assert seen == {"method": "iht", "bound": "none", "time_limit": 9000.0, "n_threads": 1, "verbose": False}
     assert main(["solve", "in.npz", "-k", "2"]) == 0
     assert seen["problem"].ridge == 0.1, "the file's ridge, where none is given"
     assert main(["solve", "joined.npy", "-k", "2"]) == 0

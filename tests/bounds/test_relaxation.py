@@ -12,6 +12,7 @@ import l0quad
 from l0quad import Cardinality, NofM, PerBlock, Problem
 from l0quad.bounds.dual import dual_value as dual_bound
 from l0quad.bounds.relaxation import Relaxation
+from l0quad.bounds.trivial import trivial_bound
 
 P = 10
 CONSTRAINTS = [Cardinality(3), PerBlock([1, 0, 2, 0, 1, 2, 2, 0, 1, 1], [2, 1, 2]), NofM(1, 4)]
@@ -106,8 +107,9 @@ def test_steps_close_the_gap_and_never_cross(k, with_w0, ridge):
         assert primal >= best
     assert primal - best <= 1e-7 * abs(primal)
     # The primal side is the relaxation's value at a point, so nothing that is reported as solved is below it.
+    rng = np.random.default_rng(6)
     for _ in range(50):
-        w = relaxed.centre + 0.1 * np.random.default_rng(6).standard_normal(P)
+        w = relaxed.centre + 0.1 * rng.standard_normal(P)
         assert reference.relaxed_objective(A, b, w, k, ridge, w0) >= best
 
 
@@ -145,7 +147,7 @@ def test_dual_bound_is_never_above_the_optimum(seed, kind, size, ridge, which, s
             relaxed.step(dual_bound(problem, relaxed.nu, relaxed.Atnu))
         nu = relaxed.nu
     # The optimum is itself rounded.
-    assert dual_bound(problem, nu, problem.matrix.rmatvec(nu)) <= optimum + 1e-14 * (optimum + b @ b + ridge * w0 @ w0)
+    assert dual_bound(problem, nu, problem.matrix.rmatvec(nu)) <= optimum + 1e-13 * (optimum + b @ b + ridge * w0 @ w0)
 
 
 @given(
@@ -177,6 +179,21 @@ def test_dual_bound_in_exact_arithmetic(diagonal, b, w0, power, k, error):
     if not error and set(chosen) == set(inner.tolist()):
         # Lowered by rounding only.
         assert found >= float(optimum) - 1e-12 * float(total)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, -0.7]) | st.floats(1e-3, 1e3), min_size=1, max_size=6),
+    st.integers(0, 3),
+    st.floats(1e-3, 1e3),
+)
+def test_trivial_bound_in_exact_arithmetic(w0, k, ridge):
+    """With A = 0 it is the optimum itself, but for rounding."""
+    problem = Problem(np.zeros((2, len(w0))), np.zeros(2), k, ridge, w0).core
+    lost = sorted(Fraction(each) ** 2 for each in w0)[: max(len(w0) - k, 0)]
+    optimum = Fraction(ridge) * sum(lost)
+    found = trivial_bound(problem).value
+    assert Fraction(found) <= optimum
+    assert found >= float(optimum) * (1 - 1e-13)
 
 
 @pytest.mark.parametrize("seed", range(5))

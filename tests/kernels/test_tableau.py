@@ -87,7 +87,7 @@ def test_subtract_outer(shape):
     B, x, y = rng.standard_normal((8, shape[1])), rng.standard_normal(shape[0]), rng.standard_normal(shape[1])
     before = B.copy()
     subtract_outer(B, x, y)
-    np.testing.assert_allclose(B[: x.size], before[: x.size] - np.outer(x, y), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(B[: x.size], before[: x.size] - np.outer(x, y), rtol=0, atol=1e-14)
     np.testing.assert_array_equal(B[x.size :], before[x.size :])
 
 

@@ -114,6 +114,16 @@ def test_dependent_columns_with_ridge(kind, n, p, mu):
         np.testing.assert_allclose(w, w0, rtol=1e-12)
 
 
+@pytest.mark.parametrize("mu", [1e-12, 1e-11, 1e-10, 1e-9])
+def test_equal_rows_that_disagree(mu):
+    """(A A' + mu I) y = r has a y of size 1 / mu that A' cancels; one row with the mean of their b says the same."""
+    A, b, w0 = dependent("equal rows", 5, 9)
+    merged, target = np.vstack([3**0.5 * A[0], A[3:]]), np.append(3**0.5 * b[:3].mean(), b[3:])
+    y = np.linalg.solve(merged @ merged.T + mu * np.eye(3), target - merged @ w0)
+    w = restricted_solve(as_matrix(A), b, w0, mu, np.arange(9))
+    np.testing.assert_allclose(w, w0 + merged.T @ y, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("smallest", [1e-5, 1e-7, 1e-8, 3e-9, 1e-12])
 @pytest.mark.parametrize(("n", "p"), [(20, 8), (8, 20)])
 @pytest.mark.parametrize("mu", [0.0, 1e-16])

@@ -1,5 +1,7 @@
 """Every product of every kind of matrix against NumPy's."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,30 +11,23 @@ import l0quad.matrix.dense
 from l0quad.matrix import DenseMatrix, as_matrix
 
 
-@pytest.fixture(params=SHAPES, ids=str)
-def shape(request):
-    return request.param
-
-
 @pytest.fixture(params=[np.float32, np.float64], ids=["f4", "f8"])
 def dtype(request):
     return request.param
 
 
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return request.param
+over_kinds = pytest.mark.parametrize("kind", KINDS)
+over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
-@pytest.fixture(params=[0, -40], ids=["as it is", "scaled"])
-def case(request, shape, dtype, kind, tmp_path):
-    """(matrix, the float64 array that it stands for); afterwards the caller's array must be what it was."""
-    array = KINDS[kind](values(shape, dtype), tmp_path)
-    before = snapshot(array)
-    M = as_matrix(array).scaled(request.param)
-    # Products come from the whole of A, so a scaled float32 matrix loses nothing.
-    yield M, np.ldexp(values(shape, dtype).astype(np.float64), request.param)
-    assert snapshot(array) == before
+def cases(kind, shape, folder, exponents):
+    """(matrix, the float64 array that it stands for) of both precisions; the caller's array stays what it was."""
+    for dtype, exponent in itertools.product((np.float32, np.float64), exponents):
+        array = KINDS[kind](values(shape, dtype), folder)
+        before = snapshot(array)
+        # Products come from the whole of A, so a scaled float32 matrix loses nothing.
+        yield as_matrix(array).scaled(exponent), np.ldexp(values(shape, dtype).astype(np.float64), exponent)
+        assert snapshot(array) == before
 
 
 def chosen(A, columns):
@@ -46,27 +41,36 @@ def close(found, expected, size):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * size)
 
 
-def test_every_product(case):
-    M, A = case
-    rng = np.random.default_rng(0)
-    scale = max(np.abs(A).max(), np.finfo(float).tiny)
-    assert M.shape == A.shape
-    assert M.nbytes > 0
-    r, count = rng.standard_normal(A.shape[0]), A.size
-    for columns in supports(A.shape[1]):
-        A_S = chosen(A, columns)
-        w = rng.standard_normal(A_S.shape[1])
-        given = r.tobytes(), w.tobytes()
-        close(M.rmatvec(r, columns), A_S.T @ r, scale * count)
-        close(M.matvec(columns, w), A_S @ w, scale * count)
-        close(M.outer(columns), A_S @ A_S.T, scale**2 * count)
-        close(M.inner(columns), A_S.T @ A_S, scale**2 * count)
-        assert given == (r.tobytes(), w.tobytes())
-    close(M.column_sq_norms(), (A**2).sum(axis=0), scale**2 * count)
+@over_shapes
+@over_kinds
+def test_every_product(kind, shape, tmp_path):
+    for M, A in cases(kind, shape, tmp_path, (0, -40)):
+        rng = np.random.default_rng(0)
+        scale = max(np.abs(A).max(), np.finfo(float).tiny)
+        assert M.shape == A.shape
+        assert M.nbytes > 0
+        r, count = rng.standard_normal(A.shape[0]), A.size
+        for columns in supports(A.shape[1]):
+            A_S = chosen(A, columns)
+            w = rng.standard_normal(A_S.shape[1])
+            given = r.tobytes(), w.tobytes()
+            close(M.rmatvec(r, columns), A_S.T @ r, scale * count)
+            close(M.matvec(columns, w), A_S @ w, scale * count)
+            close(M.outer(columns), A_S @ A_S.T, scale**2 * count)
+            close(M.inner(columns), A_S.T @ A_S, scale**2 * count)
+            assert given == (r.tobytes(), w.tobytes())
+        close(M.column_sq_norms(), (A**2).sum(axis=0), scale**2 * count)
 
 
-def test_columns_as_they_are(case):
-    M, A = case
+@over_shapes
+@over_kinds
+def test_columns_subsets_and_views(kind, shape, tmp_path):
+    for M, A in cases(kind, shape, tmp_path, (0, -40)):
+        columns_are_as_they_are(M, A)
+        subsets_and_views_are_theirs(M, A)
+
+
+def columns_are_as_they_are(M, A):
     for columns in supports(A.shape[1])[1:]:
         dense = M.take(columns)
         assert dense.dtype in (M.dtype, np.float64)  # scaled columns may not fit A's own dtype
@@ -74,19 +78,18 @@ def test_columns_as_they_are(case):
         np.testing.assert_array_equal(dense, A[:, columns])
 
 
-def test_subset_and_view(case):
-    M, A = case
+def subsets_and_views_are_theirs(M, A):
     r = np.random.default_rng(1).standard_normal(A.shape[0])
+    rounding = 1e-13 * A.shape[0] * np.abs(A).max()
     for columns in supports(A.shape[1])[2:]:
         A_S = A[:, columns]
         within, every = M.subset(columns), np.arange(columns.size)
         assert within.shape == A_S.shape
         np.testing.assert_array_equal(within.take(every), A_S)
-        np.testing.assert_allclose(within.rmatvec(r), A_S.T @ r, rtol=1e-12, atol=1e-13 * np.abs(A).max())
+        np.testing.assert_allclose(within.rmatvec(r), A_S.T @ r, rtol=0, atol=rounding)
     for columns in supports(A.shape[1])[2:-1]:
         seen, local = M.view(columns)
-        expected = A[:, columns].T @ r
-        np.testing.assert_allclose(seen.rmatvec(r, local), expected, rtol=1e-12, atol=1e-13 * np.abs(A).max())
+        np.testing.assert_allclose(seen.rmatvec(r, local), A[:, columns].T @ r, rtol=0, atol=rounding)
     assert M.view(np.arange(A.shape[1])) == (M, None)
 
 

@@ -1,5 +1,7 @@
 """The size of the data decides nothing: A s, b s t, w0 t, ridge s^2 and linear s^2 t give t w and (s t)^2 F."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -25,8 +27,14 @@ def scaled(instance, s, st):
     )
 
 
-def compare(instance, method, s, st, rel):
-    plain, result = solve(instance.problem(), method), solve(scaled(instance, s, st).problem(), method)
+@functools.cache
+def unscaled(name, method):
+    return solve(PROBLEMS[name].problem(), method)
+
+
+def compare(name, method, s, st, rel):
+    instance, plain = PROBLEMS[name], unscaled(name, method)
+    result = solve(scaled(instance, s, st).problem(), method)
     size, t = instance.size(plain.w), st / s
     assert np.all(np.isfinite(result.w))
     np.testing.assert_array_equal(result.support, plain.support)
@@ -38,26 +46,25 @@ def compare(instance, method, s, st, rel):
     assert (result.status is Status.OPTIMAL) == (plain.status is Status.OPTIMAL)
 
 
-@pytest.mark.parametrize(("s", "st"), DOUBLE)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("method", ["auto", "iht", "backsolve", "block_backsolve"])
-def test_double_precision(method, name, s, st):
-    compare(PROBLEMS[name], method, s, st, 1e-9)
+def test_double_precision(method, name):
+    for s, st in DOUBLE:
+        compare(name, method, s, st, 1e-9)
 
 
-@pytest.mark.parametrize(("s", "st"), SINGLE)
 @pytest.mark.parametrize("name", ["float32", "float32_fortran", "pruning_float32", "coo_float32"])
 @pytest.mark.parametrize("method", METHODS)
-def test_single_precision(method, name, s, st):
-    compare(PROBLEMS[name], method, s, st, 1e-5)
+def test_single_precision(method, name):
+    for s, st in SINGLE:
+        compare(name, method, s, st, 1e-5)
 
 
 @pytest.mark.parametrize("exponent", [-400, -130, -90, 90, 130, 400])
 @pytest.mark.parametrize("name", ["gaussian", "no_ridge", "wide", "pruning"])
 def test_powers_of_two_change_nothing_at_all(name, exponent):
-    instance = PROBLEMS[name]
     s = 2.0**exponent
-    plain, result = solve(instance.problem()), solve(scaled(instance, s, 1.0).problem())
+    plain, result = unscaled(name, "auto"), solve(scaled(PROBLEMS[name], s, 1.0).problem())
     np.testing.assert_allclose(result.w * s, plain.w, rtol=1e-12)
     assert result.objective == pytest.approx(plain.objective, rel=1e-12)
 
@@ -77,7 +84,7 @@ def test_tiny_ridge_is_no_ridge(method, ridge):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("ridge", [1e40, 1e200, 1e300])
+@pytest.mark.parametrize("ridge", [1e40, 1e300])
 def test_huge_ridge_leaves_w0(method, ridge):
     instance = PROBLEMS["gaussian"].but(ridge=ridge)
     result = solve(instance.problem(), method)

@@ -188,10 +188,12 @@ def test_noiseless_data_ends_soon():
 
 
 @pytest.mark.parametrize("ridge", [0.1, 1e-3, 1e-4, 1e-6])
-@pytest.mark.parametrize("options", [Swap(), Swap(kicks=20), Auto(), Auto("thorough")], ids=str)
-def test_a_small_ridge_and_more_kept_columns_than_rows(options, ridge):
+@pytest.mark.parametrize(
+    ("options", "seeds"), [(Swap(), 6), (Swap(kicks=20), 6), (Auto(), 3), (Auto("thorough"), 1)], ids=str
+)
+def test_a_small_ridge_and_more_kept_columns_than_rows(options, seeds, ridge):
     """H_SS is nearly singular: what rank-one updates lose must not be taken for a gain."""
-    for seed in range(6):
+    for seed in range(seeds):
         instance = pruning(15, 80, 30, seed=seed, ridge=ridge)
         problem = instance.problem()
         start = random_support(problem, seed)
