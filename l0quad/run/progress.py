@@ -2,10 +2,13 @@
 
 import shutil
 import sys
-from typing import TextIO
+import time
+from collections.abc import Iterator, Sequence
+from typing import TextIO, TypeVar
 
 from l0quad.run.outcome import State
 
+T = TypeVar("T")
 _EVERY = 0.2
 
 
@@ -35,6 +38,16 @@ class Progress:
             f"iteration {state.n_iter}  best {state.best_objective:.8g}  bound {state.lower_bound:.8g}  "
             f"{state.nonzeros} nonzeros  {state.seconds:.1f} s"
         )
+
+    def over(self, steps: Sequence[T], name: str) -> Iterator[T]:
+        """Yield the steps of longer work, saying which one runs and about how long the rest will take."""
+        begin = time.perf_counter()
+        for done, step in enumerate(steps):
+            seconds = time.perf_counter() - begin
+            left = f", about {seconds / done * (len(steps) - done):.0f} s left" if done else ""
+            self.show(f"{name} {done + 1} of {len(steps)}, {seconds:.0f} s{left}")
+            yield step
+        self.clear()
 
     def show(self, text: str) -> None:
         """Show a line in place of the last one."""

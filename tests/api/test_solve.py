@@ -225,7 +225,7 @@ def test_ctrl_c_in_a_process_of_its_own():
 def test_interrupted_bound_keeps_the_point(monkeypatch):
     from l0quad.api import solve as _solve
 
-    def interrupted(*args):
+    def interrupted(*args, **rest):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_solve, "lower_bound", interrupted)

@@ -119,7 +119,7 @@ def gradual_prune(
     callback : callable, optional
         Called with each step's `StageReport`, after its checkpoint is written.
     progress : bool
-        Show a progress bar.
+        Show on stderr which step runs and how long the rest will take.
 
     Returns
     -------

@@ -105,7 +105,7 @@ def prune(
     callback : callable, optional
         Called with each stage's `StageReport`.
     progress : bool
-        Show a progress bar.
+        Show on stderr which stage runs and how long the rest will take.
 
     Returns
     -------
@@ -235,10 +235,5 @@ def _told(sparsity: Sparsity) -> float | dict[str, float] | str:
 
 
 def shown(steps: Sequence[T], progress: bool) -> Iterable[T]:
-    """Return the steps, behind a progress bar where it is asked for."""
-    if not progress:
-        return steps
-    from tqdm.auto import tqdm
-
-    bar: Iterable[T] = tqdm(steps, desc="prune", unit="stage")
-    return bar
+    """Return the steps, on whose way progress is shown where it is asked for."""
+    return l0quad.Progress().over(steps, "prune: stage") if progress else steps
