@@ -14,6 +14,7 @@ from l0quad.certificates import Certificate, Dual
 from l0quad.problem.problem import Problem
 from l0quad.run import threads
 from l0quad.run.monitor import Limits, SolveMonitor
+from l0quad.solvers.needs import Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def bound(
         raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}")
     validation.choice(mode, "mode", ("tight", "fast"))
     core, units = problem.core, problem.units
-    begin = starting_point(problem, False, start)
+    begin = starting_point(problem, Needs(solves_start=True), start)
     seconds = None if time_limit is None else validation.real(time_limit, "time_limit")
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)

@@ -92,7 +92,7 @@ def solve(
     verbose = int(verbose) if isinstance(verbose, bool) else validation.integer(verbose, "verbose", 0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
-    begin = starting_point(problem, needs.from_zero, start)
+    begin = starting_point(problem, needs, start)
     limits = _limits(problem, time_limit, gap_tol, gap_tol_abs)
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)

@@ -11,13 +11,16 @@ from l0quad.api.result import Result
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Problem
 from l0quad.solvers.magnitude import largest_entries
+from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray, IntArray
 
 
-def starting_point(problem: Problem, from_zero: bool, start: Any) -> Callable[[CoreProblem], Point]:
+def starting_point(problem: Problem, needs: Needs, start: Any) -> Callable[[CoreProblem], Point]:
     """Check ``start`` and return what makes a point of it, for the problem or an equivalent one."""
     if start is None:
-        return CoreProblem.zero if from_zero else largest_entries
+        if needs.from_zero:
+            return CoreProblem.zero
+        return lambda working: _point(working, *largest_entries(working), needs)
     if isinstance(start, Result):
         start = start.w
     array = validation.as_array(start, "start")
@@ -30,7 +33,12 @@ def starting_point(problem: Problem, from_zero: bool, start: Any) -> Callable[[C
     support = validation.indices(array, "start", problem.shape[1])
     if not constraint.allows(support):
         raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
-    return lambda working: working.evaluate(support, working.w0[support])
+    return lambda working: _point(working, support, working.w0[support], needs)
+
+
+def _point(working: CoreProblem, support: IntArray, w: FloatArray, needs: Needs) -> Point:
+    """Return a point without its objective, which costs a pass over A, where the method does not ask for it."""
+    return Point(support, w, np.inf) if needs.solves_start else working.evaluate(support, w)
 
 
 def _evaluate_start(support: IntArray, w: FloatArray, working: CoreProblem) -> Point:

@@ -95,14 +95,6 @@ class Matrix(ABC):
             total += block @ block.T
         return total
 
-    def outer_and_matvec(self, columns: IntArray | None, w: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return A_S A_S' and A_S w from one sweep."""
-        total, product = np.zeros((self.shape[0], self.shape[0])), np.zeros(self.shape[0])
-        for piece, block in self.sweep(columns):
-            total += block @ block.T
-            product += block @ w[piece]
-        return total, product
-
     def rmatvec_and_matvec(
         self, columns: IntArray | None, y: FloatArray, w: FloatArray
     ) -> tuple[FloatArray, FloatArray]:

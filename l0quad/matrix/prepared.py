@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,13 +12,23 @@ if TYPE_CHECKING:
     from l0quad.matrix.base import Matrix
 
 _T = TypeVar("_T")
-# What is kept of one matrix, rows of A'A apart; these take up to a quarter as much beside it.
+# What is kept of one matrix: results about all of it, rows of A'A, and the columns of the last support.
 KEPT_BYTES = 1 << 28
 ROWS_BYTES = 1 << 26
+SUPPORT_BYTES = 1 << 27
+
+
+class Gathered(NamedTuple):
+    """The columns of one support, as `Matrix.view` has them, and A_S'A_S or A_S A_S', whichever is smaller."""
+
+    support: IntArray
+    matrix: "Matrix"
+    columns: IntArray | None
+    gram: FloatArray
 
 
 class Prepared:
-    """Results about one matrix, kept as far as 320 MiB allow; safe from several threads."""
+    """Results about one matrix, kept as far as 450 MiB allow; safe from several threads."""
 
     def __init__(self, matrix: "Matrix") -> None:
         self._matrix = matrix
@@ -27,6 +37,8 @@ class Prepared:
         self._left = KEPT_BYTES
         self._rows: dict[int, FloatArray] = {}
         self._most_rows = ROWS_BYTES // (8 * matrix.shape[1])
+        self._gathered: Gathered | None = None
+        self._product: tuple[FloatArray, FloatArray] | None = None
 
     def once(self, name: str, nbytes: int, compute: "Callable[[Matrix], _T]") -> _T:
         """Return what is kept under this name, or compute it, and keep it where its ``nbytes`` fit."""
@@ -49,6 +61,37 @@ class Prepared:
     def column_sq_norms(self) -> FloatArray:
         """The squared norms of A's columns, read-only."""
         return self.once("column_sq_norms", 0, _column_sq_norms)
+
+    def product(self, b: FloatArray) -> FloatArray:
+        """Return A'b, read-only; that of the last b, which is read-only too, is kept."""
+        with self._lock:
+            if self._product is None or self._product[0] is not b:
+                product = self._matrix.rmatvec(b)
+                product.flags.writeable = False
+                self._product = b, product
+            return self._product[1]
+
+    def gathered(self, support: IntArray) -> Gathered:
+        """Return the columns of a support with their Gram matrix; those of the last support are kept where they fit."""
+        with self._lock:
+            last = self._gathered
+            if last is not None and np.array_equal(last.support, support):
+                return last
+            self._gathered = None
+            A_S, columns = self._matrix.view(support)
+            n, size = self._matrix.shape[0], support.size
+            found = Gathered(support, A_S, columns, A_S.outer(columns) if size > n else A_S.inner(columns))
+            own = A_S.nbytes if A_S is not self._matrix else 0
+            if own + found.gram.nbytes <= SUPPORT_BYTES:
+                self._gathered = found
+            return found
+
+    def known_combination(self, columns: IntArray, w: FloatArray) -> FloatArray | None:
+        """Return A'A_S w where all rows of A'A that it takes are known, without a pass over A; else None."""
+        with self._lock:
+            rows = [self._rows.get(j) for j in columns.tolist()]
+        known = [row for row in rows if row is not None]
+        return np.asarray(w @ np.array(known)) if 0 < len(known) == len(rows) else None
 
     def gram_rows(self, columns: IntArray) -> FloatArray:
         """Return A_S'A, a copy; those rows that are not yet known come from one product."""

@@ -43,9 +43,6 @@ class SparseMatrix(Matrix):
         A_S = self._float64(columns)
         return np.asarray((A_S @ A_S.T).toarray())
 
-    def outer_and_matvec(self, columns: IntArray | None, w: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return self.outer(columns), self.matvec(columns, w)
-
     def rmatvec_and_matvec(
         self, columns: IntArray | None, y: FloatArray, w: FloatArray
     ) -> tuple[FloatArray, FloatArray]:

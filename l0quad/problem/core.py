@@ -136,7 +136,7 @@ class CoreProblem:
         Through the Gram matrix (n p^2 flops), so columns that are dependent to 1e-8 are dependent in it.
         """
         R, factor = self.matrix.prepared.once("reduced", 8 * self.shape[1] ** 2, _reduced)
-        b, _ = factor.target(self.matrix.rmatvec(self.b))
+        b, _ = factor.target(self.matrix.prepared.product(self.b))
         constant = self.constant + 0.5 * (float(self.b @ self.b) - float(b @ b))
         return replace(self, matrix=R, b=frozen(b), constant=constant)
 

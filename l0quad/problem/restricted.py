@@ -27,23 +27,24 @@ def restricted_solve(
     With v = w - w0_S and r = b - A_S w0_S, it minimises ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2``. For
     |S| <= n by Cholesky of A_S'A_S + mu I (|S| x |S|), refined against A; else in the dual form v = A_S'y,
     (A_S A_S' + mu I) y = r (n x n, Woodbury's identity; CHITA, ICML 2023, Algorithm 5), refined against that matrix,
-    in two sweeps over A_S. Where the matrix is numerically singular the factorization gives way to an orthogonal one,
+    in three sweeps over A_S. Where the matrix is numerically singular the factorization gives way to an orthogonal one,
     and of several minimisers the one nearest to w0 is returned (the limit mu -> 0). Beyond `DIRECT_LIMIT` in both
     sizes: LSMR.
     """
     if support.size == 0:
         return np.empty(0), -b
-    A_S, columns = matrix.view(support)
-    w0 = w0[support]
-    rows = matrix.shape[0]
-    direct = None
+    w0, rows = w0[support], matrix.shape[0]
     if min(rows, support.size) > DIRECT_LIMIT:
+        A_S, columns = matrix.view(support)
         v = _iterative(A_S, columns, _target(A_S, columns, b, w0), mu)
-    elif support.size > rows and (direct := _dual(A_S, columns, b, w0, mu)) is not None:
-        return direct
     else:
+        _, A_S, columns, gram = matrix.prepared.gathered(support)
         r = _target(A_S, columns, b, w0)
-        primal = _primal(A_S, columns, r, mu) if support.size <= rows else None
+        if support.size > rows:
+            dual = _dual(A_S, columns, r, w0, mu, gram)
+            if dual is not None:
+                return dual[0], dual[1] - b
+        primal = _primal(A_S, columns, r, mu, gram) if support.size <= rows else None
         v = minimum_norm(matrix.take(support), r, mu) if primal is None else primal
     w = w0 + v
     return w, A_S.matvec(columns, w) - b
@@ -53,8 +54,8 @@ def _target(A_S: Matrix, columns: IntArray | None, b: FloatArray, w0: FloatArray
     return b - A_S.matvec(columns, w0) if w0.any() else b
 
 
-def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray | None:
-    solve = cholesky(A_S.inner(columns), mu)
+def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float, gram: FloatArray) -> FloatArray | None:
+    solve = cholesky(gram.copy(), mu)
     if solve is None:
         return None
     first = solve(A_S.rmatvec(r, columns))
@@ -62,19 +63,17 @@ def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> 
 
 
 def _dual(
-    A_S: Matrix, columns: IntArray | None, b: FloatArray, w0: FloatArray, mu: float
+    A_S: Matrix, columns: IntArray | None, r: FloatArray, w0: FloatArray, mu: float, gram: FloatArray
 ) -> tuple[FloatArray, FloatArray] | None:
-    M, product = A_S.outer_and_matvec(columns, w0)
-    size = float(M.diagonal().max())
-    r = b - product
-    solve = cholesky(M.copy(), mu)
-    y = solve and _refined(solve, solve(r), lambda y: r - M @ y - mu * y)
+    """Return w and A_S w."""
+    solve = cholesky(gram.copy(), mu)
+    y = solve and _refined(solve, solve(r), lambda y: r - gram @ y - mu * y)
     if y is None:
         return None
     v, product = A_S.rmatvec_and_matvec(columns, y, w0)
     # Where rows depend on each other and mu is tiny, y is large in a direction that A_S' should cancel.
-    lost = _EPS * (r.size * size) ** 0.5 * float(np.linalg.norm(y))
-    return (w0 + v, product - b) if lost <= _CANCELLED * float(np.linalg.norm(v)) else None
+    lost = _EPS * (r.size * float(gram.diagonal().max())) ** 0.5 * float(np.linalg.norm(y))
+    return (w0 + v, product) if lost <= _CANCELLED * float(np.linalg.norm(v)) else None
 
 
 def _refined(

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
+from l0quad.matrix import Matrix
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
@@ -38,7 +39,7 @@ class ADMM:
     max_iter: int = 100
     growth: float = 1.05
     name: ClassVar[str] = "admm"
-    needs: ClassVar[Needs] = Needs(most_order=8192, reducible=True)
+    needs: ClassVar[Needs] = Needs(most_order=8192, solves_start=True, reducible=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -74,6 +75,13 @@ def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) ->
     return Outcome(best, Status.ITERATION_LIMIT)
 
 
+def _eigen(matrix: Matrix) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvalues and eigenvectors of the smaller of AA' and A'A."""
+    n, p = matrix.shape
+    values, vectors = np.linalg.eigh(matrix.outer() if p >= n else matrix.inner())
+    return values, vectors
+
+
 class _ShiftedInverse:
     """(A'A + tau I)^-1 for any tau > 0."""
 
@@ -81,10 +89,10 @@ class _ShiftedInverse:
         self._matrix = problem.matrix
         n, p = problem.shape
         self._wide = p >= n
-        values, self._U = np.linalg.eigh(problem.matrix.outer() if self._wide else problem.matrix.inner())
+        values, self._U = problem.matrix.prepared.once("eigen", 8 * min(n, p) ** 2, _eigen)
         self._values = np.maximum(values, 0.0)
         self.trace = float(self._values.sum())
-        self.g = problem.matrix.rmatvec(problem.b) + problem.mu * problem.w0
+        self.g = problem.matrix.prepared.product(problem.b) + problem.mu * problem.w0
 
     def solve(self, v: FloatArray, tau: float) -> FloatArray:
         if not self._wide:

@@ -113,7 +113,7 @@ class Auto:
 
     effort: str = "fast"
     name: ClassVar[str] = "auto"
-    needs: ClassVar[Needs] = Needs(from_zero=True, reducible=True)
+    needs: ClassVar[Needs] = Needs(from_zero=True, solves_start=True, reducible=True)
 
     def __post_init__(self) -> None:
         validation.choice(self.effort, "effort", tuple(_EFFORTS))
@@ -178,7 +178,7 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
 
 def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:
     """Round the relaxation, then exchange in batches."""
-    begin = start if start.support.size else largest_entries(problem)
+    begin = start if start.support.size else Point(*largest_entries(problem), np.inf)
     if problem.ridge_is_lost:
         pursued = iht(problem, begin, IHT(refit=True), monitor)
         basis = None if monitor.expired() else _basis(problem, effort)

@@ -26,7 +26,7 @@ class Backsolve:
 
     steps: int = 3
     name: ClassVar[str] = "backsolve"
-    needs: ClassVar[Needs] = Needs()
+    needs: ClassVar[Needs] = Needs(solves_start=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.steps, "steps", 0)

@@ -47,7 +47,7 @@ class IHT:
     tol: float = 1e-6
     refit: bool = False
     name: ClassVar[str] = "iht"
-    needs: ClassVar[Needs] = Needs(reducible=True)
+    needs: ClassVar[Needs] = Needs(solves_start=True, reducible=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -101,7 +101,7 @@ def _pursue(problem: CoreProblem, point: Point, options: IHT, monitor: Monitor) 
 def pursuit_step(problem: CoreProblem, point: Point, monitor: Monitor) -> Point | None:
     """Return the first refit better than ``point`` as the gradient step halves from 1 / mean(H_jj); None without."""
     tau = 1 / max(float(problem.column_sq_norms.mean()) + problem.mu, _SMALLEST_CURVATURE)
-    w, gradient = _dense_with_gradient(problem, point, None)[:2]
+    w, gradient = _dense(problem, point), _gradient(problem, point)
     for _ in range(_MOST_HALVINGS):
         support = _kept_after(problem, w, gradient, tau)
         if np.array_equal(support, point.support) or monitor.expired():
@@ -199,9 +199,25 @@ def _dense_with_gradient(
     """Return w as a dense vector, the gradient and the residual (computed where it is not given)."""
     if residual is None:
         residual = problem.residual(point.support, point.w)
+    w = _dense(problem, point)
+    return w, problem.matrix.rmatvec(residual) + problem.mu * (w - problem.w0), residual
+
+
+def _gradient(problem: CoreProblem, point: Point) -> FloatArray:
+    """Return the gradient, from rows of A'A where earlier solves on this A have left all that it takes."""
+    prepared, w = problem.matrix.prepared, _dense(problem, point)
+    if point.support.size == 0:
+        return -prepared.product(problem.b) - problem.mu * problem.w0
+    known = prepared.known_combination(point.support, point.w)
+    if known is None:
+        return _dense_with_gradient(problem, point, None)[1]
+    return known - prepared.product(problem.b) + problem.mu * (w - problem.w0)
+
+
+def _dense(problem: CoreProblem, point: Point) -> FloatArray:
     w = np.zeros(problem.shape[1])
     w[point.support] = point.w
-    return w, problem.matrix.rmatvec(residual) + problem.mu * (w - problem.w0), residual
+    return w
 
 
 def _kept_after(problem: CoreProblem, w: FloatArray, gradient: FloatArray, tau: float) -> IntArray:

@@ -9,6 +9,7 @@ from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.needs import Needs
+from l0quad.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,11 @@ class Magnitude:
     needs: ClassVar[Needs] = Needs()
 
 
-def largest_entries(problem: CoreProblem) -> Point:
-    """Return the point that keeps the largest entries of w0, or of the ridge solution where w0 = 0, as they are."""
+def largest_entries(problem: CoreProblem) -> tuple[IntArray, FloatArray]:
+    """Return the largest entries of w0, or of the ridge solution where w0 = 0: their support and their values."""
     dense = problem.w0 if problem.w0.any() else problem.restricted(np.arange(problem.shape[1])).w
     support = problem.constraint.select(np.abs(dense))
-    return problem.evaluate(support, dense[support])
+    return support, dense[support]
 
 
 def magnitude(problem: CoreProblem, start: Point, options: Magnitude, monitor: Monitor) -> Outcome:

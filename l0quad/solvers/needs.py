@@ -21,6 +21,8 @@ class Needs:
         On problems for which this is true, nothing of the above is needed.
     from_zero : bool
         It starts from w = 0 unless told otherwise, not from the largest entries of w0 or of the ridge solution.
+    solves_start : bool
+        It begins with the exact solve on its start's support, so that the objective of the start is not asked for.
     reducible : bool
         It passes over A so often that a tall problem is reduced to p rows first.
     final_solve : bool
@@ -32,6 +34,7 @@ class Needs:
     most_order: int | None = None
     unless: Callable[[CoreProblem], bool] | None = None
     from_zero: bool = False
+    solves_start: bool = False
     reducible: bool = False
     final_solve: bool = True
 

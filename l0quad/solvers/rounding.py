@@ -38,7 +38,7 @@ class Rounding:
     max_iter: int = 30
     tol: float = 0.0
     name: ClassVar[str] = "rounding"
-    needs: ClassVar[Needs] = Needs(ridge=True)
+    needs: ClassVar[Needs] = Needs(ridge=True, solves_start=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)

@@ -54,7 +54,7 @@ class Swap:
     kicks: int = 0
     name: ClassVar[str] = "swap"
     # Batches need an n x n factorization.
-    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192, unless=table_fits)
+    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192, unless=table_fits, solves_start=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)

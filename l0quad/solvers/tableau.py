@@ -45,7 +45,7 @@ class Tableau:
         self.problem = problem
         self._B = np.empty((max(problem.constraint.total, support.size), problem.shape[1]))
         self._E, self._H = (np.empty((self._B.shape[0], self._B.shape[0])) for _ in range(2))
-        self._g = problem.matrix.rmatvec(problem.b) + problem.mu * problem.w0
+        self._g = problem.matrix.prepared.product(problem.b) + problem.mu * problem.w0
         self.curvature = problem.column_sq_norms + problem.mu
         self.reset(support)
 
