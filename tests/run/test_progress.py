@@ -1,0 +1,56 @@
+"""Progress as people see it: a line on a terminal, lines in a log, at most five a second."""
+
+import io
+
+import l0quad
+from l0quad import Progress, State
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def state(count, seconds):
+    return State(count, 2.0 + count, 3, seconds, 2.0, 1.0)
+
+
+def test_a_log_gets_a_line_for_each_report():
+    log = io.StringIO()
+    progress = Progress(log)
+    for count in range(1, 11):
+        progress(state(count, 0.05 * count))
+    progress.clear()
+    lines = log.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["iteration 1", "iteration 5", "iteration 9"]
+    assert lines[0] == "iteration 1  best 2  bound 1  3 nonzeros  0.1 s"
+
+
+def test_a_terminal_keeps_one_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    terminal = Terminal()
+    progress = Progress(terminal)
+    progress(state(1, 0.0))
+    progress(state(2, 1.0))
+    progress.clear()
+    shown = terminal.getvalue().split("\r")
+    assert "\n" not in terminal.getvalue()
+    assert shown[1].startswith("iteration 1")
+    assert all(len(line) == 29 for line in shown[1:3]), "cut to the terminal, so that it overwrites itself"
+    assert shown[-2].strip() == shown[-1] == ""
+
+
+def test_over_steps():
+    log = io.StringIO()
+    assert list(Progress(log).over("abc", "stage")) == ["a", "b", "c"]
+    lines = log.getvalue().splitlines()
+    assert lines[0].startswith("stage 1 of 3, ")
+    assert "left" in lines[1]
+    assert lines[2].startswith("stage 3 of 3, ")
+
+
+def test_it_is_a_callback_beside_the_users_own(capsys):
+    seen = []
+    l0quad.minimize([[1.0, 0.2], [0.3, 1.0]], [1.0, 0.5], 1, ridge=0.1, verbose=True, callback=seen.append)
+    assert seen
+    assert "iteration 1" in capsys.readouterr().err
