@@ -44,7 +44,7 @@ def main() -> None:
     report(
         "startup",
         "Start-up",
-        f"CPU seconds (of the import: seconds) from the first import to the answer (100 x 300, fast bound), one thread, "
+        "CPU seconds (of the import: seconds) from the first import to the answer (100 x 300, fast bound), one thread, "
         f"new process. {machine(1)}. {loaded}.",
         table(["what", "seconds", "asked: at most"], rows),
     )

@@ -35,7 +35,7 @@ ORDERS = {
     "ties": lambda: np.random.default_rng(0).integers(0, 7, 100).astype(float),
     "different": lambda: np.random.default_rng(0).random(100),
     "rising": lambda: np.arange(100.0),
-    "falling": lambda: np.arange(100.0)[::-1].copy(),
+    "falling": np.arange(100.0)[::-1].copy,
     "there and back": lambda: np.abs(np.arange(100.0) - 50),
     "equal": lambda: np.ones(100),
 }
