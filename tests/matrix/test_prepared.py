@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-import l0quad.matrix.prepared
+import l0quad.matrix.base
 from l0quad import as_matrix
 
 FORMS = {
@@ -25,7 +25,7 @@ def matrix(form="float64"):
 @pytest.mark.parametrize("kept", [0, 1, 3, 100])
 @pytest.mark.parametrize("form", FORMS)
 def test_gram_rows(monkeypatch, form, kept):
-    monkeypatch.setattr(l0quad.matrix.prepared, "ROWS_BYTES", 8 * P * kept)
+    monkeypatch.setattr(l0quad.matrix.base, "ROWS_BYTES", 8 * P * kept)
     M = matrix(form)
     A = M.take(np.arange(P)).astype(np.float64)
     for columns in ([3], [], [0, 3], [7, 1, 3], [1], list(range(12)), [11, 0]):
@@ -64,7 +64,7 @@ def test_once_from_many_threads():
 
 
 def test_what_does_not_fit_is_computed_again(monkeypatch):
-    monkeypatch.setattr(l0quad.matrix.prepared, "KEPT_BYTES", 100)
+    monkeypatch.setattr(l0quad.matrix.base, "KEPT_BYTES", 100)
     prepared, calls = matrix().prepared, []
     for name, nbytes in (
         ("large", 101),
