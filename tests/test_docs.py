@@ -1,5 +1,7 @@
 """Every Python example of the README and the docs runs as it stands."""
 
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -56,3 +58,14 @@ def test_a_method_added_by_the_page_solves(monkeypatch):
         result = l0quad.solve(instance.problem(), "correlation")
         assert instance.allows(result.support)
         assert result.check(instance.problem()).ok
+
+
+MODULES = sorted(path for path in (ROOT / "l0quad").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_docstring_examples_run(path: Path) -> None:
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    failed, tried = doctest.testmod(module)
+    assert tried > 0
+    assert failed == 0

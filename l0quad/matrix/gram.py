@@ -1,7 +1,10 @@
 """A known by H = A'A alone."""
 
+from typing import Any
+
 import numpy as np
 
+from l0quad import validation
 from l0quad.linalg.gram import GramFactor, gram_factor
 from l0quad.matrix.dense import DenseMatrix
 from l0quad.types import FloatArray, IntArray
@@ -12,13 +15,27 @@ class GramMatrix(DenseMatrix):
 
     What lives in R^n is done with a factor, H = R'R (`l0quad.linalg.gram`), in place of A.
 
+    Parameters
+    ----------
+    H : array_like, shape (p, p)
+    factor : GramFactor, optional
+        Of a valid H, where it is known already.
+
     Raises
     ------
-    ValueError
-        Where H has a negative eigenvalue.
+    ValueError, TypeError
+        Where H is not symmetric, not finite, or has a negative eigenvalue.
+
+    Examples
+    --------
+    >>> import l0quad
+    >>> H = l0quad.GramMatrix([[2.0, 1.0], [1.0, 2.0]])
+    >>> [l0quad.solve(l0quad.Problem.from_gram(H, g, k=1)).support.tolist() for g in ([1.0, 3.0], [3.0, 1.0])]
+    [[1], [0]]
     """
 
-    def __init__(self, H: FloatArray, factor: GramFactor | None = None) -> None:
+    def __init__(self, H: Any, factor: GramFactor | None = None) -> None:
+        H = validation.symmetric(H, "H") if factor is None else H
         self.factor = gram_factor(H) if factor is None else factor
         super().__init__(self.factor.R)
         self.H = H

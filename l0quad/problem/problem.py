@@ -103,7 +103,7 @@ class Problem:
         g : array_like, shape (p,)
             Where H is singular and g leaves its range, the rest of g acts as a linear term and needs ``ridge > 0``.
         """
-        matrix = H if isinstance(H, GramMatrix) else GramMatrix(validation.symmetric(H, "H"))
+        matrix = H if isinstance(H, GramMatrix) else GramMatrix(H)
         _exponent(matrix)
         p = matrix.shape[1]
         g = validation.vector(g, "g", p, "one value for each column of H")
