@@ -258,6 +258,15 @@ def test_factor_gram(kind, inside):
         np.testing.assert_allclose(R @ rest, 0, atol=1e-12 * np.abs(R).max() * np.abs(g).max())
 
 
+def test_factor_gram_takes_what_rounding_has_left_for_nothing():
+    """A pivot of eps passes a Cholesky factorization, but g in its direction would make a w of size 1 / eps."""
+    H, g = np.array([[1.0, 1.0], [1.0, 1.0 + EPS]]), np.array([1.0, -1.0])
+    R, b, rest = factor_gram(H, g)
+    assert R.shape == (1, 2)
+    np.testing.assert_allclose(b, 0, atol=1e-14)
+    np.testing.assert_allclose(rest, g, atol=1e-14)
+
+
 def test_factor_gram_refuses_what_is_indefinite():
     with pytest.raises(ValueError, match=r"H: must be positive semidefinite, got the eigenvalue -1"):
         factor_gram(np.diag([1.0, -1.0]), np.zeros(2))

@@ -164,6 +164,23 @@ def test_callback_stops(method):
     assert result.objective <= seen[0].objective * (1 + 1e-9)
 
 
+def test_a_stopped_solve_is_not_called_optimal():
+    """Not even where its point happens to be: the caller has asked for an end, and is told that it came."""
+    A, w0 = np.random.default_rng(0).standard_normal((9, 6)), np.array([0.0, 2, 0, 0, -1, 0])
+    problem = Problem(A, A @ w0, 2, 0.1, w0)
+    result = solve(problem, "magnitude", callback=lambda state: True)
+    assert result.gap <= 1e-20
+    assert result.status is Status.INTERRUPTED
+    assert solve(problem, "magnitude").status is Status.OPTIMAL
+
+
+def test_zeros_of_a_start_are_not_in_its_support():
+    instance = PROBLEMS["gaussian"]
+    start = np.zeros(instance.p)
+    start[7] = 1.0
+    assert solve(instance.problem(), "magnitude", start=start).support.tolist() == [7]
+
+
 def test_callback_sees_the_history_and_its_exceptions_pass():
     problem, seen = PROBLEMS["correlated"].problem(), []
     assert solve(problem, callback=seen.append).history == tuple(seen)
