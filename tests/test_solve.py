@@ -18,9 +18,11 @@ import pytest
 from problems import PROBLEMS, gaussian, pruning
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import l0quad.solvers.coordinate_descent
 from l0quad import IHT, METHODS, ActiveSet, CoordinateDescent, Problem, Status, solve
 from l0quad.progress import BYTES_PER_SECOND, FLOPS_PER_SECOND, SolveMonitor
 from l0quad.solvers import registry
+from l0quad.solvers.coordinate_descent import coordinate_descent
 from l0quad.solvers.registry import Method
 
 ITERATIVE = [IHT, CoordinateDescent, ActiveSet]
@@ -114,6 +116,15 @@ def test_time_limit(slow, ticking, limit):
     assert limit <= ticking["seconds"] <= limit + 8
     assert len(result.history) >= limit / 4
     assert all(state.seconds <= limit + 1 for state in result.history)
+
+
+def test_a_sweep_ends_where_the_time_does(slow, ticking, monkeypatch):
+    monkeypatch.setattr(l0quad.solvers.coordinate_descent, "_SLICE_ENTRIES", 1)
+    start = slow.evaluate(np.arange(300), np.ones(300))
+    monitor = SolveMonitor(start, float, time_limit=20.0)
+    point, _ = coordinate_descent(slow, start, CoordinateDescent(), monitor)
+    assert 5 <= np.count_nonzero(point.w != start.w) <= 20
+    assert point.objective < start.objective
 
 
 def test_time_limit_by_the_clock(slow):
