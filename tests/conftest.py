@@ -51,3 +51,26 @@ def interrupting(monkeypatch):
 
     monkeypatch.setitem(registry.METHODS, "interrupting", registry.Method(registry.METHODS["magnitude"].options, run))
     return "interrupting"
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """A problem on which coordinate descent, told never to stop, takes minutes."""
+    from problems import gaussian
+
+    return gaussian(300, 400, 300, rho=0.99, ridge=1e-6).problem()
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """Time that is counted in questions, so that no clock can fail a test: each takes this many seconds."""
+    from l0quad.progress import SolveMonitor
+
+    clock = {"seconds": 0.0, "tick": 1.0}
+
+    def seconds(monitor):
+        clock["seconds"] += clock["tick"]
+        return clock["seconds"]
+
+    monkeypatch.setattr(SolveMonitor, "seconds", seconds)
+    return clock
