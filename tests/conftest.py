@@ -26,8 +26,9 @@ def pytest_configure(config):
     assert "numba" not in sys.modules, "numba has read its settings already"
     cached = hasattr(config, "cache")  # not with -p no:cacheprovider
     if getattr(config.option, "numprocesses", None):
-        # The workers share the cores; BLAS with a pool of threads in each of them would mostly wait for its turn.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        # The workers share the cores; threads of BLAS and PyTorch in each of them would mostly wait for their turn.
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
     kernel_cache.use(config.cache.mkdir("l0quad") if cached else config.rootpath / ".pytest_cache" / "d" / "l0quad")
 
 
