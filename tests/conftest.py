@@ -26,8 +26,9 @@ def pytest_configure(config):
     assert "numba" not in sys.modules, "numba has read its settings already"
     cached = hasattr(config, "cache")  # not with -p no:cacheprovider
     if getattr(config.option, "numprocesses", None):
-        # The workers share the cores; BLAS with a pool of threads in each of them would mostly wait for its turn.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        # The workers share the cores; threads of BLAS and PyTorch in each of them would mostly wait for their turn.
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
     kernel_cache.use(config.cache.mkdir("l0quad") if cached else config.rootpath / ".pytest_cache" / "d" / "l0quad")
 
 
@@ -51,3 +52,26 @@ def interrupting(monkeypatch):
 
     monkeypatch.setitem(registry.METHODS, "interrupting", registry.Method(registry.METHODS["magnitude"].options, run))
     return "interrupting"
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """A problem on which coordinate descent, told never to stop, takes minutes."""
+    from problems import gaussian
+
+    return gaussian(300, 400, 300, rho=0.99, ridge=1e-6).problem()
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    """Time that is counted in questions, so that no clock can fail a test: each takes this many seconds."""
+    from l0quad.run.monitor import SolveMonitor
+
+    clock = {"seconds": 0.0, "tick": 1.0}
+
+    def seconds(monitor):
+        clock["seconds"] += clock["tick"]
+        return clock["seconds"]
+
+    monkeypatch.setattr(SolveMonitor, "seconds", seconds)
+    return clock

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from problems import PROBLEMS, Instance, memory_mapped, suited
+from problems import PROBLEMS, Instance, gaussian, memory_mapped, suited
 from reference import brute_force
 
 import l0quad
@@ -273,6 +273,15 @@ def test_thread_counts_agree(method, name):
         result = solve(problem, method, n_threads=n_threads)
         np.testing.assert_array_equal(result.support, expected.support)
         assert result.objective == pytest.approx(expected.objective, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_active_set_ends_where_it_would_not_go_on(seed):
+    problem = gaussian(60, 300, 15, seed=seed, rho=0.7, ridge=0.1).problem()
+    result = solve(problem, "active_set", start=np.arange(15) * 20, bound="none")
+    assert result.success
+    again = solve(problem, "active_set", start=result, bound="none")
+    assert again.objective >= result.objective * (1 - 1e-5)
 
 
 @pytest.mark.no_jit

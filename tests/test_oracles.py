@@ -209,6 +209,18 @@ def test_planted_zero_is_found_and_proven(method, ridge):
         np.testing.assert_allclose(result.w, w0, atol=1e-10)
 
 
+def test_the_objective_is_that_of_w_as_it_is_rounded():
+    """b is fitted exactly by a w that float32 does not hold: what is returned fits it to float32 only, and says so."""
+    rng = np.random.default_rng(7)
+    A, w0 = rng.standard_normal((30, 8)).astype(np.float32), rng.standard_normal(8)
+    instance = Instance(A, A.astype(np.float64) @ w0, 8)
+    for method in ("auto", "magnitude", "iht"):
+        result = solve(instance.problem(), method)
+        assert result.w.dtype == np.float32
+        assert 1e-16 < result.objective < 1e-11
+        assert result.objective == pytest.approx(instance.objective(result.w), rel=1e-3)
+
+
 def test_pruning_keeps_everything_where_k_allows():
     instance = pruning(12, 40, 40)
     result = solve(instance.problem())

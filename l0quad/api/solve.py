@@ -174,7 +174,8 @@ def _run(
                 point = min(solved, point, key=lambda each: each.objective)
         # A block-diagonal model may lead where the objective overflows.
         finite = np.isfinite(problem.units.size(point.objective))
-        return Outcome(point if finite else core.zero(), monitor.stopped or outcome.status)
+        bound = None if reduce else outcome.bound
+        return Outcome(point if finite else core.zero(), monitor.stopped or outcome.status, bound)
     except KeyboardInterrupt:
         monitor.stopped = Status.INTERRUPTED
         # What was recorded may carry the objective of a reduced problem, or one kept over many updates.

@@ -261,6 +261,16 @@ def test_gram_factor(kind, inside):
         np.testing.assert_allclose(R @ rest, 0, atol=1e-12 * np.abs(R).max() * np.abs(g).max())
 
 
+def test_gram_factor_takes_what_rounding_has_left_for_nothing():
+    """A pivot of eps passes a Cholesky factorization, but g in its direction would make a w of size 1 / eps."""
+    H, g = np.array([[1.0, 1.0], [1.0, 1.0 + EPS]]), np.array([1.0, -1.0])
+    factor = gram_factor(H)
+    b, rest = factor.target(g)
+    assert factor.R.shape == (1, 2)
+    np.testing.assert_allclose(b, 0, atol=1e-14)
+    np.testing.assert_allclose(rest, g, atol=1e-14)
+
+
 def test_gram_factor_refuses_what_is_indefinite():
     with pytest.raises(ValueError, match=r"H: must be positive semidefinite, got the eigenvalue -1"):
         gram_factor(np.diag([1.0, -1.0]))

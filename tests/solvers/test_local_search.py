@@ -12,7 +12,8 @@ import l0quad.solvers.forward
 import l0quad.solvers.swap
 from l0quad import Auto, Forward, Problem, Status, Swap, Unsuited, solve
 from l0quad.run.monitor import Limits, SolveMonitor
-from l0quad.solvers.swap import exact_scores, saliency, swap
+from l0quad.solvers.swap import descend, exact_scores, saliency, swap
+from l0quad.solvers.tableau import Tableau
 
 
 def is_swap_optimal(instance, found):
@@ -128,6 +129,19 @@ def test_a_stopped_search_claims_nothing(method, kicks, name):
     result = solve(problem, method(kicks=kicks), start=start, time_limit=0.0, bound="none")
     assert result.status is Status.TIME_LIMIT
     assert instance.allows(result.support)
+
+
+def test_a_table_without_digits_proves_nothing():
+    """Where no swap seems to gain anything only because the table has drifted, it is made anew."""
+    instance = SMALL["ridge"]
+    problem = instance.core()
+    tableau = Tableau(problem, random_support(problem, 3))
+    assert tableau.best_swap()[2] < -1e-3 * tableau.objective
+    tableau._w *= 1 + 1e-3
+    tableau.r[:] = 0.0
+    assert tableau.best_swap()[0] == -1
+    assert descend(tableau, 1000, monitor_of(problem)) is Status.SWAP_OPTIMAL
+    assert is_swap_optimal(instance, tableau.point())
 
 
 class Ticking(SolveMonitor):

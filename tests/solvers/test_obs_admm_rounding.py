@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from local_search import CENTRE, KEPT, SMALL, arguments, over_kept, random_support, value
 from problems import gaussian, monitor_of, pruning, stored_as
 
+import l0quad.solvers.auto
 import l0quad.solvers.obs
 from l0quad import ADMM, METHODS, OBS, Auto, Forward, Problem, Rounding, Status, Swap, Unsuited, solve
 from l0quad.solvers.admm import _ShiftedInverse
@@ -159,3 +160,19 @@ def test_rounding_ends_at_a_proven_gap():
     assert early.n_iter < whole.n_iter
     assert early.relative_gap <= 0.02
     assert early.status is Status.CONVERGED
+
+
+def test_the_bound_that_rounding_hands_over_is_its_best():
+    """Newton steps may lower the bound on the way; more of them never give a worse one."""
+    for seed, ridge in enumerate((20.0, 1.0, 0.1)):
+        problem = pruning(40, 300, 60, seed=seed, ridge=ridge).problem()
+        bounds = [solve(problem, Rounding(steps)).lower_bound for steps in range(1, 13)]
+        assert all(after >= before * (1 - 1e-9) for before, after in itertools.pairwise(bounds))
+
+
+def test_auto_hands_the_bound_of_its_rounding_over(monkeypatch):
+    monkeypatch.setattr(l0quad.solvers.auto, "table_fits", lambda problem: False)
+    for seed, ridge in enumerate((20.0, 0.1)):
+        problem = pruning(40, 300, 60, seed=seed, ridge=ridge).problem()
+        expected = solve(problem, Rounding(40)).lower_bound
+        assert solve(problem, Auto("thorough")).lower_bound == pytest.approx(expected, rel=1e-6)

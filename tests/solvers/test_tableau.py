@@ -109,6 +109,20 @@ def test_any_sequence_of_changes_keeps_it_right(name):
         is_right(copied, instance)
 
 
+@pytest.mark.parametrize("part", ["_w", "_E"])
+def test_drift_tells_of_lost_digits(part):
+    instance = INSTANCES["ridge"]
+    exchange = started(instance, [9, 2, 5])
+    exchange.add(0)
+    assert exchange.drift < 1e-12
+    kept = getattr(exchange, part)
+    kept[..., exchange.size - 1] *= 1 + 1e-5
+    assert 1e-8 < exchange.drift < 1e-3
+    exchange.reset(exchange.support.copy())
+    assert exchange.drift < 1e-12
+    assert started(instance).drift == 0
+
+
 @over_instances
 def test_gains_and_costs_are_what_a_refit_changes(name):
     instance, rng = INSTANCES[name], np.random.default_rng(2)
