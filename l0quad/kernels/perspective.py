@@ -5,43 +5,89 @@ import numpy as np
 from l0quad.kernels.jit import inlined, kernel
 from l0quad.types import FloatArray, IntArray
 
-
-@inlined
-def _count(a: FloatArray, sums: FloatArray, beta: float, c: float) -> float:
-    """Return sum_i clip(a_i / c - beta, 0, 1) for sorted a, with ``sums[i] = a_0 + ... + a_{i-1}``."""
-    if c == 0.0:  # where a_i / divisor underflows
-        return np.inf
-    first = np.searchsorted(a, beta * c, side="right")
-    last = max(first, np.searchsorted(a, (1.0 + beta) * c))
-    return (sums[last] - sums[first]) / c - beta * (last - first) + (a.size - last)
+_SMALLEST = 5e-324
+# Newton's method on the piecewise linear equation; every so many steps the bracket is halved instead.
+_HALVE_EVERY = 4
+_MOST_STEPS = 1000
 
 
 @inlined
-def _first_below(a: FloatArray, sums: FloatArray, beta: float, divisor: float, budget: int) -> int:
-    """Return the first i with a_i > 0 and ``_count`` at ``c = a_i / divisor`` at most ``budget``; it falls in i."""
-    low, high = int(np.searchsorted(a, 0.0, side="right")), a.size
-    while low < high:
-        middle = (low + high) // 2
-        if _count(a, sums, beta, a[middle] / divisor) <= budget:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def _terms(a: FloatArray, beta: float, c: float) -> tuple[int, int, float]:
+    """Return how many terms clip(a_i / c - beta, 0, 1) are 1, how many are in between, and the sum of their a_i."""
+    zero, one = beta * c, (1.0 + beta) * c
+    ones, between, total = 0, 0, 0.0
+    for i in range(a.size):
+        if a[i] >= one:
+            ones += 1
+        elif a[i] > zero:
+            between += 1
+            total += a[i]
+    return ones, between, total
 
 
 @inlined
-def _threshold(a: FloatArray, sums: FloatArray, beta: float, budget: int) -> float:
-    """Solve ``_count = budget`` for c, exactly: find which terms are 0 and which are 1, the rest is linear in 1/c."""
+def _bracket(a: FloatArray, beta: float, budget: int) -> tuple[float, float]:
+    """Return a c at which all nonzero terms are 1 and one at which they add up to the budget at most; (0, 0) if none.
+
+    There is none where no more than the budget are nonzero.
+    """
+    smallest, total, nonzero = np.inf, 0.0, 0
+    for i in range(a.size):
+        if a[i] > 0.0:
+            smallest = min(smallest, a[i])
+            total += a[i]
+            nonzero += 1
+    if nonzero <= budget:
+        return 0.0, 0.0
+    # sum_i clip(a_i / c - beta, 0, 1) <= sum_i a_i / c.
+    return max(smallest / (1.0 + beta), _SMALLEST), max(total / budget, _SMALLEST)
+
+
+@inlined
+def _largest_zero(a: FloatArray, beta: float, c: float) -> float:
+    """Return the largest a_i whose term is 0."""
+    largest = 0.0
+    for i in range(a.size):
+        if largest < a[i] <= beta * c:
+            largest = a[i]
+    return largest
+
+
+@inlined
+def _threshold(a: FloatArray, beta: float, budget: int) -> float:
+    """Solve sum_i clip(a_i / c - beta, 0, 1) = budget for c: once it is known which terms are 0 and 1, exactly.
+
+    The sum falls in c. Where the terms that are 0 and 1 at the solution for the last c's sets are again these, it is
+    the solution; until then the bracket shrinks. Of an interval of solutions it is the least.
+    """
     if budget == 0:
         return np.inf
-    if a.size <= budget or a[a.size - budget - 1] == 0.0:
-        return 0.0
-    ones = _first_below(a, sums, beta, 1.0 + beta, budget)
-    zeros = _first_below(a, sums, beta, beta, budget) if beta > 0.0 else np.searchsorted(a, 0.0, side="right")
-    left = budget - (a.size - ones) + beta * (ones - zeros)
-    if zeros >= ones or left <= 0.0:  # none in between, or the ones use up the budget to rounding
-        return a[min(ones, a.size - 1)] / (1.0 + beta)
-    return (sums[ones] - sums[zeros]) / left
+    low, high = _bracket(a, beta, budget)
+    c, last_ones, last_between = high, -1, -1
+    for step in range(_MOST_STEPS):
+        if not low < high:
+            break
+        ones, between, total = _terms(a, beta, c)
+        if ones == last_ones and between == last_between:
+            return c
+        if between == 0 and ones == budget:
+            return _largest_zero(a, beta, c) / beta
+        left = budget - ones + beta * between
+        # The sum at c is below the budget where total / c < left.
+        if total < left * c:
+            high = c
+        else:
+            low = c
+        last_ones, last_between = ones, between
+        solution = total / left if between > 0 and left > 0.0 else 0.0
+        if low <= solution <= high and step % _HALVE_EVERY != _HALVE_EVERY - 1:
+            c = solution
+        else:
+            middle = np.sqrt(low) * np.sqrt(high)
+            if not low < middle < high:
+                break
+            c, last_ones = middle, -1
+    return high
 
 
 @kernel
@@ -54,7 +100,4 @@ def part_thresholds(
     and infinite where the budget is 0.
     """
     for q in range(budgets.size):
-        a = np.sort(magnitudes[starts[q] : starts[q + 1]])
-        sums = np.zeros(a.size + 1)
-        sums[1:] = np.cumsum(a)
-        thresholds[q] = _threshold(a, sums, beta, budgets[q])
+        thresholds[q] = _threshold(magnitudes[starts[q] : starts[q + 1]], beta, budgets[q])

@@ -34,7 +34,8 @@ def test_solves_its_equation(magnitudes, budget, beta):
     else:
         assert np.isfinite(c)
         assert c > 0
-        count = np.clip(magnitudes / c - beta, 0, 1).sum()
+        with np.errstate(over="ignore"):
+            count = np.clip(magnitudes / c - beta, 0, 1).sum()
         # magnitudes / c - beta cancels: its rounding grows with beta.
         assert count == pytest.approx(budget, rel=1e-9, abs=1e-14 * (1 + beta) * magnitudes.size)
 
@@ -60,6 +61,21 @@ def test_parts_are_independent(beta):
     np.testing.assert_array_equal(magnitudes, before)
     assert found[1] == found[4] == np.inf
     assert found[3] == 0
+
+
+def test_the_least_of_an_interval_of_solutions():
+    # From 1 / 4 to 2 / 5, the one counts as 0 and the other as 1.
+    assert thresholds([1.0, 2.0], [0, 2], [1], 4.0)[0] == 0.25
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.1, 5.0])
+@pytest.mark.parametrize("spread", [1, 50])
+def test_long_parts(beta, spread):
+    magnitudes = np.exp(spread * np.random.default_rng(1).standard_normal(3000))
+    for budget in (1, 30, 1500, 2999):
+        c = thresholds(magnitudes, [0, 3000], [budget], beta)[0]
+        with np.errstate(over="ignore"):
+            assert np.clip(magnitudes / c - beta, 0, 1).sum() == pytest.approx(budget, rel=1e-9)
 
 
 def test_ties():

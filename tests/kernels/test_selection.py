@@ -31,9 +31,20 @@ def test_matches_sorting(partition):
     np.testing.assert_array_equal(scores, before)
 
 
-@pytest.mark.parametrize("budget", [0, 1, 4, 99, 100])
-def test_one_long_part(budget):
-    scores = np.random.default_rng(0).integers(0, 7, 100).astype(float)
+ORDERS = {
+    "ties": lambda: np.random.default_rng(0).integers(0, 7, 100).astype(float),
+    "different": lambda: np.random.default_rng(0).random(100),
+    "rising": lambda: np.arange(100.0),
+    "falling": lambda: np.arange(100.0)[::-1].copy(),
+    "there and back": lambda: np.abs(np.arange(100.0) - 50),
+    "equal": lambda: np.ones(100),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("budget", [0, 1, 4, 50, 99, 100])
+def test_one_long_part(budget, order):
+    scores = ORDERS[order]()
     chosen = np.zeros(100, dtype=np.bool_)
     select_parts(scores, np.array([0, 100]), np.array([budget]), chosen)
     assert chosen.sum() == budget
