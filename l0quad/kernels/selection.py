@@ -1,7 +1,5 @@
 """Selection of the best columns of each part of a partition, without sorting."""
 
-import numpy as np
-
 from l0quad.kernels.jit import inlined, kernel
 from l0quad.types import BoolArray, FloatArray, IntArray
 

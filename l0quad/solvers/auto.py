@@ -157,7 +157,7 @@ def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effor
     empty = problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
     yield iht(problem, empty, IHT(refit=True), monitor).point
     if float(n) * p * problem.constraint.total <= effort.forward_flops:
-        tableau.reset(empty.support)
+        tableau.reset(problem.constraint.closed(empty.support))
         yield grow(tableau, Forward(effort.width), monitor).point
     if p <= effort.elimination_columns and n <= _MOST_ROWS and not problem.ridge_is_lost:
         yield obs(problem, empty, OBS(), monitor).point
@@ -172,8 +172,11 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
     n, p = problem.shape
     if not problem.ridge_is_lost or 4.0 * n * p * min(n, p) > effort.basis_flops:
         return None
-    columns = independent_columns(problem.matrix.take(np.arange(p)))
-    return problem.restricted(columns) if np.all(problem.constraint.room(columns) >= 0) else None
+    usable = problem.constraint.usable
+    if usable.size == 0:
+        return None
+    columns = usable[independent_columns(problem.matrix.take(usable))]
+    return problem.restricted(columns) if problem.constraint.allows(columns) else None
 
 
 def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.problem.constraints.partition import top_k
+from l0quad.problem.constraints.ranking import top_k
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
@@ -40,12 +40,14 @@ class Forward:
 
 def forward(problem: CoreProblem, start: Point, options: Forward, monitor: Monitor) -> Outcome:
     """Add columns one at a time, the best few supports side by side."""
-    return grow(Tableau(problem, start.support), options, monitor)
+    return grow(Tableau(problem, problem.constraint.closed(start.support)), options, monitor)
 
 
 def grow(tableau: Tableau, options: Forward, monitor: Monitor) -> Outcome:
     """Run the beam from what the tableau holds, which it may overwrite."""
     beam = [tableau]
+    if tableau.size and monitor.record(tableau.snapshot()):
+        return Outcome(tableau.point(), Status.CONVERGED)
     while True:
         children = _best_children(beam, options.width)
         if not children:
@@ -69,9 +71,7 @@ def fill(tableau: Tableau) -> None:
 
 def allowed_gains(tableau: Tableau) -> FloatArray:
     """Return what each column gains, 0 for those that the constraint has no room for."""
-    constraint = tableau.problem.constraint
-    room = constraint.room(tableau.support)
-    return tableau.gains() * ((room > 0)[0 if constraint.part is None else constraint.part])
+    return tableau.gains() * tableau.problem.constraint.addable(tableau.slots)
 
 
 def _best_children(beam: list[Tableau], width: int) -> list[tuple[Tableau, int, bool]]:

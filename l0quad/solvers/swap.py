@@ -69,7 +69,7 @@ def swap(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) ->
 
 
 def _by_table(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) -> Outcome:
-    tableau = Tableau(problem, start.support)
+    tableau = Tableau(problem, problem.constraint.closed(start.support))
     status = descend(tableau, options.max_iter, monitor)
     best = min(tableau.point(), problem.optimised(start), key=lambda each: each.objective)
     if monitor.expired() or monitor.record(best):
@@ -102,6 +102,10 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
     for _ in range(max_iter):
         slot, j, change = tableau.best_swap()
         if slot < 0 or change > -_LEAST_GAIN * abs(tableau.objective) - noise:
+            size = tableau.size
+            fill(tableau)
+            if tableau.size > size:
+                continue
             if fresh or tableau.drift <= _PROVEN_DRIFT:
                 return Status.SWAP_OPTIMAL
             tableau.reset(tableau.support)
@@ -123,7 +127,9 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
 
 def kick(tableau: Tableau, rng: np.random.Generator) -> None:
     """Take a few random columns out and fill up with others."""
-    barred = [tableau.remove(int(rng.integers(tableau.size))) for _ in range(min(_KICK, tableau.size))]
+    barred: list[int] = []
+    while len(barred) < _KICK and (slots := tableau.removable()).size:
+        barred.append(tableau.remove(int(slots[rng.integers(slots.size)])))
     tableau.bar(barred)
     fill(tableau)
     tableau.admit(barred)
@@ -169,7 +175,8 @@ def _promising_pairs(problem: CoreProblem, point: Point) -> tuple[IntArray, IntA
     best = problem.constraint.select(values)
     leaving = np.setdiff1d(point.support, best, assume_unique=True)
     joining = np.setdiff1d(best, point.support, assume_unique=True)
-    part = np.zeros(values.size, dtype=np.int64) if problem.constraint.part is None else problem.constraint.part
+    part = problem.constraint.exchanges(point.support).part
+    part = part if part.size else np.zeros(values.size, dtype=np.int64)
     leaving = leaving[np.lexsort((values[leaving], part[leaving]))]
     joining = joining[np.lexsort((-values[joining], part[joining]))]
     if leaving.size != joining.size:

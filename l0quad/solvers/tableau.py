@@ -56,6 +56,7 @@ class Tableau:
         self._slots = np.empty(self._B.shape[0], dtype=np.int64)
         self._w = np.empty(self._B.shape[0])
         self.floor = _DEPENDENT * self.curvature
+        self.floor[problem.constraint.never] = np.inf
         self.r = self._g.copy()
         self.s = self.curvature.copy()
         self.objective = problem.objective_at_zero
@@ -64,7 +65,8 @@ class Tableau:
         H = self._rows(support)
         solve = cholesky(H[:, support].copy(), 0.0)
         if solve is None:
-            for j in support:
+            # What keeps its place anyway comes first.
+            for j in support[np.argsort(~np.isin(support, problem.constraint.must), kind="stable")]:
                 if self.s[j] > self.floor[j]:
                     self.add(int(j))
             return
@@ -159,6 +161,10 @@ class Tableau:
         self._close(self.slots)
         return column
 
+    def removable(self) -> IntArray:
+        """Return the slots whose columns may be removed."""
+        return self.problem.constraint.removable(self.slots)
+
     def bar(self, columns: list[int]) -> None:
         """Keep these columns out until they are admitted again."""
         self.floor[columns] = np.inf
@@ -181,11 +187,8 @@ class Tableau:
 
     def best_swap(self) -> tuple[int, int, float]:
         """Return slot, column and change of the best swap; the slot is -1 where none lowers the objective."""
-        constraint = self.problem.constraint
-        part = np.empty(0, dtype=np.int64) if constraint.part is None else constraint.part
-        home = part[self.slots] if part.size else part
-        room = constraint.room(self.slots)
-        found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, home, part, room)
+        moves = self.problem.constraint.exchanges(self.slots)
+        found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, *moves)
         return int(found[0]), int(found[1]), float(found[2])
 
     def point(self) -> Point:
