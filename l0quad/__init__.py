@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from l0quad.matrix.gram import GramMatrix as GramMatrix
     from l0quad.problem.constraints.base import Constraint as Constraint
     from l0quad.problem.constraints.cardinality import Cardinality as Cardinality
+    from l0quad.problem.constraints.groups import Groups as Groups
     from l0quad.problem.constraints.n_of_m import NofM as NofM
     from l0quad.problem.constraints.per_block import PerBlock as PerBlock
     from l0quad.problem.problem import Problem as Problem
@@ -67,6 +68,7 @@ _HOME = {
     "Cardinality": "problem.constraints.cardinality",
     "PerBlock": "problem.constraints.per_block",
     "NofM": "problem.constraints.n_of_m",
+    "Groups": "problem.constraints.groups",
     "METHODS": "solvers.registry",
     "Magnitude": "solvers.magnitude",
     "IHT": "solvers.iht",

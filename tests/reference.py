@@ -280,6 +280,16 @@ def best_swap(B, w, e, r, s, floor, leaving, home, part, room):
     return best
 
 
+def group_gain(S, columns, r, floor):
+    """1/2 r'S^-1 r over a group's columns without those that depend on the ones before or are barred by floor."""
+    kept = []
+    for j in columns:
+        rest = S[j, j] - (S[j, kept] @ np.linalg.solve(S[np.ix_(kept, kept)], S[kept, j]) if kept else 0.0)
+        if rest > floor[j]:
+            kept.append(j)
+    return 0.5 * r[kept] @ np.linalg.solve(S[np.ix_(kept, kept)], r[kept]) if kept else 0.0
+
+
 def tableau_state(A, b, support, ridge=0.0, w0=None):
     """E = H_SS^-1, B = E H_S:, w_S, r = g - H w and s = diag(H) - diag(H_:S B), from their definitions."""
     A, b = _float64(A), _float64(b)

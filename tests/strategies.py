@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from problems import Instance
 
-from l0quad import METHODS, Cardinality, NofM, PerBlock
+from l0quad import METHODS, Cardinality, Groups, NofM, PerBlock
 
 ORDINARY = st.one_of(st.integers(-3, 3).map(float), st.floats(-10, 10, width=32))
 RIDGES = st.sampled_from([0.0, 0.0, 1e-12, 1e-3, 0.5, 10.0, 1e6])
@@ -43,11 +43,13 @@ def matrices(draw, n: int, p: int, elements):
 @st.composite
 def constraints(draw, p: int):
     """Every kind, half of them with columns that must be there and columns that never are."""
-    kind = draw(st.sampled_from(["k", "Cardinality", "PerBlock", "NofM"]))
+    kind = draw(st.sampled_from(["k", "Cardinality", "PerBlock", "NofM", "Groups"]))
     if kind == "k":
         return draw(st.integers(0, p + 2))
     if kind == "Cardinality":
         k = Cardinality(draw(st.integers(0, p + 2)))
+    elif kind == "Groups":
+        k = Groups(draw(st.lists(st.integers(0, 4), min_size=p, max_size=p)), draw(st.integers(0, 4)))
     elif kind == "NofM":
         order = draw(st.none() | st.permutations(range(p)))
         k = NofM(draw(st.integers(0, 3)), draw(st.integers(1, 4)), order)

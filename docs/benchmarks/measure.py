@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 
 import l0quad
-from l0quad import threads
+from l0quad.run import threads
 
 RESULTS = Path(__file__).parent / "results"
 
