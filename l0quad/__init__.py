@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from l0quad.matrix import as_matrix as as_matrix
     from l0quad.matrix.base import Matrix as Matrix
     from l0quad.matrix.gram import GramMatrix as GramMatrix
-    from l0quad.problem.constraints.partition import Cardinality as Cardinality
-    from l0quad.problem.constraints.partition import Constraint as Constraint
-    from l0quad.problem.constraints.partition import NofM as NofM
-    from l0quad.problem.constraints.partition import PerBlock as PerBlock
+    from l0quad.problem.constraints.base import Constraint as Constraint
+    from l0quad.problem.constraints.cardinality import Cardinality as Cardinality
+    from l0quad.problem.constraints.groups import Groups as Groups
+    from l0quad.problem.constraints.n_of_m import NofM as NofM
+    from l0quad.problem.constraints.per_block import PerBlock as PerBlock
     from l0quad.problem.problem import Problem as Problem
     from l0quad.run.outcome import State as State
     from l0quad.run.outcome import Status as Status
@@ -69,10 +70,11 @@ _HOME = {
     "Matrix": "matrix.base",
     "GramMatrix": "matrix.gram",
     "as_matrix": "matrix",
-    "Constraint": "problem.constraints.partition",
-    "Cardinality": "problem.constraints.partition",
-    "PerBlock": "problem.constraints.partition",
-    "NofM": "problem.constraints.partition",
+    "Constraint": "problem.constraints.base",
+    "Cardinality": "problem.constraints.cardinality",
+    "PerBlock": "problem.constraints.per_block",
+    "NofM": "problem.constraints.n_of_m",
+    "Groups": "problem.constraints.groups",
     "METHODS": "solvers.registry",
     "Magnitude": "solvers.magnitude",
     "IHT": "solvers.iht",

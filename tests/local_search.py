@@ -6,7 +6,7 @@ import reference
 import scipy.sparse as sp
 from problems import gaussian, pruning, stored_as, thinned
 
-from l0quad import NofM, PerBlock
+from l0quad import Cardinality, NofM, PerBlock
 
 CENTRE = np.random.default_rng(11).standard_normal(14)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 1, 1, 0, 2, 1, 0, 2, 0])
@@ -22,6 +22,8 @@ SMALL = {
     "csc": stored_as(stored_as(gaussian(20, 14, 5, seed=7, ridge=0.1), thinned), sp.csc_array),
     "per_block": gaussian(20, 14, PerBlock(LABELS, [2, 3, 1]), seed=8, rho=0.9, ridge=0.1, w0=CENTRE),
     "n_of_m": gaussian(20, 14, NofM(2, 4), seed=10, rho=0.9),
+    "must": gaussian(20, 14, Cardinality(5, must=[3, 10], never=[0, 6]), seed=11, rho=0.9, ridge=0.1, w0=CENTRE),
+    "per_block_must": gaussian(20, 14, PerBlock(LABELS, [2, 3, 1], must=[0, 5], never=[4]), seed=12, rho=0.9),
 }
 # Here and there more columns are kept than there are rows.
 KEPT = {

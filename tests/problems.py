@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import reference
 import scipy.sparse as sp
 
-from l0quad import METHODS, NofM, PerBlock, Problem
+from l0quad import METHODS, Cardinality, Groups, NofM, PerBlock, Problem
 from l0quad.bounds.trivial import trivial_bound
 from l0quad.problem.core import CoreProblem
 from l0quad.problem.units import Units
@@ -81,11 +82,7 @@ class Instance:
         return w
 
     def allows(self, support: np.ndarray) -> bool:
-        if isinstance(self.k, PerBlock):
-            return bool(np.all(np.bincount(self.k.labels[support], minlength=len(self.k.budgets)) <= self.k.budgets))
-        if isinstance(self.k, NofM):
-            return bool(np.all(np.bincount(np.asarray(support) // self.k.m, minlength=1) <= self.k.n))
-        return len(support) <= self.k
+        return reference.allowed(support, self.k, self.p)
 
 
 def monitor_of(core: CoreProblem, kind: Any = SolveMonitor, **rest: Any) -> SolveMonitor:
@@ -138,6 +135,7 @@ def _problems() -> dict[str, Instance]:
     repeated[:, 1] = 0.0
     linear = np.random.default_rng(8).standard_normal(12)
     labels = np.arange(12)[::-1] // 5
+    trios, uneven = np.arange(12) % 4, np.array([7, 7, 3, 3, 3, 0, 0, 0, 0, 1, 3, 1])
     return {
         "gaussian": base,
         "no_ridge": gaussian(20, 12, 4, seed=1),
@@ -163,6 +161,29 @@ def _problems() -> dict[str, Instance]:
         "gram_singular": wide.but(gram=True, w0=np.ones(25)),
         "per_block": base.but(k=PerBlock(labels, [2, 0, 3])),
         "n_of_m": pruning(10, 22, NofM(2, 4)),
+        "n_of_m_order": pruning(10, 12, NofM(1, 3, order=np.arange(12).reshape(4, 3).T.ravel(), must=[4], never=[0])),
+        "must": base.but(k=Cardinality(4, must=[1, 8])),
+        "never": base.but(k=Cardinality(4, never=[0, 3, 11])),
+        "must_never": gaussian(20, 12, 4, seed=4, rho=0.9).but(k=Cardinality(5, must=[2, 7], never=[0, 6]), w0=linear),
+        "must_alone": base.but(k=Cardinality(2, must=[4, 10]), linear=linear),
+        "never_any": base.but(k=Cardinality(4, never=np.arange(12)), w0=linear),
+        "must_pruning": pruning(12, 40, 20).but(k=Cardinality(20, must=[3, 30], never=np.arange(5, 12))),
+        "must_repeated": base.but(A=repeated, k=Cardinality(3, must=[1, 2, 3]), ridge=0.0),
+        "per_block_must": base.but(k=PerBlock(labels, [2, 0, 3], must=[0, 11], never=[9]), w0=linear),
+        "groups": base.but(k=Groups(trios, 2)),
+        "groups_no_ridge": gaussian(20, 12, Groups(uneven, 2), seed=5, rho=0.8),
+        "groups_w0": gaussian(20, 12, Groups(uneven, 3), seed=6, rho=0.8, ridge=0.1, w0=linear),
+        "groups_linear": base.but(k=Groups(trios, 1), linear=linear),
+        "groups_must_never": base.but(k=Groups(uneven, 3, must=[2], never=[0, 5, 6]), w0=linear),
+        "groups_wide": wide.but(k=Groups(np.arange(25) % 9, 3)),
+        "groups_wide_no_ridge": wide.but(k=Groups(np.arange(25) // 4, 2), ridge=0.0),
+        "groups_pruning": pruning(12, 40, Groups(np.arange(40) // 4, 5)),
+        "groups_float32": stored_as(pruning(12, 40, Groups(np.arange(40) % 13, 6)), np.float32),
+        "groups_csc": sparse.but(k=Groups(trios, 2)),
+        "groups_gram": gaussian(20, 12, Groups(trios, 2), ridge=0.1, gram=True),
+        "groups_none": base.but(k=Groups(trios, 0), w0=linear),
+        "groups_all": base.but(k=Groups(trios, 4)),
+        "groups_repeated": base.but(A=repeated, k=Groups([0, 1, 0, 1, 2, 2, 3, 3], 2), ridge=0.0),
         "repeated_columns": base.but(A=repeated, k=3),
         "repeated_columns_no_ridge": base.but(A=repeated, k=6, ridge=0.0, w0=np.arange(8.0)),
         "one_row": gaussian(1, 5, 2, ridge=0.1),

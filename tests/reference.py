@@ -21,7 +21,7 @@ def gradient(A, b, w, ridge=0.0, w0=None, linear=None):
 
 
 def brute_force(A, b, k, ridge=0.0, w0=None, linear=None):
-    """The optimum over all supports, as (objective, w); k is an integer, PerBlock or NofM."""
+    """The optimum over all supports, as (objective, w); k is an integer or any kind of constraint."""
     p = np.shape(A)[1]
     assert p <= 14
     best, best_w = np.inf, None
@@ -50,29 +50,83 @@ def best_on(A, b, support, ridge=0.0, w0=None, linear=None):
 
 
 def parts(k, p):
-    """The constraint k over p columns as a list of (columns, budget)."""
+    """The budgets of the constraint k over p columns as a list of (columns, budget); not for groups."""
     if hasattr(k, "labels"):
         return [(np.flatnonzero(np.asarray(k.labels) == q), int(k.budgets[q])) for q in range(len(k.budgets))]
     if hasattr(k, "m"):
-        return [(np.arange(first, min(first + k.m, p)), int(k.n)) for first in range(0, p, k.m)]
+        order = np.arange(p) if k.order is None else np.asarray(k.order)
+        return [(np.sort(order[first : first + k.m]), int(k.n)) for first in range(0, p, k.m)]
     return [(np.arange(p), int(getattr(k, "k", k)))]
+
+
+def fixed(k):
+    """The columns that have a place anyway, and those that never have one."""
+    return list(getattr(k, "must", ())), list(getattr(k, "never", ()))
+
+
+def is_groups(k):
+    return hasattr(k, "labels") and not hasattr(k, "budgets")
+
+
+def groups(k):
+    """The usable columns of each group, the groups that have a place anyway first and then by label."""
+    must, never = fixed(k)
+    labels = np.asarray(k.labels)
+    found = [np.setdiff1d(np.flatnonzero(labels == each), never) for each in np.unique(labels)]
+    held = [each for each in found if np.isin(each, must).any()]
+    return held, [each for each in found if each.size and not np.isin(each, must).any()]
+
+
+def units(k, p):
+    """What comes and goes together: the usable groups, or each usable column, that is not there anyway."""
+    if is_groups(k):
+        return groups(k)[1]
+    return [np.array([j]) for j in range(p) if j not in fixed(k)[0] + fixed(k)[1]]
+
+
+def closed(support, k):
+    """The support with all that has a place beside it."""
+    if not is_groups(k):
+        return np.union1d(support, fixed(k)[0]).astype(int)
+    held, others = groups(k)
+    return np.sort(join([*held, *(each for each in others if np.isin(each, support).any())]))
+
+
+def join(arrays):
+    return np.concatenate([np.empty(0, dtype=int), *arrays]).astype(int)
 
 
 def largest_supports(k, p):
     """Every allowed support that no other contains."""
-    choices = [itertools.combinations(columns, min(budget, len(columns))) for columns, budget in parts(k, p)]
+    if is_groups(k):
+        held, others = groups(k)
+        for chosen in itertools.combinations(others, min(k.k - len(held), len(others))):
+            yield np.sort(join([*held, *chosen]))
+        return
+    must, never = fixed(k)
+    choices = []
+    for columns, budget in parts(k, p):
+        free, held = np.setdiff1d(columns, must + never), np.intersect1d(columns, must)
+        choices.append([(*held, *each) for each in itertools.combinations(free, min(budget - len(held), len(free)))])
     for chosen in itertools.product(*choices):
-        yield np.sort(np.concatenate([np.asarray(each, dtype=int) for each in chosen]))
+        yield np.sort(join(chosen))
 
 
 def select(scores, k, fixed_in=(), fixed_out=()):
     """The best allowed support, a part at a time: larger score first, then smaller index."""
+    must, never = fixed(k)
+    if is_groups(k):
+        held, others = groups(k)
+        held += [each for each in others if np.isin(each, fixed_in).any()]
+        worth = [(-sum(float(scores[j]) for j in each if j not in fixed_out), q) for q, each in enumerate(others)]
+        free = [others[q] for _, q in sorted(worth) if not np.isin(others[q], fixed_in).any()]
+        return np.setdiff1d(join([*held, *free[: k.k - len(held)]]), fixed_out).astype(int)
     chosen = []
     for columns, budget in parts(k, len(scores)):
-        free = [j for j in columns if j not in fixed_in and j not in fixed_out]
+        held = [j for j in columns if j in fixed_in or j in must]
+        free = [j for j in columns if j not in held and j not in fixed_out and j not in never]
         free.sort(key=lambda j: (-scores[j], j))
-        fixed = [j for j in columns if j in fixed_in]
-        chosen += fixed + free[: max(budget - len(fixed), 0)]
+        chosen += [j for j in held if j not in fixed_out] + free[: max(budget - len(held), 0)]
     return np.sort(np.asarray(chosen, dtype=int))
 
 
@@ -115,16 +169,27 @@ def threshold(magnitudes, budget, beta):
 
 def perspective(w, k):
     """The least sum_i w_i^2 / z_i over z in [0, 1]^p within the budgets of k: z_i = min(1, |w_i| / c)."""
-    total = 0.0
+    must, never = fixed(k)
+    if np.any(w[never]):
+        return np.inf
+    if is_groups(k):
+        held, others = groups(k)
+        norms = np.array([np.linalg.norm(w[each]) for each in others])
+        return sum(w[each] @ w[each] for each in held) + _perspective(norms, k.k - len(held))
+    total = float(w[must] @ w[must])
     for columns, budget in parts(k, len(w)):
-        magnitudes = np.abs(w[columns])
-        magnitudes = magnitudes[magnitudes > 0]
-        if magnitudes.size and budget == 0:
-            return np.inf
-        c = threshold(magnitudes, budget, 0.0)
-        z = np.ones(magnitudes.size) if c == 0 else np.minimum(1, magnitudes / c)
-        total += np.sum(magnitudes**2 / z)
+        free = np.setdiff1d(columns, must + never)
+        total += _perspective(np.abs(w[free]), budget - np.isin(columns, must).sum())
     return total
+
+
+def _perspective(magnitudes, budget):
+    magnitudes = magnitudes[magnitudes > 0]
+    if magnitudes.size and budget == 0:
+        return np.inf
+    c = threshold(magnitudes, budget, 0.0)
+    z = np.ones(magnitudes.size) if c == 0 else np.minimum(1, magnitudes / c)
+    return np.sum(magnitudes**2 / z)
 
 
 def relaxed_objective(A, b, w, k, ridge, w0=None):
@@ -159,24 +224,34 @@ def _float64(array):
 
 
 def allowed(support, k, p):
-    """Whether k allows this support."""
-    return all(np.isin(columns, support).sum() <= budget for columns, budget in parts(k, p))
+    """Whether k allows this support, or one that contains it."""
+    must, never = fixed(k)
+    if np.isin(support, never).any():
+        return False
+    if is_groups(k):
+        return len(set(np.asarray(k.labels)[[*support, *must]].tolist())) <= k.k
+    taken = np.union1d(support, must)
+    return all(np.isin(columns, taken).sum() <= budget for columns, budget in parts(k, p))
 
 
 def swaps(support, k, p):
-    """Every allowed support that differs by one exchange, with the column that leaves and the one that joins."""
-    for i, j in itertools.product(support, np.setdiff1d(np.arange(p), support)):
-        other = np.append(np.setdiff1d(support, i), j)
-        if allowed(other, k, p):
-            yield i, j, other
+    """Every allowed support that differs by one exchange, with the column that leaves and the one that joins.
+
+    Of groups whole ones are exchanged, and named by their first columns.
+    """
+    for leaving, joining in itertools.product(units(k, p), units(k, p)):
+        if np.isin(leaving, support).all() and not np.isin(joining, support).any():
+            other = np.append(np.setdiff1d(support, leaving), joining)
+            if allowed(other, k, p):
+                yield leaving[0], joining[0], other
 
 
 def additions(support, k, p):
-    """Every allowed support that has one column more."""
-    for j in np.setdiff1d(np.arange(p), support):
-        other = np.append(support, j)
-        if allowed(other, k, p):
-            yield j, other
+    """Every allowed support that has one column, or one group, more."""
+    must = [np.array([j]) for j in fixed(k)[0]] if not is_groups(k) else []
+    for joining in [*units(k, p), *must]:
+        if not np.isin(joining, support).any() and allowed(other := np.append(support, joining), k, p):
+            yield joining[0], other
 
 
 def value(A, b, support, ridge=0.0, w0=None):
@@ -187,14 +262,15 @@ def value(A, b, support, ridge=0.0, w0=None):
 def best_neighbour(A, b, k, support, ridge=0.0, w0=None):
     """The least objective, refitted, after one exchange or one addition that k allows; inf where there is none."""
     p = np.shape(A)[1]
+    support = closed(support, k)
     around = [other for *_, other in swaps(support, k, p)] + [other for _, other in additions(support, k, p)]
     return min((value(A, b, other, ridge, w0) for other in around), default=np.inf)
 
 
-def best_swap(B, w, e, r, s, floor, home, part, room):
+def best_swap(B, w, e, r, s, floor, leaving, home, part, room):
     """The table of exact swap costs written out; (-1, -1, 0) where no entry is negative."""
     best = (-1, -1, 0.0)
-    for i, j in itertools.product(range(len(w)), range(len(r))):
+    for i, j in itertools.product(leaving, range(len(r))):
         left = s[j] + B[i, j] ** 2 / e[i]
         if left <= floor[j] or (len(part) and part[j] != home[i] and room[part[j]] <= 0):
             continue
@@ -202,6 +278,16 @@ def best_swap(B, w, e, r, s, floor, home, part, room):
         if change < best[2]:
             best = (i, j, change)
     return best
+
+
+def group_gain(S, columns, r, floor):
+    """1/2 r'S^-1 r over a group's columns without those that depend on the ones before or are barred by floor."""
+    kept = []
+    for j in columns:
+        rest = S[j, j] - (S[j, kept] @ np.linalg.solve(S[np.ix_(kept, kept)], S[kept, j]) if kept else 0.0)
+        if rest > floor[j]:
+            kept.append(j)
+    return 0.5 * r[kept] @ np.linalg.solve(S[np.ix_(kept, kept)], r[kept]) if kept else 0.0
 
 
 def tableau_state(A, b, support, ridge=0.0, w0=None):
@@ -221,7 +307,8 @@ def stepwise(A, b, k, ridge=0.0, w0=None, width=1):
     For data without dependent columns.
     """
     p = np.shape(A)[1]
-    beam, path = [np.arange(0)], []
+    beam = [closed([], k)]
+    path = [value(A, b, each, ridge, w0) for each in beam if each.size]
     while True:
         grown = {frozenset(other.tolist()) for support in beam for _, other in additions(support, k, p)}
         children = sorted((value(A, b, sorted(each), ridge, w0), sorted(each)) for each in grown)[:width]

@@ -1,12 +1,15 @@
 """hypothesis strategies: instances of every kind of matrix, constraint and term, with numbers people do not try."""
 
+from dataclasses import replace
+
 import numpy as np
+import reference
 import scipy.sparse as sp
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from problems import Instance
 
-from l0quad import METHODS, NofM, PerBlock
+from l0quad import METHODS, Cardinality, Groups, NofM, PerBlock
 
 ORDINARY = st.one_of(st.integers(-3, 3).map(float), st.floats(-10, 10, width=32))
 RIDGES = st.sampled_from([0.0, 0.0, 1e-12, 1e-3, 0.5, 10.0, 1e6])
@@ -39,13 +42,26 @@ def matrices(draw, n: int, p: int, elements):
 
 @st.composite
 def constraints(draw, p: int):
-    kind = draw(st.sampled_from(["k", "k", "PerBlock", "NofM"]))
+    """Every kind, half of them with columns that must be there and columns that never are."""
+    kind = draw(st.sampled_from(["k", "Cardinality", "PerBlock", "NofM", "Groups"]))
     if kind == "k":
         return draw(st.integers(0, p + 2))
-    if kind == "NofM":
-        return NofM(draw(st.integers(0, 3)), draw(st.integers(1, 4)))
-    budgets = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
-    return PerBlock(draw(st.lists(st.integers(0, len(budgets) - 1), min_size=p, max_size=p)), budgets)
+    if kind == "Cardinality":
+        k = Cardinality(draw(st.integers(0, p + 2)))
+    elif kind == "Groups":
+        k = Groups(draw(st.lists(st.integers(0, 4), min_size=p, max_size=p)), draw(st.integers(0, 4)))
+    elif kind == "NofM":
+        order = draw(st.none() | st.permutations(range(p)))
+        k = NofM(draw(st.integers(0, 3)), draw(st.integers(1, 4)), order)
+    else:
+        budgets = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
+        k = PerBlock(draw(st.lists(st.integers(0, len(budgets) - 1), min_size=p, max_size=p)), budgets)
+    if draw(st.booleans()):
+        return k
+    support = draw(st.sampled_from(list(reference.largest_supports(k, p))))
+    must = draw(st.sets(st.sampled_from(support.tolist()))) if support.size else set()
+    never = draw(st.sets(st.integers(0, p - 1))) - must
+    return replace(k, must=sorted(must), never=sorted(never))
 
 
 @st.composite

@@ -10,7 +10,7 @@ from strategies import AWKWARD, bounds, instances, methods, vectors
 
 from l0quad import METHODS, Status, solve
 
-ARGUMENTS = ("A:", "b:", "k:", "ridge:", "w0:", "linear:", "start:", "labels:", "budgets:")
+ARGUMENTS = ("A:", "b:", "k:", "ridge:", "w0:", "linear:", "start:", "labels:", "budgets:", "must:", "never:")
 AWKWARD_RIDGES = st.sampled_from([0.0, 5e-324, 1e-300, 1e-30, 1e-12, 1.0, 1e12, 1e30, 1e150, 1e300])
 
 
@@ -31,7 +31,8 @@ def test_ordinary_numbers(instance, method, bound):
     result = solve(instance.problem(), method, bound=bound)
     promised(instance, result)
     optimum, best = brute_force(instance.dense, instance.b, instance.k, instance.ridge, instance.w0, instance.linear)
-    rounding = 1e-11 * max(instance.size(best), instance.size(result.w))
+    # The naive refit is off by an eps of its distance to the centre.
+    rounding = 1e-11 * max(instance.size(best), instance.size(result.w)) + 1e-30 * instance.size(instance.centre)
     assert abs(result.objective - instance.objective(result.w)) <= rounding
     assert result.lower_bound <= optimum + rounding
     assert result.objective >= optimum - rounding
@@ -48,7 +49,12 @@ def test_awkward_numbers(instance, method, bound):
         assert str(error).startswith(ARGUMENTS)  # noqa: PT017
         return
     if METHODS[method].needs.lacking(problem.core) is None:
-        promised(instance, solve(problem, method, bound=bound))
+        try:
+            result = solve(problem, method, bound=bound)
+        except ValueError as error:
+            assert str(error) == "A: the solution overflows float64; scale A up or b down"  # noqa: PT017
+            return
+        promised(instance, result)
 
 
 @given(instances(), methods, st.data())

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from l0quad.api.solve import solve
-from l0quad.problem.constraints.partition import NofM
+from l0quad.problem.constraints.n_of_m import NofM
 from l0quad.problem.problem import Problem
 from l0quad.solvers.iht import IHT
 from l0quad.solvers.registry import METHODS

@@ -1,5 +1,6 @@
 """What a solve returns: the answer, how good it is, and what proves it."""
 
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,11 @@ from l0quad.types import IntArray
 _TINY = float(np.finfo(np.float64).tiny)
 # Products with A in another order, by other threads, may differ by this much beside the size of the terms.
 _CHECKED = 1e-9
+
+
+def relative(gap: float, objective: float) -> float:
+    """Return a gap beside an objective, finite where the objective is zero."""
+    return min(gap / max(abs(objective), _TINY), sys.float_info.max)
 
 
 def public_certificate(certificate: Certificate, units: Units) -> Certificate:
@@ -135,10 +141,9 @@ class Result:
             faults.append(f"the certificate proves {lower_bound:.10g}, not {self.lower_bound:.10g}")
         if not abs(self.gap - max(self.objective - self.lower_bound, 0.0)) <= _CHECKED * size:
             faults.append(f"the gap is {self.objective - self.lower_bound:.10g}, not {self.gap:.10g}")
-        if not abs(self.relative_gap - self.gap / max(abs(self.objective), _TINY)) <= _CHECKED * (
-            1 + self.relative_gap
-        ):
-            faults.append(f"the relative gap is not gap over objective: {self.relative_gap:.10g}")
+        relative_gap = relative(self.gap, self.objective)
+        if not abs(self.relative_gap - relative_gap) <= _CHECKED * (1 + relative_gap):
+            faults.append(f"the relative gap is {relative_gap:.10g}, not {self.relative_gap:.10g}")
         message = "; ".join(faults) or "objective, budget and lower bound are as the result says"
         return Check(objective, feasible, lower_bound, not faults, message)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from l0quad import validation
-from l0quad.api.result import Result, public_certificate
+from l0quad.api.result import Result, public_certificate, relative
 from l0quad.api.start import starting_point
 from l0quad.bounds.bound import lower_bound
 from l0quad.bounds.dual import dual_bound_at
@@ -24,7 +24,6 @@ from l0quad.solvers.registry import METHODS, Method, resolve
 
 # A relative gap of at most this much is called optimal.
 OPTIMAL = 1e-6
-_TINY = float(np.finfo(np.float64).tiny)
 # A problem this much taller than wide is reduced to p rows for a method that passes over A often, where p is small.
 _TALL = 4
 _REDUCED_COLUMNS = 256
@@ -212,7 +211,7 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
         status = Status.OPTIMAL
     objective = units.size(value)
     lower = min(units.lower(bound.value), objective)
-    relative_gap = (objective - lower) / max(abs(objective), _TINY)
+    relative_gap = relative(objective - lower, objective)
     return Result(
         w=w,
         support=support,

@@ -27,12 +27,13 @@ def starting_point(problem: Problem, needs: Needs, start: Any) -> Callable[[Core
     constraint = problem.constraint
     if array.dtype.kind == "f" and array.size > 0:
         w = problem.units.own_w(validation.vector(array, "start", problem.shape[1], "one value for each column of A"))
-        support = constraint.select(np.abs(w))
-        support = support[w[support] != 0]
+        support = constraint.nearest(w)
+        support = constraint.closed(support[w[support] != 0])
         return functools.partial(_evaluate_start, support, w[support])
     support = validation.indices(array, "start", problem.shape[1])
     if not constraint.allows(support):
         raise ValueError(f"start: must be a support that k allows, got {support.size} columns for {problem.k!r}")
+    support = constraint.closed(support)
     return lambda working: _point(working, support, working.w0[support], needs)
 
 

@@ -3,15 +3,15 @@
 With h the convex part that the budget and the ridge term relax to, the relaxation is
 
     minimise  P(w) = 1/2 ||A w - b||^2 + h(w),
-    h(w) = mu/2 ||w - w0||^2 + mu/2 min_z sum_i w_i^2 (1/z_i - 1),   z in [0, 1]^p within the budgets.
+    h(w) = mu/2 ||w - w0||^2 + mu/2 min_z sum_i w_i^2 (1/z_i - 1),   z a mean of indicators of allowed supports.
 
 From a centre w_t, the proximal point min P(w) + ||w - w_t||^2 / (2 sigma) has the smooth dual
 max_nu Phi(nu) in n dimensions, with gradient A w(nu) - b - nu, where w(nu) = prox_{sigma h}(w_t - sigma A'nu) and
 
-    w(nu)_i = x_i z_i / (z_i + beta),  z_i = clip(|x_i| / c - beta, 0, 1),
-    x = w_t + sigma (mu w0 - A'nu),  beta = sigma mu,
+    w(nu)_i = x_i z_i / (z_i + beta),  x = w_t + sigma (mu w0 - A'nu),  beta = sigma mu,
 
-c such that each part's z adds up to its budget. Every nu also gives the bound D(nu) of `l0quad.bounds`.
+z being the constraint's relaxed support for x (`Constraint.relaxed`): for a budget, z_i = clip(|x_i| / c - beta, 0, 1)
+with the c at which they add up to it. Every nu also gives the bound D(nu) of `l0quad.bounds`.
 Source: Li, Sun and Toh, "A highly efficient semismooth Newton augmented Lagrangian method for solving lasso
 problems", SIAM J. Optim. 28 (2018), Algorithms SSNAL and SSN, with this h in place of the l1 norm.
 """
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l0quad.linalg.cholesky import cholesky
+from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import FloatArray, IntArray
 
@@ -40,7 +41,6 @@ class _Prox(NamedTuple):
 
     w: FloatArray
     z: FloatArray
-    c: FloatArray
     x: FloatArray
 
 
@@ -94,10 +94,8 @@ class Relaxation:
         problem = self.problem
         x = self.centre + self.sigma * (problem.mu * problem.w0 - Atnu)
         beta = self.sigma * problem.mu
-        magnitudes = np.abs(x)
-        c = problem.constraint.thresholds(magnitudes, beta)
-        z = _clipped_ratio(magnitudes, c, beta)
-        return _Prox(x * z / (z + beta), z, c, x)
+        z = problem.constraint.relaxed(x, beta)
+        return _Prox(x * z / (z + beta), z, x)
 
     def _product(self, w: FloatArray) -> FloatArray:
         support = np.flatnonzero(w)
@@ -106,9 +104,8 @@ class Relaxation:
     def _primal_value(self, w: FloatArray, Aw: FloatArray) -> float:
         problem = self.problem
         r, pull = Aw - problem.b, w - problem.w0
-        magnitudes = np.abs(w)
-        z = _clipped_ratio(magnitudes, problem.constraint.thresholds(magnitudes, 0.0), 0.0)
-        split = magnitudes[z > 0] ** 2 * (1 / z[z > 0] - 1)
+        z = problem.constraint.relaxed(w, 0.0)
+        split = w[z > 0] ** 2 * (1 / z[z > 0] - 1)
         h = 0.5 * problem.mu * (float(pull @ pull) + float(split.sum()))
         return 0.5 * float(r @ r) + h + problem.constant
 
@@ -122,65 +119,51 @@ class Relaxation:
     def _newton_direction(self, prox: _Prox, gradient: FloatArray) -> FloatArray:
         """Solve ``(I + sigma A V A') d = gradient``, V the generalized Jacobian of the prox.
 
-        V is 1/(1 + beta) where z = 1; on the m columns of a part with 0 < z < 1 it is I - gamma s s', s their signs,
-        gamma = beta / (budget - #ones + beta m), because c moves with them.
+        V is 1/(1 + beta) where z = 1, and in between what the constraint says (`Constraint.jacobian`).
         """
         beta = self.sigma * self.problem.mu
         ones = np.flatnonzero(prox.z == 1)
-        between = np.flatnonzero((prox.z > 0) & (prox.z < 1))
-        signs, groups, gamma = self._coupling(prox, between, beta)
-        if self.problem.shape[0] > _DENSE_ROWS or gamma.size > self.problem.shape[0]:
-            return self._newton_by_cg(gradient, ones, between, (signs, groups, gamma), beta)
-        system = (self.sigma / (1 + beta)) * self._outer_ones(ones) + self.sigma * self._outer_between(between)
-        if between.size:
-            coupled = self._grouped_columns(between, signs, groups, gamma.size)
-            system -= (coupled * (self.sigma * gamma)) @ coupled.T
+        between = self.problem.constraint.jacobian(prox.x, prox.z, beta)
+        rank = sum(each.weights.size for each in between.rank_ones)
+        if self.problem.shape[0] > _DENSE_ROWS or rank > self.problem.shape[0]:
+            return self._newton_by_cg(gradient, ones, between, beta)
+        system = (self.sigma / (1 + beta)) * self._outer_ones(ones) + self.sigma * self._weighted_outer(between)
+        for each in between.rank_ones if between.columns.size else ():
+            coupled = self._combined_columns(between.columns, each)
+            system += (coupled * (self.sigma * each.weights)) @ coupled.T
         solve = cholesky(system, 1.0)
         return gradient if solve is None else solve(gradient)
 
-    def _coupling(self, prox: _Prox, between: IntArray, beta: float) -> tuple[FloatArray, IntArray, FloatArray]:
-        """Return the signs of the columns in between, the group (part) of each, and each group's gamma."""
-        part = self.problem.constraint.part
-        signs = np.sign(prox.x[between])
-        if part is None:
-            groups = np.zeros(between.size, dtype=np.int64)
-        else:
-            groups = np.unique(part[between], return_inverse=True)[1].astype(np.int64)
-        counts = np.bincount(groups)
-        shares = np.bincount(groups, weights=prox.z[between])
-        # The z in between add up to what the ones leave of the budget.
-        return signs, groups, beta / (shares + beta * counts)
-
-    def _grouped_columns(self, between: IntArray, signs: FloatArray, groups: IntArray, n_groups: int) -> FloatArray:
-        """Return A_between times the signs of each group, n x n_groups."""
-        matrix = self.problem.matrix
-        total = np.zeros((self.problem.shape[0], n_groups))
-        for piece in matrix.pieces(between):
-            spread = np.zeros((between[piece].size, n_groups))
-            spread[np.arange(spread.shape[0]), groups[piece]] = signs[piece]
-            total += matrix.take(between[piece]) @ spread
+    def _weighted_outer(self, between: Jacobian) -> FloatArray:
+        """Return A_S diag(d) A_S' for the columns in between."""
+        if between.diagonal is None:
+            return self._outer_between(between.columns)
+        total = np.zeros((self.problem.shape[0], self.problem.shape[0]))
+        for piece, block in self.problem.matrix.sweep(between.columns):
+            total += (block * between.diagonal[piece]) @ block.T
         return total
 
-    def _newton_by_cg(
-        self,
-        gradient: FloatArray,
-        ones: IntArray,
-        between: IntArray,
-        coupling: tuple[FloatArray, IntArray, FloatArray],
-        beta: float,
-    ) -> FloatArray:
+    def _combined_columns(self, columns: IntArray, terms: RankOnes) -> FloatArray:
+        """Return A_S v_q for each rank-one term q, n x (number of terms)."""
+        matrix = self.problem.matrix
+        total = np.zeros((self.problem.shape[0], terms.weights.size))
+        for piece in matrix.pieces(columns):
+            spread = np.zeros((columns[piece].size, terms.weights.size))
+            spread[np.arange(spread.shape[0]), terms.home[piece]] = terms.values[piece]
+            total += matrix.take(columns[piece]) @ spread
+        return total
+
+    def _newton_by_cg(self, gradient: FloatArray, ones: IntArray, between: Jacobian, beta: float) -> FloatArray:
         from scipy.sparse.linalg import LinearOperator, cg
 
-        signs, groups, gamma = coupling
-        columns = np.concatenate([ones, between])
+        columns = np.concatenate([ones, between.columns])
         A_S, chosen = self.problem.matrix.view(columns) if columns.size else (self.problem.matrix, columns)
 
         def product(d: FloatArray) -> FloatArray:
             t = A_S.rmatvec(np.asarray(d).ravel(), chosen)
             t[: ones.size] /= 1 + beta
-            if between.size:
-                inside = t[ones.size :]
-                t[ones.size :] -= signs * (gamma * np.bincount(groups, weights=signs * inside))[groups]
+            if between.columns.size:
+                t[ones.size :] = _times(between, t[ones.size :])
             return np.asarray(d).ravel() + self.sigma * A_S.matvec(chosen, t)
 
         n = gradient.size
@@ -220,11 +203,10 @@ class _SlowlyChangingOuter:
         return self._outer
 
 
-def _clipped_ratio(magnitudes: FloatArray, c: FloatArray, beta: float) -> FloatArray:
-    """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        z = np.clip(magnitudes / c - beta, 0.0, 1.0)
-        z[magnitudes >= (1 + beta) * c] = 1.0
-        z[magnitudes <= beta * c] = 0.0
-    z[magnitudes == 0] = 0.0
-    return z
+def _times(jacobian: Jacobian, t: FloatArray) -> FloatArray:
+    """Return the product of a Jacobian with a vector over its columns."""
+    product = t.copy() if jacobian.diagonal is None else jacobian.diagonal * t
+    for values, home, weights in jacobian.rank_ones:
+        inner = np.bincount(home, weights=values * t, minlength=weights.size)
+        product += values * (weights * inner)[home]
+    return product

@@ -12,6 +12,7 @@ def best_swap(
     r: FloatArray,
     s: FloatArray,
     floor: FloatArray,
+    leaving: IntArray,
     home: IntArray,
     part: IntArray,
     room: IntArray,
@@ -20,10 +21,11 @@ def best_swap(
 
     change = w_i^2 / (2 e_i) - (r_j + B_ij w_i / e_i)^2 / (2 (s_j + B_ij^2 / e_i)). Columns whose s_j + B_ij^2 / e_i
     is at most ``floor[j]`` depend on the others and are passed over; so are those that their part has no room for
-    (``home[i]`` is slot i's part, ``part`` each column's, empty where there is one part only).
+    (``home[i]`` is slot i's part, ``part`` each column's, empty where there is one part only). Only the slots
+    ``leaving`` may go.
     """
     best_i, best_j, best_change = -1, -1, 0.0
-    for i in range(w.size):
+    for i in leaving:
         shift, inverse, cost = w[i] / e[i], 1.0 / e[i], 0.5 * w[i] * w[i] / e[i]
         # A gain that beats the best change so far, twice over: num^2 > needed * den.
         needed = 2.0 * (cost - best_change)

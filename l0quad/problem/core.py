@@ -8,7 +8,7 @@ import numpy as np
 
 from l0quad.linalg.gram import GramFactor, gram_factor
 from l0quad.matrix import DenseMatrix, Matrix
-from l0quad.problem.constraints.partition import Constraint
+from l0quad.problem.constraints.base import Constraint
 from l0quad.problem.restricted import restricted_solve
 from l0quad.types import FloatArray, IntArray
 

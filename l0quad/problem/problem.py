@@ -7,12 +7,13 @@ import numpy as np
 
 from l0quad import validation
 from l0quad.matrix import GramMatrix, Matrix, as_matrix
-from l0quad.problem.constraints.partition import Cardinality, Constraint, NofM, PerBlock
+from l0quad.problem.constraints.base import Constraint, Kind
+from l0quad.problem.constraints.cardinality import Cardinality
 from l0quad.problem.core import CoreProblem, GramCore, Point, frozen
 from l0quad.problem.units import Units, scaled
 from l0quad.types import FloatArray
 
-Budget = int | Cardinality | PerBlock | NofM
+Budget = int | Kind
 
 
 class _Same:
@@ -37,8 +38,8 @@ class Problem:
         Integers, bools and float16 become float64. What would lose values (complex, object, strings, masked entries)
         is refused.
     b : array_like, shape (n,)
-    k : int, Cardinality, PerBlock or NofM
-        The largest number of nonzeros, or a partition of the columns with budgets.
+    k : int, Cardinality, PerBlock, NofM or Groups
+        The largest number of nonzeros, or another kind of constraint.
     ridge : float, default 0
         The weight of ``||w - w0||^2`` (the lambda of the formula above, not half of it).
     w0 : array_like, shape (p,), optional
@@ -251,6 +252,6 @@ def _linear(value: Any, p: int) -> FloatArray | None:
 
 
 def _constraint(k: Any, n_columns: int) -> Constraint:
-    if isinstance(k, (Cardinality, PerBlock, NofM)):
+    if isinstance(k, Kind):
         return k.bind(n_columns)
     return Cardinality(validation.integer(k, "k", 0)).bind(n_columns)

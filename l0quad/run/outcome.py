@@ -12,7 +12,7 @@ class Status(Enum):
     """How a solve ended; the value is the message a reader sees."""
 
     OPTIMAL = "proven optimal: the gap is zero to working accuracy"
-    SWAP_OPTIMAL = "swap-optimal: no exchange of one column for another is better, all refitted"
+    SWAP_OPTIMAL = "swap-optimal: no exchange of one column (or whole group) for another is better, all refitted"
     CONVERGED = "converged: the method finds no better point"
     ITERATION_LIMIT = "iteration limit reached; this is the best point so far"
     TIME_LIMIT = "time limit reached; this is the best point so far"

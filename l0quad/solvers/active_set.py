@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.problem.constraints.partition import top_k
+from l0quad.problem.constraints.ranking import top_k
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor, SubMonitor
 from l0quad.run.outcome import Outcome, Status
@@ -53,6 +53,8 @@ def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: 
     point = start
     for _ in range(options.max_iter):
         columns = _working_set(problem, point, options)
+        if columns.size == 0:
+            return Outcome(point, Status.CONVERGED)
         local = Point(np.searchsorted(columns, point.support), point.w, point.objective, point.restricted_optimum)
         found, status, _ = iht(problem.restrict(columns), local, options.inner, SubMonitor(monitor, columns))
         before = point.objective
@@ -81,6 +83,7 @@ def _working_set(problem: CoreProblem, point: Point, options: ActiveSet) -> IntA
     extra = int(options.extra * problem.shape[1])
     gradient = problem.matrix.rmatvec(problem.residual(point.support, point.w)) - problem.mu * problem.w0
     scores: FloatArray = np.abs(gradient)
-    scores[point.support] = -1.0
-    others = top_k(scores, min(max(extra, 1), problem.shape[1] - point.support.size))
-    return np.sort(np.concatenate([point.support, others]))
+    never = problem.constraint.never
+    scores[point.support] = scores[never] = -1.0
+    others = top_k(scores, min(max(extra, 1), problem.shape[1] - point.support.size - never.size))
+    return problem.constraint.closed(np.sort(np.concatenate([point.support, others])))

@@ -60,7 +60,7 @@ def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) ->
     support, settled, solved_on = best.support, 0, best.support
     for iteration in range(options.max_iter):
         x = shifted.solve(shifted.g + rho * (z - u), problem.mu + rho) + u
-        previous, support = support, problem.constraint.select(np.abs(x))
+        previous, support = support, problem.constraint.nearest(x)
         settled = settled + 1 if np.array_equal(previous, support) else 0
         z = np.zeros(x.size)
         z[support] = x[support]

@@ -12,6 +12,7 @@ from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.forward import Forward, grow
+from l0quad.solvers.group_moves import tableau_of
 from l0quad.solvers.iht import IHT, iht
 from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.needs import Needs
@@ -122,15 +123,24 @@ class Auto:
 def auto(problem: CoreProblem, start: Point, options: Auto, monitor: Monitor) -> Outcome:
     """Run the parts that suit the problem, the better ones first."""
     effort = _EFFORTS[options.effort]
-    # Descent over the table takes some k swaps of O(kp).
-    if table_fits(problem) and problem.shape[1] * float(problem.constraint.total) ** 2 <= effort.table_flops:
+    if table_fits(problem) and _descent_flops(problem) <= effort.table_flops:
         return _small(problem, start, effort, monitor)
     return _large(problem, start, effort, monitor)
 
 
+def _descent_flops(problem: CoreProblem) -> float:
+    """Return what a descent over the table takes: some k swaps of O(kp); of groups, k times as much for each."""
+    constraint = problem.constraint
+    flops = problem.shape[1] * float(constraint.total) ** 2
+    if constraint.units is None:
+        return flops
+    largest = max((each.size for each in constraint.units), default=1)
+    return flops * (largest + constraint.total / largest)
+
+
 def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:
     """Descend over exact swaps from several starts, then from kicks of the best end."""
-    tableau = Tableau(problem, np.empty(0, dtype=np.int64))
+    tableau = tableau_of(problem, np.empty(0, dtype=np.int64))
     best, status = problem.restricted(start.support), Status.CONVERGED
     seen: set[bytes] = set()
     for begin in _starts(problem, tableau, start, effort, monitor):
@@ -157,10 +167,11 @@ def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effor
     empty = problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
     yield iht(problem, empty, IHT(refit=True), monitor).point
     if float(n) * p * problem.constraint.total <= effort.forward_flops:
-        tableau.reset(empty.support)
+        tableau.reset(problem.constraint.closed(empty.support))
         yield grow(tableau, Forward(effort.width), monitor).point
     if p <= effort.elimination_columns and n <= _MOST_ROWS and not problem.ridge_is_lost:
-        yield obs(problem, empty, OBS(), monitor).point
+        if OBS.needs.lacking(problem) is None:
+            yield obs(problem, empty, OBS(), monitor).point
         yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor).point
 
 
@@ -172,8 +183,11 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
     n, p = problem.shape
     if not problem.ridge_is_lost or 4.0 * n * p * min(n, p) > effort.basis_flops:
         return None
-    columns = independent_columns(problem.matrix.take(np.arange(p)))
-    return problem.restricted(columns) if np.all(problem.constraint.room(columns) >= 0) else None
+    usable = problem.constraint.usable
+    if usable.size == 0:
+        return None
+    columns = usable[independent_columns(problem.matrix.take(usable))]
+    return problem.restricted(columns) if problem.constraint.allows(columns) else None
 
 
 def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:

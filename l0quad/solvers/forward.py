@@ -6,18 +6,18 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.problem.constraints.partition import top_k
+from l0quad.problem.constraints.ranking import top_k
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.group_moves import tableau_of
 from l0quad.solvers.needs import Needs
 from l0quad.solvers.tableau import Tableau
-from l0quad.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Add the column that lowers the refitted objective most, until the budget is used up.
+    """Add the column, or group, that lowers the refitted objective most, until the budget is used up.
 
     Orthogonal least squares (Chen, Billings and Luo, Int. J. Control 1989): the gain r_j^2 / (2 s_j) is exact, where
     orthogonal matching pursuit takes |r_j|. Starts from zero, or adds to the support of ``start``. A step costs a pass
@@ -40,12 +40,14 @@ class Forward:
 
 def forward(problem: CoreProblem, start: Point, options: Forward, monitor: Monitor) -> Outcome:
     """Add columns one at a time, the best few supports side by side."""
-    return grow(Tableau(problem, start.support), options, monitor)
+    return grow(tableau_of(problem, problem.constraint.closed(start.support)), options, monitor)
 
 
 def grow(tableau: Tableau, options: Forward, monitor: Monitor) -> Outcome:
     """Run the beam from what the tableau holds, which it may overwrite."""
     beam = [tableau]
+    if tableau.size and monitor.record(tableau.snapshot()):
+        return Outcome(tableau.point(), Status.CONVERGED)
     while True:
         children = _best_children(beam, options.width)
         if not children:
@@ -58,32 +60,24 @@ def grow(tableau: Tableau, options: Forward, monitor: Monitor) -> Outcome:
 
 
 def fill(tableau: Tableau) -> None:
-    """Add columns to a support, the best one first, until the budget is used up or nothing is gained."""
+    """Add columns (or groups) to a support, the best one first, until the budget is used up or nothing is gained."""
     while True:
-        gains = allowed_gains(tableau)
-        j = int(np.argmax(gains))
-        if not gains[j] > 0:
+        gains = tableau.allowed_gains()
+        move = int(np.argmax(gains)) if gains.size else -1
+        if move < 0 or not gains[move] > 0 or not tableau.join(move):
             return
-        tableau.add(j)
-
-
-def allowed_gains(tableau: Tableau) -> FloatArray:
-    """Return what each column gains, 0 for those that the constraint has no room for."""
-    constraint = tableau.problem.constraint
-    room = constraint.room(tableau.support)
-    return tableau.gains() * ((room > 0)[0 if constraint.part is None else constraint.part])
 
 
 def _best_children(beam: list[Tableau], width: int) -> list[tuple[Tableau, int, bool]]:
     """Return (state, column to add, whether to copy) of the best different supports that are one column larger."""
     found: list[tuple[float, int, int]] = []
     for index, state in enumerate(beam):
-        gains = allowed_gains(state)
+        gains = state.allowed_gains()
         best = top_k(gains, width)
         found += [(state.objective - gains[j], index, int(j)) for j in best if gains[j] > 0]
     children: dict[frozenset[int], tuple[int, int]] = {}
     for _, index, j in sorted(found):
-        children.setdefault(frozenset([*beam[index].support.tolist(), j]), (index, j))
+        children.setdefault(beam[index].with_move(j), (index, j))
     chosen = list(children.values())[:width]
     last = {index: place for place, (index, _) in enumerate(chosen)}
     return [(beam[index], j, last[index] != place) for place, (index, j) in enumerate(chosen)]
@@ -91,5 +85,5 @@ def _best_children(beam: list[Tableau], width: int) -> list[tuple[Tableau, int, 
 
 def _grown(state: Tableau, j: int, copied: bool) -> Tableau:
     grown = state.copy() if copied else state
-    grown.add(j)
+    grown.join(j)
     return grown

@@ -146,7 +146,7 @@ class _Ray:
         support = np.flatnonzero(w)
         if support.size < problem.constraint.total:
             # Where there is room, an infinitesimal step also keeps the steepest other columns.
-            support = problem.constraint.select(np.abs(gradient), fixed_in=support)
+            support = problem.constraint.nearest(gradient, fixed_in=support)
         self.kept: IntArray = support
         self.product = problem.matrix.matvec(support, gradient[support])
 
@@ -221,4 +221,4 @@ def _dense(problem: CoreProblem, point: Point) -> FloatArray:
 
 
 def _kept_after(problem: CoreProblem, w: FloatArray, gradient: FloatArray, tau: float) -> IntArray:
-    return problem.constraint.select(np.abs(w - tau * gradient))
+    return problem.constraint.nearest(w - tau * gradient)

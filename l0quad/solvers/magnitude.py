@@ -26,8 +26,12 @@ class Magnitude:
 
 def largest_entries(problem: CoreProblem) -> tuple[IntArray, FloatArray]:
     """Return the largest entries of w0, or of the ridge solution where w0 = 0: their support and their values."""
-    dense = problem.w0 if problem.w0.any() else problem.restricted(np.arange(problem.shape[1])).w
-    support = problem.constraint.select(np.abs(dense))
+    dense = problem.w0
+    if not dense.any():
+        usable = problem.constraint.usable
+        dense = np.zeros(problem.shape[1])
+        dense[usable] = problem.restricted(usable).w
+    support = problem.constraint.nearest(dense)
     return support, dense[support]
 
 

@@ -17,6 +17,8 @@ class Needs:
         A ridge that is not lost beside A.
     most_rows, most_order : int, optional
         The largest n, and the largest min(n, p), that its factorizations take.
+    single_columns : bool
+        A constraint whose columns come and go one by one, not in groups.
     unless : callable, optional
         On problems for which this is true, nothing of the above is needed.
     from_zero : bool
@@ -32,6 +34,7 @@ class Needs:
     ridge: bool = False
     most_rows: int | None = None
     most_order: int | None = None
+    single_columns: bool = False
     unless: Callable[[CoreProblem], bool] | None = None
     from_zero: bool = False
     solves_start: bool = False
@@ -49,6 +52,8 @@ class Needs:
             return f"at most {self.most_rows} rows, got {n}"
         if self.most_order is not None and order > self.most_order:
             return f"min(n, p) of at most {self.most_order}, got {order}"
+        if self.single_columns and problem.constraint.units is not None:
+            return "columns that come and go one by one, not in groups"
         return None
 
 

@@ -30,7 +30,7 @@ class OBS:
 
     batches: int = 8
     name: ClassVar[str] = "obs"
-    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192, solves_start=True)
+    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192, single_columns=True, solves_start=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.batches, "batches", 1)
@@ -41,7 +41,9 @@ def obs(problem: CoreProblem, start: Point, options: OBS, monitor: Monitor) -> O
     standby = problem.optimised(start)
     if monitor.record(standby):
         return Outcome(standby, Status.CONVERGED)
-    support = np.arange(problem.shape[1])
+    support = problem.constraint.usable
+    if support.size == 0:
+        return Outcome(standby, Status.CONVERGED)
     share = (max(problem.constraint.total, 1) / support.size) ** (1 / options.batches)
     for batch in range(options.batches):
         point = problem.restricted(support)

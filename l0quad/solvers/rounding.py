@@ -61,7 +61,7 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
             monitor.prove(bound)
         solved = relaxation.primal - bound.value <= _SOLVED * abs(relaxation.primal)
         if solved or (iteration + 1) % _REFIT_EVERY == 0 or iteration == options.max_iter - 1:
-            support = problem.constraint.select(np.abs(relaxation.point()))
+            support = problem.constraint.nearest(relaxation.point())
             if not np.array_equal(support, last):
                 last, candidate = support, problem.restricted(support)
                 best = min(candidate, best, key=lambda each: each.objective)

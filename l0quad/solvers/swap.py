@@ -11,6 +11,7 @@ from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.forward import fill
+from l0quad.solvers.group_moves import group_scores, tableau_of
 from l0quad.solvers.needs import Needs
 from l0quad.solvers.tableau import Tableau
 from l0quad.types import FloatArray, IntArray
@@ -30,12 +31,13 @@ _KICK = 3
 def table_fits(problem: CoreProblem) -> bool:
     """Whether the costs of all swaps can be kept."""
     k = problem.constraint.total
-    return k * problem.shape[1] <= _TABLE_ENTRIES and (k <= problem.shape[0] or not problem.ridge_is_lost)
+    blocks = sum(each.size**2 for each in problem.constraint.units or ())
+    return max(k * problem.shape[1], blocks) <= _TABLE_ENTRIES and (k <= problem.shape[0] or not problem.ridge_is_lost)
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Exchange columns while the refitted objective falls.
+    """Exchange columns (whole groups under `Groups`) while the refitted objective falls.
 
     The exact change of every single swap is known from the support's factor (`l0quad.solvers.tableau`), so each step
     takes the best of all |S| (p - |S|) and the end is proven swap-optimal (`Status.SWAP_OPTIMAL`). Where that table is
@@ -47,7 +49,8 @@ class Swap:
     max_iter : int
         The largest number of swaps, or of batches.
     kicks : int
-        How often to go on from the best point with a few columns taken out at random (`seed` of solve), table only.
+        How often to go on from the best point with a few columns, or groups, taken out at random (`seed` of solve);
+        table only.
     """
 
     max_iter: int = 1000
@@ -69,7 +72,7 @@ def swap(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) ->
 
 
 def _by_table(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) -> Outcome:
-    tableau = Tableau(problem, start.support)
+    tableau = tableau_of(problem, problem.constraint.closed(start.support))
     status = descend(tableau, options.max_iter, monitor)
     best = min(tableau.point(), problem.optimised(start), key=lambda each: each.objective)
     if monitor.expired() or monitor.record(best):
@@ -102,16 +105,17 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
     for _ in range(max_iter):
         slot, j, change = tableau.best_swap()
         if slot < 0 or change > -_LEAST_GAIN * abs(tableau.objective) - noise:
+            size = tableau.size
+            fill(tableau)
+            if tableau.size > size:
+                continue
             if fresh or tableau.drift <= _PROVEN_DRIFT:
                 return Status.SWAP_OPTIMAL
             tableau.reset(tableau.support)
             fill(tableau)
             fresh = True
             continue
-        tableau.remove(slot)
-        fresh = not tableau.s[j] > tableau.floor[j]
-        if not fresh:
-            tableau.add(j)
+        fresh = not tableau.exchange(slot, j)
         if fresh or tableau.drift > _MOST_DRIFT:
             # The table has lost its digits: begin anew from what is left.
             tableau.reset(tableau.support)
@@ -122,8 +126,11 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
 
 
 def kick(tableau: Tableau, rng: np.random.Generator) -> None:
-    """Take a few random columns out and fill up with others."""
-    barred = [tableau.remove(int(rng.integers(tableau.size))) for _ in range(min(_KICK, tableau.size))]
+    """Take a few random columns (or groups) out and fill up with others."""
+    barred: list[int] = []
+    for _ in range(_KICK):
+        if (places := tableau.removable()).size:
+            barred += tableau.take_out(int(places[rng.integers(places.size)]))
     tableau.bar(barred)
     fill(tableau)
     tableau.admit(barred)
@@ -133,7 +140,7 @@ def _by_batches(problem: CoreProblem, start: Point, options: Swap, monitor: Moni
     point = problem.optimised(start)
     if monitor.record(point):
         return Outcome(point, Status.CONVERGED)
-    if point.support.size < problem.constraint.total and (values := exact_scores(problem, point)) is not None:
+    if point.support.size < problem.constraint.total and (values := _worth(problem, point)) is not None:
         point = problem.restricted(problem.constraint.select(values, fixed_in=point.support))
     for _ in range(options.max_iter):
         better = _best_batch(problem, point, monitor)
@@ -151,10 +158,10 @@ def _best_batch(problem: CoreProblem, point: Point, monitor: Monitor) -> Point |
     if pairs is None:
         return None
     leaving, joining = pairs
-    size = leaving.size
+    size, closed = leaving.size, problem.constraint.closed
     while size > 0 and not monitor.expired():
-        kept = np.setdiff1d(point.support, leaving[:size], assume_unique=True)
-        found = problem.restricted(np.sort(np.concatenate([kept, joining[:size]])))
+        kept = np.setdiff1d(point.support, closed(leaving[:size]), assume_unique=True)
+        found = problem.restricted(closed(np.sort(np.concatenate([kept, joining[:size]]))))
         if found.objective < point.objective:
             return found
         size //= 2
@@ -162,20 +169,32 @@ def _best_batch(problem: CoreProblem, point: Point, monitor: Monitor) -> Point |
 
 
 def _promising_pairs(problem: CoreProblem, point: Point) -> tuple[IntArray, IntArray] | None:
-    """Return columns to take out and columns to put in, the pair that promises most first."""
-    values = exact_scores(problem, point)
+    """Return columns to take out and columns to put in, the pair that promises most first; of groups the first ones."""
+    values = _worth(problem, point)
     if values is None:
         return None
-    best = problem.constraint.select(values)
+    constraint = problem.constraint
+    best = constraint.select(values)
     leaving = np.setdiff1d(point.support, best, assume_unique=True)
     joining = np.setdiff1d(best, point.support, assume_unique=True)
-    part = np.zeros(values.size, dtype=np.int64) if problem.constraint.part is None else problem.constraint.part
+    part = np.zeros(values.size, dtype=np.int64)
+    if constraint.units is not None:
+        first = np.array([each[0] for each in constraint.units])
+        leaving, joining = leaving[np.isin(leaving, first)], joining[np.isin(joining, first)]
+    elif (parts := constraint.exchanges(point.support).part).size:
+        part = parts
     leaving = leaving[np.lexsort((values[leaving], part[leaving]))]
     joining = joining[np.lexsort((-values[joining], part[joining]))]
     if leaving.size != joining.size:
         return None
     order = np.argsort(values[leaving] - values[joining], kind="stable")
     return leaving[order], joining[order]
+
+
+def _worth(problem: CoreProblem, point: Point) -> FloatArray | None:
+    """Return what each column, or each group on its first column, is worth after refit; None where that is lost."""
+    units = problem.constraint.units
+    return exact_scores(problem, point) if units is None else group_scores(problem, point, units)
 
 
 def exact_scores(problem: CoreProblem, point: Point) -> FloatArray | None:

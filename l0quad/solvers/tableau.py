@@ -41,6 +41,14 @@ class Tableau:
         Kept by adding up the changes; `point` computes it anew.
     """
 
+    size: int
+    floor: FloatArray
+    r: FloatArray
+    s: FloatArray
+    objective: float
+    _slots: IntArray
+    _w: FloatArray
+
     def __init__(self, problem: CoreProblem, support: IntArray) -> None:
         self.problem = problem
         self._B = np.empty((max(problem.constraint.total, support.size), problem.shape[1]))
@@ -51,20 +59,14 @@ class Tableau:
 
     def reset(self, support: IntArray) -> None:
         """Start anew from this support, everything computed from scratch."""
-        problem = self.problem
-        self.size = 0
-        self._slots = np.empty(self._B.shape[0], dtype=np.int64)
-        self._w = np.empty(self._B.shape[0])
-        self.floor = _DEPENDENT * self.curvature
-        self.r = self._g.copy()
-        self.s = self.curvature.copy()
-        self.objective = problem.objective_at_zero
+        self._begin()
         if support.size == 0:
             return
         H = self._rows(support)
         solve = cholesky(H[:, support].copy(), 0.0)
         if solve is None:
-            for j in support:
+            # What keeps its place anyway comes first.
+            for j in support[np.argsort(~np.isin(support, self.problem.constraint.must), kind="stable")]:
                 if self.s[j] > self.floor[j]:
                     self.add(int(j))
             return
@@ -75,9 +77,29 @@ class Tableau:
         self._B[:m] = solve(H)
         self._w[:m] = solve(self.r[support])
         self.objective -= 0.5 * float(self.r[support] @ self._w[:m])
-        self.s -= np.einsum("ij,ij->j", H, self._B[:m])
+        self._eliminate(H, self._B[:m])
         self.r -= self._w[:m] @ H
         self._close(support)
+
+    def _begin(self) -> None:
+        """Set everything to the empty support."""
+        problem = self.problem
+        self.size = 0
+        self._slots = np.empty(self._B.shape[0], dtype=np.int64)
+        self._w = np.empty(self._B.shape[0])
+        self.floor = _DEPENDENT * self.curvature
+        self.floor[problem.constraint.never] = np.inf
+        self.r = self._g.copy()
+        self.s = self.curvature.copy()
+        self.objective = problem.objective_at_zero
+
+    def _eliminate(self, rows: FloatArray, B: FloatArray) -> None:
+        """Subtract ``rows'B`` from what is kept of the Schur complement."""
+        self.s -= np.einsum("ij,ij->j", rows, B)
+
+    def _update(self, t: FloatArray, scale: float) -> None:
+        """Subtract ``scale t t'`` from what is kept of the Schur complement."""
+        self.s -= scale * t * t
 
     @property
     def drift(self) -> float:
@@ -116,6 +138,30 @@ class Tableau:
         usable = self.s > self.floor
         return np.where(usable, self.r**2, 0.0) / np.where(usable, 2 * self.s, 1.0)
 
+    def allowed_gains(self) -> FloatArray:
+        """Return the gain of each move that the constraint has room for, 0 for the others; a move adds a column."""
+        return self.gains() * self.problem.constraint.addable(self.slots)
+
+    def with_move(self, move: int) -> frozenset[int]:
+        """Return the support after a move."""
+        return frozenset([*self.slots.tolist(), move])
+
+    def join(self, move: int) -> bool:
+        """Make a move; False where the column depends on the support."""
+        if not self.s[move] > self.floor[move]:
+            return False
+        self.add(move)
+        return True
+
+    def take_out(self, slot: int) -> list[int]:
+        """Remove what `removable` names; return the columns."""
+        return [self.remove(slot)]
+
+    def exchange(self, slot: int, j: int) -> bool:
+        """Take a slot's column out and another one in; False where the latter depends on the rest."""
+        self.remove(slot)
+        return self.join(j)
+
     def add(self, j: int) -> None:
         """Add a column that does not depend on the support."""
         m, row = self.size, self._rows(np.array([j]))[0]
@@ -137,7 +183,7 @@ class Tableau:
         self._H[: m + 1, m] = self._H[m, : m + 1] = row[self.slots]
         self.objective -= 0.5 * scale * step * step
         self.r -= (scale * step) * t
-        self.s -= scale * t * t
+        self._update(t, scale)
         self._close(self.slots)
         self._B[:m, j] = 0.0
 
@@ -150,7 +196,7 @@ class Tableau:
         step = self._w[m]
         self.objective += 0.5 * step * step / e
         self.r += step * t
-        self.s += e * t * t
+        self._update(t, -e)
         subtract_outer(self._B, coupling, t)
         self._E[:m, :m] -= np.outer(coupling, coupling) / e
         self._w[:m] -= coupling * (step / e)
@@ -158,6 +204,10 @@ class Tableau:
         self.floor[column] = _DEPENDENT * self.curvature[column]
         self._close(self.slots)
         return column
+
+    def removable(self) -> IntArray:
+        """Return the slots that may be taken out."""
+        return self.problem.constraint.removable(self.slots)
 
     def bar(self, columns: list[int]) -> None:
         """Keep these columns out until they are admitted again."""
@@ -181,11 +231,8 @@ class Tableau:
 
     def best_swap(self) -> tuple[int, int, float]:
         """Return slot, column and change of the best swap; the slot is -1 where none lowers the objective."""
-        constraint = self.problem.constraint
-        part = np.empty(0, dtype=np.int64) if constraint.part is None else constraint.part
-        home = part[self.slots] if part.size else part
-        room = constraint.room(self.slots)
-        found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, home, part, room)
+        moves = self.problem.constraint.exchanges(self.slots)
+        found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, *moves)
         return int(found[0]), int(found[1]), float(found[2])
 
     def point(self) -> Point:

@@ -34,8 +34,8 @@ def test_matches_sorting(partition):
 ORDERS = {
     "ties": lambda: np.random.default_rng(0).integers(0, 7, 100).astype(float),
     "different": lambda: np.random.default_rng(0).random(100),
-    "rising": lambda: np.arange(100.0),
-    "falling": np.arange(100.0)[::-1].copy,
+    "rising": lambda: np.linspace(0, 1, 100),
+    "falling": lambda: np.linspace(1, 0, 100),
     "there and back": lambda: np.abs(np.arange(100.0) - 50),
     "equal": lambda: np.ones(100),
 }

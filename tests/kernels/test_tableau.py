@@ -30,7 +30,7 @@ def agree(found, expected):
 def test_best_swap_in_one_part(shape, share):
     room = np.array([0])
     for seed in range(10):
-        arguments = *table(shape, seed, share), NO_PARTS, NO_PARTS, room
+        arguments = *table(shape, seed, share), np.arange(shape[0]), NO_PARTS, NO_PARTS, room
         found = best_swap(*arguments)
         agree(found, reference.best_swap(*arguments))
         assert found[2] < 0 or found == (-1, -1, 0.0)
@@ -43,26 +43,34 @@ def test_best_swap_with_parts(seed):
     rng = np.random.default_rng(seed)
     part = rng.integers(0, 3, 9)
     for room in ([0, 0, 0], [0, 1, 0], [2, 0, 3]):
-        arguments = *table((4, 9), seed), rng.integers(0, 3, 4), part, np.array(room)
+        arguments = *table((4, 9), seed), np.arange(4), rng.integers(0, 3, 4), part, np.array(room)
         found = best_swap(*arguments)
         agree(found, reference.best_swap(*arguments))
         if found[0] >= 0:
-            home = arguments[6]
+            home = arguments[7]
             assert part[found[1]] == home[found[0]] or room[part[found[1]]] > 0
 
 
 def test_no_part_fits():
     part, home = np.array([0, 0, 1]), np.array([2, 2])
-    arguments = *table((2, 3)), home, part
+    arguments = *table((2, 3)), np.arange(2), home, part
     assert best_swap(*arguments, np.array([0, 0, 5])) == (-1, -1, 0.0)
     assert best_swap(*arguments, np.array([0, 1, 0]))[1] == 2
 
 
+@pytest.mark.parametrize("leaving", [[], [2], [0, 3]], ids=str)
+def test_only_some_slots_may_go(leaving):
+    arguments = *table((4, 9), 1), np.array(leaving, dtype=np.int64), NO_PARTS, NO_PARTS, np.array([0])
+    found = best_swap(*arguments)
+    agree(found, reference.best_swap(*arguments))
+    assert found[0] in [*leaving, -1]
+
+
 def test_dependent_columns_are_passed_over():
     B, w, e, r, s, floor = table((3, 5))
-    best = best_swap(B, w, e, r, s, floor, NO_PARTS, NO_PARTS, np.array([0]))
+    best = best_swap(B, w, e, r, s, floor, np.arange(3), NO_PARTS, NO_PARTS, np.array([0]))
     floor[best[1]] = np.inf
-    arguments = B, w, e, r, s, floor, NO_PARTS, NO_PARTS, np.array([0])
+    arguments = B, w, e, r, s, floor, np.arange(3), NO_PARTS, NO_PARTS, np.array([0])
     other = best_swap(*arguments)
     assert other[1] != best[1]
     assert other[2] > best[2]
@@ -76,7 +84,7 @@ def test_dependent_columns_are_passed_over():
 
 def test_the_first_of_equal_columns_is_taken():
     B, w, e, r, s, floor = (np.repeat(each, 2, axis=-1) if each.shape[-1] == 5 else each for each in table((3, 5)))
-    found = best_swap(np.ascontiguousarray(B), w, e, r, s, floor, NO_PARTS, NO_PARTS, np.array([0]))
+    found = best_swap(np.ascontiguousarray(B), w, e, r, s, floor, np.arange(3), NO_PARTS, NO_PARTS, np.array([0]))
     assert found[0] >= 0
     assert found[1] % 2 == 0
 

@@ -1,27 +1,17 @@
 """Constraints against sorting and against every support."""
 
+import re
+
 import numpy as np
 import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import constraints
 
 from l0quad import Cardinality, NofM, PerBlock
-from l0quad.problem.constraints.partition import Constraint, top_k
-
-
-@st.composite
-def constraints(draw, p):
-    """A Cardinality, a PerBlock with unsorted labels and perhaps empty parts, or an NofM with a short last group."""
-    kind = draw(st.sampled_from(["cardinality", "blocks", "nofm"]))
-    if kind == "cardinality":
-        return Cardinality(draw(st.integers(0, p + 2)))
-    if kind == "nofm":
-        return NofM(draw(st.integers(0, 4)), draw(st.integers(1, p + 2)))
-    parts = draw(st.integers(1, 4))
-    labels = draw(st.lists(st.integers(0, parts - 1), min_size=p, max_size=p))
-    return PerBlock(np.array(labels), np.array(draw(st.lists(st.integers(0, 4), min_size=parts, max_size=parts))))
-
+from l0quad.problem.constraints.partition import Partition
+from l0quad.problem.constraints.ranking import top_k
 
 # Few values, neighbours among them, so that ties are the rule and near-ties are seen apart.
 SCORES = st.sampled_from([0.0, 5e-324, 1.0, 1.0000000000000002, 2.0, 1e300])
@@ -30,7 +20,8 @@ SCORES = st.sampled_from([0.0, 5e-324, 1.0, 1.0000000000000002, 2.0, 1e300])
 @st.composite
 def cases(draw, largest=8):
     p = draw(st.integers(1, largest))
-    return draw(constraints(p)), np.array(draw(st.lists(SCORES, min_size=p, max_size=p)))
+    k = draw(constraints(p))
+    return Cardinality(k) if isinstance(k, int) else k, np.array(draw(st.lists(SCORES, min_size=p, max_size=p)))
 
 
 @given(cases())
@@ -48,9 +39,9 @@ def test_select_is_the_best_of_all_supports(case):
     bound = k.bind(scores.size)
     found = bound.select(scores)
     best = max(scores[support].sum() for support in reference.largest_supports(k, scores.size))
-    assert scores[found].sum() == pytest.approx(best, rel=1e-14)
-    assert np.all(bound.room(found) == 0)
-    assert found.size == bound.total
+    assert scores[found].sum() == pytest.approx(best, rel=1e-15)
+    assert bound.allows(found)
+    assert bound.largest_sum(scores) == pytest.approx(best, rel=1e-15)
 
 
 @given(cases(), st.data())
@@ -70,22 +61,40 @@ def test_select_with_fixed_columns(case, data):
     np.testing.assert_array_equal(scores, before)
 
 
-@pytest.mark.parametrize("k", [Cardinality(3), PerBlock([1, 0, 1, 0, 1, 0], [2, 1]), NofM(2, 4)], ids=repr)
+@pytest.mark.parametrize(
+    "k", [Cardinality(3, must=[1]), PerBlock([1, 0, 1, 0, 1, 0], [2, 1]), NofM(2, 4, never=[0])], ids=repr
+)
 def test_fixing_out_all_columns_leaves_none(k):
     assert k.bind(6).select(np.ones(6), fixed_out=np.arange(6)).size == 0
 
 
-@given(cases())
-def test_room(case):
+@given(cases(), st.data())
+def test_moves(case, data):
+    """What is allowed, what may be added, what may be taken out, and which column may replace which."""
     k, scores = case
     p, bound = scores.size, k.bind(scores.size)
-    full = bound.select(scores)
-    for support in (full, full[1:], full[:-1], full[::2]):
-        room = bound.room(support)
-        used = [np.isin(support, columns).sum() for columns, _ in reference.parts(k, p)]
-        sizes = [min(budget, columns.size) for columns, budget in reference.parts(k, p)]
-        np.testing.assert_array_equal(room, np.subtract(sizes, used))
-        assert bound.allows(support)
+    support = np.array(sorted(data.draw(st.sets(st.integers(0, p - 1)))), dtype=np.int64)
+    assert bound.allows(support) == reference.allowed(support, k, p)
+    assert bound.total == max(each.size for each in reference.largest_supports(k, p))
+    support = bound.select(scores)
+    support = bound.closed(support[data.draw(st.lists(st.booleans(), min_size=support.size, max_size=support.size))])
+    np.testing.assert_array_equal(support, reference.closed(support, k))
+    addable, removable = bound.addable(support), bound.removable(support)
+    added = {int(j) for j, _ in reference.additions(support, k, p)}
+    assert {j for j in range(p) if addable[j] and j not in support} >= added
+    for unit in reference.units(k, p):
+        if unit[0] not in support:
+            assert addable[unit[0]] == (unit[0] in added)
+    must = reference.closed([], k)
+    np.testing.assert_array_equal(support[removable], np.setdiff1d(support, must))
+    if bound.units is None:
+        leaving, home, part, room = bound.exchanges(support)
+        np.testing.assert_array_equal(leaving, removable)
+        allowed = {(int(i), int(j)) for i, j, _ in reference.swaps(support, k, p)}
+        for slot in leaving:
+            for j in np.setdiff1d(bound.usable, support):
+                fits = part.size == 0 or part[j] == home[slot] or room[part[j]] > 0
+                assert fits == ((support[slot], j) in allowed)
 
 
 @given(cases(), st.data())
@@ -99,24 +108,23 @@ def test_restrict(case, data):
 
 
 @given(cases(), st.sampled_from([0.0, 0.25, 5.0]))
-def test_thresholds_solve_their_equation(case, beta):
+def test_the_relaxed_support_is_optimal(case, beta):
     k, magnitudes = case
     # Denormal numbers have no digits left for an equation; `test_perspective` asks of them that nothing breaks.
     magnitudes[magnitudes == 5e-324] = 1e-250
     p = magnitudes.size
-    c = k.bind(p).thresholds(magnitudes, beta)
-    assert c.shape == (p,)
-    for columns, budget in reference.parts(k, p):
-        part, own = magnitudes[columns], c[columns]
-        if columns.size == 0:
-            continue
-        assert np.all(own == own[0])
-        if min(budget, columns.size) == 0:
-            assert own[0] == np.inf
-        elif np.count_nonzero(part) <= budget:
-            assert own[0] == 0
-        else:
-            assert np.clip(part / own[0] - beta, 0, 1).sum() == pytest.approx(budget, rel=1e-12)
+    bound = k.bind(p)
+    z = bound.relaxed(magnitudes * (-1.0) ** np.arange(p), beta)
+    assert np.all((z >= 0) & (z <= 1))
+    # No mean of allowed supports does better, and z is one: so is every step from it towards a support.
+    supports = [np.isin(np.arange(p), each).astype(float) for each in reference.largest_supports(k, p)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where(magnitudes > 0, (magnitudes / magnitudes.max(initial=0) / (z + beta)) ** 2, 0.0)
+    if np.all(np.isfinite(slope)):
+        assert max(slope @ each for each in supports) <= (slope @ z) * (1 + 1e-9)
+    assert z.sum() <= bound.total + 1e-9
+    assert np.all(z[[*reference.fixed(k)[0]]] == 1)
+    assert np.all(z[[*reference.fixed(k)[1]]] == 0)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,6 @@ def test_total(k, p, total):
     bound = k.bind(p)
     assert bound.total == total
     assert bound.select(np.ones(p)).size == total
-    assert bound.room(np.arange(0)).sum() == total
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64])
@@ -176,6 +183,50 @@ def test_top_k(scores, k):
 
 
 def test_one_part_is_a_cardinality():
-    built = Constraint.build(np.zeros(5, dtype=np.int64), np.array([2]), 5)
+    built = Partition.build(np.zeros(5, dtype=np.int64), np.array([2]), 5)
     assert built.part is None
     assert built.select(np.arange(5.0)).tolist() == [3, 4]
+
+
+INFEASIBLE = {
+    "must: has 3 column(s), more than k=2": lambda: Cardinality(2, must=[1, 2, 5]),
+    "must: column 3 is also in never": lambda: NofM(2, 4, must=[1, 3], never=[3]),
+    "must: has 2 column(s) in part 1, where the budget is 1": lambda: PerBlock([0, 1, 1], [3, 1], must=[1, 2]).bind(3),
+    "must: has 3 column(s) in part 1, where the budget is 2": lambda: NofM(2, 4, must=[4, 6, 7]).bind(10),
+    "must: indices must lie in [0, 6), got 6": lambda: Cardinality(3, must=[6]).bind(6),
+    "never: indices must lie in [0, 6), got 0 to 9": lambda: Cardinality(3, never=[0, 9]).bind(6),
+    "must: columns must not be negative, got -1": lambda: Cardinality(3, must=[-1]),
+    "never: columns must be different, got 1 repeated": lambda: Cardinality(3, never=[2, 2]),
+    "order: must hold each of 0 to 3 once": lambda: NofM(1, 2, order=[0, 1, 1, 3]),
+    "order: has 4 columns, but A has 5": lambda: NofM(1, 2, order=[0, 1, 2, 3]).bind(5),
+}
+
+
+@pytest.mark.parametrize("message", INFEASIBLE)
+def test_infeasible_requests_name_the_reason(message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        INFEASIBLE[message]()
+
+
+@pytest.mark.parametrize("value", [[0.5], [True, False], [[1]], "a", 3, [10**30]], ids=repr)
+@pytest.mark.parametrize("name", ["must", "never"])
+def test_what_is_not_a_list_of_columns_is_a_type_error(name, value):
+    with pytest.raises(TypeError, match=f"^{name}: "):
+        Cardinality(2, **{name: value})
+
+
+def test_kinds_are_equal_where_their_arguments_are():
+    assert Cardinality(2, must=np.array([3, 1])) == Cardinality(2, must=(1, 3))
+    assert Cardinality(2) != Cardinality(2, never=[0])
+    assert NofM(1, 2) == NofM(1, 2) != NofM(1, 2, order=[0, 1])
+    assert NofM(1, 2, order=[1, 0]) == NofM(1, 2, order=np.array([1, 0])) != NofM(1, 2, order=[0, 1])
+    assert NofM(1, 2) != 3
+    assert hash(NofM(1, 2, must=[0])) == hash(NofM(1, 2, must=[0]))
+
+
+def test_n_of_m_along_another_order():
+    """Down the columns of a 4 x 3 matrix whose entries are numbered row by row."""
+    down = np.arange(12).reshape(4, 3).T
+    scores = np.random.default_rng(0).random(12)
+    found = NofM(1, 4, order=down.ravel()).bind(12).select(scores)
+    assert found.tolist() == sorted(int(column[np.argmax(scores[column])]) for column in down)

@@ -29,6 +29,8 @@ INSTANCES = {
     "csc": stored_as(stored_as(gaussian(20, 12, 5, seed=7, ridge=0.1), thinned), sp.csc_array),
     "per_block": gaussian(20, 12, PerBlock(LABELS, [2, 3, 1]), seed=8, rho=0.6, ridge=0.1, w0=CENTRE[:12]),
     "per_block_no_ridge": gaussian(20, 12, PerBlock(LABELS, [2, 0, 3]), seed=9),
+    "must": gaussian(20, 12, Cardinality(5, must=[3, 10], never=[0, 6]), seed=11, rho=0.6, ridge=0.1),
+    "per_block_must": gaussian(20, 12, PerBlock(LABELS, [2, 3, 1], must=[0, 5], never=[4]), seed=12, rho=0.6),
     "n_of_m": gaussian(20, 14, NofM(2, 4), seed=10, rho=0.6, ridge=0.1),
 }
 over_instances = pytest.mark.parametrize("name", INSTANCES)
@@ -132,7 +134,9 @@ def test_gains_and_costs_are_what_a_refit_changes(name):
         before, size = value(instance, S), instance.size(np.zeros(instance.p))
         gains, costs = tableau.gains(), tableau.w**2 / (2 * tableau.e)
         assert np.all(gains[S] == 0)
-        for j in np.setdiff1d(np.arange(instance.p), S):
+        never = tableau.problem.constraint.never
+        assert np.all(gains[never] == 0)
+        for j in np.setdiff1d(np.arange(instance.p), [*S, *never]):
             assert gains[j] == pytest.approx(before - value(instance, np.append(S, j)), rel=1e-7, abs=1e-10 * size)
         for slot, i in enumerate(S):
             assert costs[slot] == pytest.approx(

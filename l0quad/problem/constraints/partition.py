@@ -1,48 +1,63 @@
-"""Which supports are allowed: a partition of the columns, with a budget for each part.
-
-Solvers ask of a constraint which is the best allowed support (`select`), whether there is room (`room`), and what its
-relaxation is (`thresholds`).
-"""
+"""A partition of the columns with a budget for each part: what `Cardinality`, `PerBlock` and `NofM` bind to."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from l0quad import validation
-from l0quad.types import FloatArray, IntArray
+from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, RankOnes
+from l0quad.problem.constraints.ranking import top_k
+from l0quad.problem.constraints.shares import clipped_ratio, thresholds
+from l0quad.types import BoolArray, FloatArray, IntArray
+
+_NONE: IntArray = np.empty(0, dtype=np.int64)
+_NONE.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Constraint:
-    """A partition of p columns with budgets, as solvers see it.
+class Partition(Constraint):
+    """A partition of p columns with budgets; `build` makes one.
 
     Attributes
     ----------
     part : ndarray of shape (p,) or None
         The part of each column; None when there is one part only.
     budgets : ndarray
-        How many columns of each part may be used.
-    n_columns : int
-        p.
+        How many columns of each part may be used, those of ``must`` among them.
+    free : ndarray
+        What ``must`` leaves of the budgets.
     order, starts : ndarray or None
         The columns sorted by part, and where each part begins in that order (with p at the end).
     """
 
     part: IntArray | None
     budgets: IntArray
+    free: IntArray
     n_columns: int
-    order: IntArray | None = None
-    starts: IntArray | None = None
+    must: IntArray
+    never: IntArray
+    order: IntArray | None
+    starts: IntArray
 
     @classmethod
-    def build(cls, part: IntArray | None, budgets: IntArray, n_columns: int) -> "Constraint":
-        """Return the constraint with these parts; budgets are cut to the sizes of their parts."""
+    def build(
+        cls, part: IntArray | None, budgets: IntArray, n_columns: int, must: IntArray = _NONE, never: IntArray = _NONE
+    ) -> "Partition":
+        """Return the constraint with these parts; budgets are cut to what their parts have to use."""
         if part is None or budgets.size == 1:
-            return cls(None, np.minimum(budgets, n_columns), n_columns)
-        sizes = np.bincount(part, minlength=budgets.size)
-        order = None if np.all(part[1:] >= part[:-1]) else np.argsort(part, kind="stable")
+            part, order = None, None
+            sizes = np.array([n_columns])
+        else:
+            sizes = np.bincount(part, minlength=budgets.size)
+            order = None if np.all(part[1:] >= part[:-1]) else np.argsort(part, kind="stable")
+        held = _counts(part, must, budgets.size)
+        over = np.flatnonzero(held > budgets)
+        if over.size:
+            where = "" if part is None else f" in part {over[0]}"
+            raise ValueError(f"must: has {held[over[0]]} column(s){where}, where the budget is {budgets[over[0]]}")
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return cls(part, np.minimum(budgets, sizes), n_columns, order, starts)
+        own = np.minimum(budgets, sizes - _counts(part, never, budgets.size)) if never.size else sizes
+        budgets = np.minimum(budgets, own)
+        return cls(part, budgets, budgets - held, n_columns, must, never, order, starts)
 
     @property
     def total(self) -> int:
@@ -52,31 +67,25 @@ class Constraint:
     def select(
         self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None
     ) -> IntArray:
-        """Return the allowed support with the largest sum of scores, sorted.
+        """Return the allowed support with the largest sum of scores, sorted."""
+        if fixed_in is None and fixed_out is None and not self.must.size and not self.never.size:
+            return self._best(scores)
+        scores = scores.copy()
+        for columns, value in ((fixed_out, -np.inf), (self.never, -np.inf), (fixed_in, np.inf), (self.must, np.inf)):
+            if columns is not None:
+                scores[columns] = value
+        chosen = self._best(scores)
+        if fixed_out is None:
+            return chosen
+        if self.must.size:
+            scores[fixed_out] = -np.inf
+        return chosen[scores[chosen] > -np.inf]
 
-        Every budget is used up as far as ``fixed_out`` leaves columns for it. Ties go to the larger score, then to
-        the smaller index. ``fixed_in`` must itself be allowed.
-
-        Parameters
-        ----------
-        scores : ndarray of shape (p,)
-            Finite values of at least 0.
-        fixed_in, fixed_out : ndarray of int, optional
-            Columns that must and must not be selected.
-        """
-        if fixed_in is not None or fixed_out is not None:
-            scores = scores.copy()
-            if fixed_out is not None:
-                scores[fixed_out] = -np.inf
-            if fixed_in is not None:
-                scores[fixed_in] = np.inf
-        chosen = top_k(scores, self.total) if self.part is None else self._select_by_part(scores)
-        return chosen[scores[chosen] > -np.inf] if fixed_out is not None else chosen
-
-    def _select_by_part(self, scores: FloatArray) -> IntArray:
+    def _best(self, scores: FloatArray) -> IntArray:
+        if self.part is None:
+            return top_k(scores, self.total)
         from l0quad.kernels.selection import select_parts
 
-        assert self.starts is not None
         chosen = np.zeros(self.n_columns, dtype=np.bool_)
         ordered = scores if self.order is None else scores[self.order]
         select_parts(np.ascontiguousarray(ordered), self.starts, self.budgets, chosen)
@@ -84,112 +93,79 @@ class Constraint:
             return np.sort(self.order[chosen])
         return np.flatnonzero(chosen)
 
-    def thresholds(self, magnitudes: FloatArray, beta: float) -> FloatArray:
-        """Return, for each column i, the c of its part with ``sum_i clip(magnitudes_i / c - beta, 0, 1) = budget``.
-
-        The equation behind the relaxation of the budget (`l0quad.relaxation`); 0 and inf where it has no solution.
-        """
-        from l0quad.kernels.perspective import part_thresholds
-
-        starts = np.array([0, self.n_columns]) if self.starts is None else self.starts
-        found = np.empty(self.budgets.size)
-        ordered = magnitudes if self.order is None else magnitudes[self.order]
-        part_thresholds(np.ascontiguousarray(ordered), starts, self.budgets, float(beta), found)
-        return np.full(self.n_columns, found[0]) if self.part is None else found[self.part]
-
     def room(self, support: IntArray) -> IntArray:
-        """Return, for each part, how many columns may still join this support."""
-        if self.part is None:
-            return self.budgets - support.size
-        return self.budgets - np.bincount(self.part[support], minlength=self.budgets.size)
+        """Return, for each part, how many columns may still join this support; the places of ``must`` are taken."""
+        if self.must.size:
+            support = np.union1d(support, self.must)
+        return self.budgets - _counts(self.part, support, self.budgets.size)
 
     def allows(self, support: IntArray) -> bool:
         """Return whether this support is within the budgets."""
+        if self.never.size and np.isin(support, self.never).any():
+            return False
         return bool(np.all(self.room(support) >= 0))
 
-    def restrict(self, columns: IntArray) -> "Constraint":
-        """Return the same budgets over a subset of the columns."""
+    def addable(self, support: IntArray) -> BoolArray:
+        """Return which columns there is room for."""
+        room = self.room(support) > 0
+        free = np.full(self.n_columns, room[0]) if self.part is None else room[self.part]
+        free[self.must] = True
+        free[self.never] = False
+        return free
+
+    def removable(self, slots: IntArray) -> IntArray:
+        """Return which places of these columns may be given up: all but those of ``must``."""
+        if self.must.size:
+            return np.flatnonzero(~np.isin(slots, self.must))
+        return np.arange(slots.size)
+
+    def exchanges(self, slots: IntArray) -> Exchanges:
+        """Return which column may take the place of which."""
+        leaving, room = self.removable(slots), self.room(slots)
+        if self.part is None:
+            return Exchanges(leaving, _NONE, _NONE, room)
+        return Exchanges(leaving, self.part[slots], self.part, room)
+
+    def relaxed(self, x: FloatArray, beta: float) -> FloatArray:
+        """Return the z of the relaxation.
+
+        In each part z_i = clip(|x_i| / c - beta, 0, 1) with the c at which they add up to the budget
+        (`l0quad.bounds.relaxation`).
+        """
+        magnitudes = np.abs(x)
+        magnitudes[self.must] = magnitudes[self.never] = 0.0
+        found = thresholds(magnitudes if self.order is None else magnitudes[self.order], self.starts, self.free, beta)
+        z = clipped_ratio(magnitudes, np.full(x.size, found[0]) if self.part is None else found[self.part], beta)
+        z[self.must] = 1.0
+        return z
+
+    def jacobian(self, x: FloatArray, z: FloatArray, beta: float) -> Jacobian:
+        """Return the Jacobian in between: in each part I - gamma s s', s the signs, because c moves with them.
+
+        gamma = beta / (budget - #ones + beta m) where there are m in between, which add up to what the ones leave.
+        """
+        between = np.flatnonzero((z > 0) & (z < 1))
+        if self.part is None:
+            home = np.zeros(between.size, dtype=np.int64)
+        else:
+            home = np.unique(self.part[between], return_inverse=True)[1].astype(np.int64)
+        counts, shares = np.bincount(home), np.bincount(home, weights=z[between])
+        gamma = beta / (shares + beta * counts)
+        return Jacobian(between, None, (RankOnes(np.sign(x[between]), home, -gamma),))
+
+    def restrict(self, columns: IntArray) -> "Partition":
+        """Return the budgets over a subset of the columns; places of ``must`` elsewhere stay taken."""
         part = None if self.part is None else self.part[columns]
-        return Constraint.build(part, self.budgets, columns.size)
+        outside = np.setdiff1d(self.must, columns, assume_unique=True)
+        budgets = self.budgets - _counts(self.part, outside, self.budgets.size)
+        must, never = (
+            np.flatnonzero(np.isin(columns, each)) if each.size else _NONE for each in (self.must, self.never)
+        )
+        return Partition.build(part, budgets, columns.size, must, never)
 
 
-@dataclass(frozen=True, slots=True)
-class Cardinality:
-    """At most ``k`` nonzeros in all; what an integer ``k`` means."""
-
-    k: int
-
-    def __post_init__(self) -> None:
-        validation.integer(self.k, "k", 0)
-
-    def bind(self, n_columns: int) -> Constraint:
-        """Return the constraint over this many columns."""
-        return Constraint.build(None, np.array([min(int(self.k), n_columns)], dtype=np.int64), n_columns)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PerBlock:
-    """A budget for each part of a partition of the columns.
-
-    Parameters
-    ----------
-    labels : array of int, shape (p,)
-        The part of each column, numbered from 0. For contiguous blocks: ``np.repeat(np.arange(m), sizes)``.
-    budgets : array of int, shape (m,)
-        The largest number of nonzeros in each part.
-    """
-
-    labels: IntArray
-    budgets: IntArray
-
-    def __post_init__(self) -> None:
-        for name in ("labels", "budgets"):
-            array = validation.integers(getattr(self, name), name)
-            if array.size == 0:
-                raise ValueError(f"{name}: must not be empty")
-            if int(array.min()) < 0:
-                raise ValueError(f"{name}: must not be negative, got {int(array.min())}")
-            own = np.minimum(array.astype(np.uint64), np.iinfo(np.int64).max // array.size).astype(np.int64)
-            own.flags.writeable = False
-            object.__setattr__(self, name, own)
-        if int(self.labels.max()) >= self.budgets.size:
-            raise ValueError(
-                f"labels: must be below the number of budgets ({self.budgets.size}), got {int(self.labels.max())}"
-            )
-
-    def bind(self, n_columns: int) -> Constraint:
-        """Return the constraint over this many columns."""
-        if self.labels.size != n_columns:
-            raise ValueError(f"k: PerBlock labels {self.labels.size} columns, but A has {n_columns}")
-        return Constraint.build(self.labels, self.budgets, n_columns)
-
-
-@dataclass(frozen=True, slots=True)
-class NofM:
-    """At most ``n`` nonzeros in each group of ``m`` consecutive columns (the last group may be smaller)."""
-
-    n: int
-    m: int
-
-    def __post_init__(self) -> None:
-        validation.integer(self.n, "n", 0)
-        validation.integer(self.m, "m", 1)
-
-    def bind(self, n_columns: int) -> Constraint:
-        """Return the constraint over this many columns."""
-        width = min(int(self.m), n_columns)
-        part = np.arange(n_columns, dtype=np.int64) // width
-        return Constraint.build(part, np.full(part[-1] + 1, min(int(self.n), width)), n_columns)
-
-
-def top_k(scores: FloatArray, k: int) -> IntArray:
-    """Return the sorted indices of the k largest scores; ties go to the smaller index, on every CPU."""
-    if k >= scores.size:
-        return np.arange(scores.size)
-    if k == 0:
-        return np.empty(0, dtype=np.int64)
-    # The k-th largest value is well defined, the order in which a partition leaves its indices is not.
-    threshold = np.partition(scores, scores.size - k)[scores.size - k]
-    above = np.flatnonzero(scores > threshold)
-    ties = np.flatnonzero(scores == threshold)[: k - above.size]
-    return np.sort(np.concatenate([above, ties]))
+def _counts(part: IntArray | None, columns: IntArray, n_parts: int) -> IntArray:
+    """Return how many of these columns are in each part."""
+    if part is None:
+        return np.array([columns.size])
+    return np.bincount(part[columns], minlength=n_parts)

@@ -98,9 +98,12 @@ def task_of(
     edges = (0, p) if layers is None else tuple(int(edge) for edge in layers)
     if edges[:1] != (0,) or edges[-1] != p or any(b <= a for a, b in itertools.pairwise(edges)):
         raise ValueError(f"layers: must increase from 0 to the number of weights ({p}), got {list(edges)}")
-    w[~may] = 0.0
     budget = k if isinstance(k, Budget) else l0quad.Cardinality(k)
-    return Task(A, w, budget, budget.bind(p), float(l2), may, edges)
+    constraint = budget.bind(p)
+    may = may.copy()
+    may[constraint.never] = False
+    w[~may] = 0.0
+    return Task(A, w, budget, constraint, float(l2), may, edges)
 
 
 def restricted(w: FloatArray, support: NDArray[np.int64]) -> FloatArray:

@@ -69,7 +69,10 @@ def _search(task: Task, kept: NDArray[np.int64], options: CBS) -> NDArray[np.int
     removed[kept] = False
     if kept.size == 0 or not removed.any():
         return kept
-    part = np.zeros(w.size, dtype=np.int64) if task.constraint.part is None else task.constraint.part
+    part = task.constraint.exchanges(kept).part
+    part = part if part.size else np.zeros(w.size, dtype=np.int64)
+    free = task.allowed.copy()
+    free[task.constraint.must] = False
     sq_norms = np.concatenate([np.einsum("ij,ij->j", piece, piece) for _, piece in task.pieces(0, w.size)])
     own, damping = 0.5 * w**2 * (sq_norms / n + task.l2), task.l2 * w**2
     v = task.product(np.where(removed, w, 0.0))
@@ -78,7 +81,7 @@ def _search(task: Task, kept: NDArray[np.int64], options: CBS) -> NDArray[np.int
         # In A's precision: this only chooses the candidates.
         cross = w * (v.astype(A.dtype) @ A) / n + damping * removed
         worth = cross + np.where(removed, -own, own)
-        chosen = _promising(worth, removed, task.allowed & ~removed, part, options.candidates)
+        chosen = _promising(worth, removed, free & ~removed, part, options.candidates)
         X = A[:, chosen].astype(np.float64) * w[chosen]
         before = removed[chosen]
         K = X.T @ X / n + np.diag(damping[chosen])

@@ -1,0 +1,200 @@
+"""What a constraint is: as the user states it (`Kind`), and as solvers see it over p columns (`Constraint`).
+
+Solvers, bounds and adapters use nothing else of a constraint than the questions of `Constraint`; a new kind is a file
+beside this one (docs/adding-a-constraint.md).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.types import BoolArray, FloatArray, IntArray
+
+
+class Exchanges(NamedTuple):
+    """Which columns may take whose place: j that of slot i where ``part[j] == home[i]`` or ``room[part[j]] > 0``.
+
+    Attributes
+    ----------
+    leaving : ndarray
+        The slots (places in the support) that may be given up at all.
+    home : ndarray
+        The part of each slot's column; empty where every column may take every place.
+    part : ndarray of shape (p,) or (0,)
+        The part of each column; empty likewise.
+    room : ndarray
+        How many more columns each part has room for.
+    """
+
+    leaving: IntArray
+    home: IntArray
+    part: IntArray
+    room: IntArray
+
+
+class RankOnes(NamedTuple):
+    """The matrix ``sum_q weights[q] v_q v_q'``, where v_q has the ``values`` whose ``home`` is q, and 0 elsewhere."""
+
+    values: FloatArray
+    home: IntArray
+    weights: FloatArray
+
+
+class Jacobian(NamedTuple):
+    """A generalized Jacobian of x -> x z / (z + beta) on the columns with 0 < z < 1.
+
+    It is ``diag(diagonal)`` (None: the identity) plus the rank-one terms.
+    """
+
+    columns: IntArray
+    diagonal: FloatArray | None
+    rank_ones: tuple[RankOnes, ...]
+
+
+class Constraint(ABC):
+    """Which supports are allowed, as solvers see it.
+
+    A support stands for the columns that may have any value: with it, each of its subsets is allowed, and w is
+    feasible where the support of its nonzeros is.
+
+    Attributes
+    ----------
+    n_columns : int
+        p.
+    must : ndarray
+        Columns that have a place in every support, whatever their value, sorted.
+    never : ndarray
+        Columns that no support has, sorted.
+    """
+
+    n_columns: int
+    must: IntArray
+    never: IntArray
+
+    @property
+    def units(self) -> tuple[IntArray, ...] | None:
+        """The sets of columns that come and go together; None where each column does so by itself."""
+        return None
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """The largest allowed number of nonzeros."""
+
+    @abstractmethod
+    def select(
+        self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None
+    ) -> IntArray:
+        """Return the allowed support with the largest sum of scores, sorted.
+
+        It is as large as it may be. Ties go to the larger score, then to the smaller index.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (p,)
+            Finite values of at least 0.
+        fixed_in, fixed_out : ndarray of int, optional
+            Columns that must and must not be selected; what must be selected, with ``must``, is itself allowed. A
+            column of ``must`` that is fixed out keeps its place empty.
+        """
+
+    @abstractmethod
+    def allows(self, support: IntArray) -> bool:
+        """Return whether this support, or one that contains it, is allowed."""
+
+    @abstractmethod
+    def addable(self, support: IntArray) -> BoolArray:
+        """Return, for each column, whether it (with its unit) may join this allowed support as it stands."""
+
+    @abstractmethod
+    def removable(self, slots: IntArray) -> IntArray:
+        """Return which places of these columns of a support may be given up."""
+
+    @abstractmethod
+    def exchanges(self, slots: IntArray) -> Exchanges:
+        """Return which column may take the place of which in this support; asked only where ``units`` is None."""
+
+    @abstractmethod
+    def relaxed(self, x: FloatArray, beta: float) -> FloatArray:
+        """Return the z that minimises ``sum_i x_i^2 / (z_i + beta)``, z a mean of indicators of allowed supports."""
+
+    @abstractmethod
+    def jacobian(self, x: FloatArray, z: FloatArray, beta: float) -> Jacobian:
+        """Return how ``x z / (z + beta)`` changes with x, for z = ``relaxed(x, beta)`` and ``beta > 0``."""
+
+    @abstractmethod
+    def restrict(self, columns: IntArray) -> "Constraint":
+        """Return the same constraint over a subset of the columns (sorted), the others held at zero."""
+
+    def closed(self, columns: IntArray) -> IntArray:
+        """Return these columns with those of ``must`` and all that belong to the same units, sorted."""
+        return np.union1d(columns, self.must) if self.must.size else columns
+
+    def nearest(self, x: FloatArray, fixed_in: IntArray | None = None) -> IntArray:
+        """Return the allowed support that keeps most of x: outside of it, the sum of x_i^2 is least."""
+        return self.select(np.abs(x), fixed_in)
+
+    def largest_sum(
+        self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None
+    ) -> float:
+        """Return the largest sum of scores over an allowed support."""
+        return float(scores[self.select(scores, fixed_in, fixed_out)].sum())
+
+    @property
+    def usable(self) -> IntArray:
+        """The columns that are not in ``never``."""
+        if self.never.size == 0:
+            return np.arange(self.n_columns)
+        return np.setdiff1d(np.arange(self.n_columns), self.never, assume_unique=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(ABC):
+    """A constraint as the user states it.
+
+    Parameters
+    ----------
+    must : array of int
+        Columns that have a place in every support; they count within the budget, and their values may be anything.
+    never : array of int
+        Columns that are zero.
+    """
+
+    must: Sequence[int] | IntArray = ()
+    never: Sequence[int] | IntArray = ()
+
+    def __post_init__(self) -> None:
+        for name in ("must", "never"):
+            object.__setattr__(self, name, _different(getattr(self, name), name))
+        both = set(self.must) & set(self.never)
+        if both:
+            raise ValueError(f"must: column {min(both)} is also in never")
+
+    @abstractmethod
+    def bind(self, n_columns: int) -> Constraint:
+        """Return the constraint over this many columns."""
+
+    def fixed(self, n_columns: int) -> tuple[IntArray, IntArray]:
+        """Return ``must`` and ``never`` as arrays of columns, of which there are this many."""
+        return (
+            validation.indices(np.asarray(self.must), "must", n_columns),
+            validation.indices(np.asarray(self.never), "never", n_columns),
+        )
+
+
+def _different(value: object, name: str) -> tuple[int, ...]:
+    """Return ``value``, different column numbers, as a sorted tuple."""
+    array = validation.as_array(value, name)
+    if array.size == 0 and array.ndim == 1:
+        return ()
+    array = validation.integers(array, name)
+    unique = np.unique(array)
+    if int(unique[0]) < 0:
+        raise ValueError(f"{name}: columns must not be negative, got {int(unique[0])}")
+    if unique.size != array.size:
+        raise ValueError(f"{name}: columns must be different, got {array.size - unique.size} repeated")
+    return tuple(unique.tolist())

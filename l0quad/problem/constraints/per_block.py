@@ -1,0 +1,55 @@
+"""A budget for each part of a partition of the columns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.problem.constraints.base import Kind
+from l0quad.problem.constraints.partition import Partition
+from l0quad.types import IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerBlock(Kind):
+    """A budget for each part of a partition of the columns.
+
+    Parameters
+    ----------
+    labels : array of int, shape (p,)
+        The part of each column, numbered from 0. For contiguous blocks: ``np.repeat(np.arange(m), sizes)``.
+    budgets : array of int, shape (m,)
+        The largest number of nonzeros in each part.
+    must, never : array of int, optional
+        Columns that have a place within the budget of their part whatever their value, and columns that are zero.
+    """
+
+    labels: IntArray
+    budgets: IntArray
+
+    def __post_init__(self) -> None:
+        Kind.__post_init__(self)
+        for name in ("labels", "budgets"):
+            object.__setattr__(self, name, numbers(getattr(self, name), name))
+        if int(self.labels.max()) >= self.budgets.size:
+            raise ValueError(
+                f"labels: must be below the number of budgets ({self.budgets.size}), got {int(self.labels.max())}"
+            )
+
+    def bind(self, n_columns: int) -> Partition:
+        """Return the constraint over this many columns."""
+        if self.labels.size != n_columns:
+            raise ValueError(f"k: PerBlock labels {self.labels.size} columns, but A has {n_columns}")
+        return Partition.build(self.labels, self.budgets, n_columns, *self.fixed(n_columns))
+
+
+def numbers(value: object, name: str) -> IntArray:
+    """Return integers of at least 0 as an array of their own, read-only; its sum does not overflow."""
+    array = validation.integers(value, name)
+    if array.size == 0:
+        raise ValueError(f"{name}: must not be empty")
+    if int(array.min()) < 0:
+        raise ValueError(f"{name}: must not be negative, got {int(array.min())}")
+    own = np.minimum(array.astype(np.uint64), np.iinfo(np.int64).max // array.size).astype(np.int64)
+    own.flags.writeable = False
+    return own

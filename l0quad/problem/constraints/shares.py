@@ -1,0 +1,24 @@
+"""The relaxed support of a budget: z_i = clip(magnitude_i / c - beta, 0, 1), adding up to the budget in each part."""
+
+import numpy as np
+
+from l0quad.types import FloatArray, IntArray
+
+
+def thresholds(magnitudes: FloatArray, starts: IntArray, budgets: IntArray, beta: float) -> FloatArray:
+    """Return each part's c; 0 and inf where its equation has no solution. The magnitudes are in the parts' order."""
+    from l0quad.kernels.perspective import part_thresholds
+
+    found = np.empty(budgets.size)
+    part_thresholds(np.ascontiguousarray(magnitudes), starts, budgets, float(beta), found)
+    return found
+
+
+def clipped_ratio(magnitudes: FloatArray, c: FloatArray | float, beta: float) -> FloatArray:
+    """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        z = np.clip(magnitudes / c - beta, 0.0, 1.0)
+        z[magnitudes >= (1 + beta) * c] = 1.0
+        z[magnitudes <= beta * c] = 0.0
+    z[magnitudes == 0] = 0.0
+    return z
