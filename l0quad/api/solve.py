@@ -26,6 +26,7 @@ from l0quad.types import FloatArray, IntArray
 # A relative gap of at most this much is called optimal.
 OPTIMAL = 1e-6
 _TINY = float(np.finfo(np.float64).tiny)
+_HUGE = float(np.finfo(np.float64).max)
 # A problem this much taller than wide is reduced to p rows for a method that passes over A often, where p is small.
 _TALL = 4
 _REDUCED_COLUMNS = 256
@@ -240,7 +241,7 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
         status = Status.OPTIMAL
     objective = units.size(value)
     lower = min(units.lower(bound.value), objective)
-    relative_gap = (objective - lower) / max(abs(objective), _TINY)
+    relative_gap = min((objective - lower) / max(abs(objective), _TINY), _HUGE)
     return Result(
         w=w,
         support=support,
