@@ -182,6 +182,7 @@ def _problems() -> dict[str, Instance]:
         "groups_csc": sparse.but(k=Groups(trios, 2)),
         "groups_gram": gaussian(20, 12, Groups(trios, 2), ridge=0.1, gram=True),
         "groups_none": base.but(k=Groups(trios, 0), w0=linear),
+        "groups_never_any": base.but(k=Groups(trios, 2, never=np.arange(12)), w0=linear),
         "groups_all": base.but(k=Groups(trios, 4)),
         "groups_repeated": base.but(A=repeated, k=Groups([0, 1, 0, 1, 2, 2, 3, 3], 2), ridge=0.0),
         "repeated_columns": base.but(A=repeated, k=3),

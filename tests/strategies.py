@@ -74,7 +74,7 @@ def instances(draw, numbers=ORDINARY, ridges=RIDGES, least_linear=1e-3, most=8):
     b = draw(vectors(n, numbers))
     if w0 is not None and draw(st.booleans()):
         with np.errstate(all="ignore"):
-            b = np.nan_to_num(A @ w0, nan=0.0, posinf=1e150, neginf=-1e150)
+            b = np.nan_to_num(np.atleast_1d(A @ w0), nan=0.0, posinf=1e150, neginf=-1e150)
     linear = draw(st.none() | vectors(p, numbers)) if ridge and ridge >= least_linear else None
     return Instance(A, b, draw(constraints(p)), ridge, w0, linear)
 

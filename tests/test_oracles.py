@@ -1,14 +1,15 @@
 """Answers and bounds against optima that are known by other means."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.linalg
 from problems import PROBLEMS, Instance, gaussian, pruning, suited
-from reference import brute_force
+from reference import brute_force, largest_supports
 
-from l0quad import METHODS, NofM, PerBlock, Problem, Status, solve
+from l0quad import METHODS, Cardinality, Groups, NofM, PerBlock, Problem, Status, solve
 
 SMALL = [name for name, instance in PROBLEMS.items() if instance.p <= 12 and not name.startswith("gram")]
 BOUNDS = ["none", "fast", "tight"]
@@ -52,6 +53,12 @@ def random_instance(seed: int) -> Instance:
     k = [int(rng.integers(0, p + 1)), NofM(int(rng.integers(0, 3)), int(rng.integers(1, 5)))][seed % 3 == 0]
     if seed % 3 == 1:
         k = PerBlock(rng.integers(0, 3, p), rng.integers(0, 4, 3))
+    if seed % 4 == 1:
+        k = Groups(rng.integers(0, 5, p), int(rng.integers(0, 4)))
+    if seed % 2 and (supports := list(largest_supports(k, p)))[0].size:
+        must = rng.choice(supports[0], int(rng.integers(0, supports[0].size + 1)), replace=False)
+        never = np.setdiff1d(rng.choice(p, int(rng.integers(0, p // 2 + 1)), replace=False), must)
+        k = replace(Cardinality(k) if isinstance(k, int) else k, must=must, never=never)
     instance = gaussian(n, p, k, seed=seed, rho=float(rng.choice([0.0, 0.6, 0.95])))
     ridge = float(10.0 ** rng.integers(-9, 4)) * float(rng.random() < 0.8)
     w0 = rng.standard_normal(p) if rng.random() < 0.5 else None

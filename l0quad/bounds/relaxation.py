@@ -156,14 +156,16 @@ class Relaxation:
     def _newton_by_cg(self, gradient: FloatArray, ones: IntArray, between: Jacobian, beta: float) -> FloatArray:
         from scipy.sparse.linalg import LinearOperator, cg
 
-        columns = np.concatenate([ones, between.columns])
+        # In order, because a view of all columns has them so.
+        columns = np.union1d(ones, between.columns)
+        at_one, inside = np.searchsorted(columns, ones), np.searchsorted(columns, between.columns)
         A_S, chosen = self.problem.matrix.view(columns) if columns.size else (self.problem.matrix, columns)
 
         def product(d: FloatArray) -> FloatArray:
             t = A_S.rmatvec(np.asarray(d).ravel(), chosen)
-            t[: ones.size] /= 1 + beta
-            if between.columns.size:
-                t[ones.size :] = _times(between, t[ones.size :])
+            t[at_one] /= 1 + beta
+            if inside.size:
+                t[inside] = _times(between, t[inside])
             return np.asarray(d).ravel() + self.sigma * A_S.matvec(chosen, t)
 
         n = gradient.size

@@ -9,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import l0quad
-from l0quad import Cardinality, NofM, PerBlock, Problem
+from l0quad import Cardinality, Groups, NofM, PerBlock, Problem
 from l0quad.bounds.dual import dual_value as dual_bound
 from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.trivial import trivial_bound
 
 P = 10
-CONSTRAINTS = [Cardinality(3), PerBlock([1, 0, 2, 0, 1, 2, 2, 0, 1, 1], [2, 1, 2]), NofM(1, 4)]
+CONSTRAINTS = {
+    "Cardinality": Cardinality(3),
+    "PerBlock": PerBlock([1, 0, 2, 0, 1, 2, 2, 0, 1, 1], [2, 1, 2]),
+    "NofM": NofM(1, 4, order=[3, 1, 4, 0, 5, 9, 2, 6, 8, 7]),
+    "Groups": Groups([0, 1, 1, 2, 0, 3, 3, 3, 4, 2], 2),
+    "Cardinality must never": Cardinality(4, must=[2, 5], never=[0, 9]),
+    "PerBlock must never": PerBlock([1, 0, 2, 0, 1, 2, 2, 0, 1, 1], [2, 2, 2], must=[3, 4], never=[5]),
+    "Groups must never": Groups([0, 1, 1, 2, 0, 3, 3, 3, 4, 2], 3, must=[1], never=[5, 8, 9]),
+}
 
 
 def instance(seed=0, n=7, p=P, with_w0=True):
@@ -25,9 +33,9 @@ def instance(seed=0, n=7, p=P, with_w0=True):
     return A, A @ w0 + rng.standard_normal(n), w0
 
 
-@pytest.fixture(params=CONSTRAINTS, ids=lambda k: type(k).__name__)
+@pytest.fixture(params=CONSTRAINTS)
 def k(request):
-    return request.param
+    return CONSTRAINTS[request.param]
 
 
 @pytest.fixture(params=[False, True], ids=["w0=0", "w0"])
@@ -44,14 +52,15 @@ def relaxation(A, b, k, ridge, w0, seed=0):
 def test_reference_perspective_is_the_least_over_z(k):
     """The twin itself: no allowed z does better, and at a feasible w it is the plain square."""
     rng = np.random.default_rng(0)
+    supports = np.array([np.isin(np.arange(P), each) for each in reference.largest_supports(k, P)], dtype=float)
     for _ in range(20):
-        w = rng.standard_normal(P) * (rng.random(P) < 0.8)
+        w = rng.standard_normal(P) * (rng.random(P) < 0.8) * supports.any(axis=0)
         least = reference.perspective(w, k)
         for _ in range(20):
-            z = rng.random(P) ** rng.uniform(0.1, 2)
-            for columns, budget in reference.parts(k, P):
-                z[columns] *= min(1, budget / z[columns].sum())
-            assert least <= np.sum(w**2 / z) * (1 + 1e-12)
+            # A mean of allowed supports.
+            z = rng.dirichlet(np.full(len(supports), 0.3)) @ supports
+            with np.errstate(divide="ignore", invalid="ignore"):
+                assert least <= np.sum(np.where(w == 0, 0.0, w**2 / z)) * (1 + 1e-12)
         feasible = np.where(np.isin(np.arange(P), reference.select(np.abs(w), k)), w, 0)
         assert reference.perspective(feasible, k) == pytest.approx(feasible @ feasible, rel=1e-12)
 
@@ -75,9 +84,11 @@ def test_prox_is_the_minimiser(k, with_w0, ridge, sigma):
     for size in (1e-3, 0.03, 1.0):
         for _ in range(30):
             step = size * rng.standard_normal(P) * (rng.random(P) < 0.5)
+            step[reference.fixed(k)[1]] = 0.0
             assert G(prox + step) >= least + (step @ step) / (2 * sigma) - 1e-11 * (1 + abs(least))
     # Towards the plain answers: 0, the centre and each coordinate left out.
-    for other in (np.zeros(P), relaxed.centre, *(prox * (np.arange(P) != i) for i in range(P))):
+    centre = np.where(np.isin(np.arange(P), reference.fixed(k)[1]), 0.0, relaxed.centre)
+    for other in (np.zeros(P), centre, *(prox * (np.arange(P) != i) for i in range(P))):
         step = other - prox
         assert G(other) >= least + (step @ step) / (2 * sigma) - 1e-11 * (1 + abs(least))
 
@@ -88,6 +99,7 @@ def test_primal_value(k, with_w0):
     rng = np.random.default_rng(4)
     for _ in range(10):
         w = rng.standard_normal(P) * (rng.random(P) < 0.7)
+        w[np.setdiff1d(np.arange(P), np.concatenate(list(reference.largest_supports(k, P))))] = 0.0
         expected = reference.relaxed_objective(A, b, w, k, 0.3, w0)
         assert relaxed._primal_value(w, A @ w) == pytest.approx(expected, rel=1e-10)
 
@@ -126,11 +138,18 @@ def test_conjugate_gradients_give_the_same_optimum(k, monkeypatch):
     kind=st.sampled_from(["random", "residual", "optimal", "relaxed"]),
     size=st.sampled_from([1e-12, 1e-3, 1.0, 1e3, 1e12]),
     ridge=st.sampled_from([1e-9, 1e-3, 0.3, 10.0, 1e6]),
-    which=st.integers(0, 2),
+    which=st.integers(0, 5),
     single=st.booleans(),
 )
 def test_dual_bound_is_never_above_the_optimum(seed, kind, size, ridge, which, single):
-    k = [Cardinality(2), PerBlock([1, 0, 0, 1, 0, 1], [1, 2]), NofM(1, 4)][which]
+    k = [
+        Cardinality(2),
+        PerBlock([1, 0, 0, 1, 0, 1], [1, 2]),
+        NofM(1, 4),
+        Groups([0, 1, 0, 2, 2, 1], 2),
+        Cardinality(2, must=[1], never=[5]),
+        Groups([0, 1, 0, 2, 2, 1], 2, must=[3], never=[0]),
+    ][which]
     A, b, w0 = instance(seed, n=5, p=6)
     if single:
         A = A.astype(np.float32)
@@ -205,12 +224,78 @@ def test_bound_optimum_objective(k, with_w0, seed, bound):
     assert result.lower_bound <= optimum * (1 + 1e-13) <= result.objective * (1 + 2e-13)
 
 
+def dense(jacobian):
+    columns, diagonal, terms = jacobian
+    V = np.eye(columns.size) if diagonal is None else np.diag(diagonal)
+    for values, home, weights in terms:
+        spread = np.zeros((columns.size, weights.size))
+        spread[np.arange(columns.size), home] = values
+        V = V + spread @ np.diag(weights) @ spread.T
+    return V
+
+
+@pytest.mark.parametrize("beta", [0.1, 2.0])
+def test_jacobian_is_the_slope_of_the_prox(k, beta):
+    """Against central differences of x z / (z + beta); the columns with z = 0 or 1 do not take part."""
+    bound, rng, between = k.bind(P), np.random.default_rng(7), 0
+    for _ in range(20):
+        x = rng.standard_normal(P)
+        z = bound.relaxed(x, beta)
+        jacobian = bound.jacobian(x, z, beta)
+        columns, V = jacobian.columns, dense(jacobian)
+        assert np.all((z[columns] > 0) & (z[columns] < 1))
+        between += columns.size
+        for place, j in enumerate(columns):
+            step = 1e-6 * (np.arange(P) == j)
+            moved = [each * (s := bound.relaxed(each, beta)) / (s + beta) for each in (x + step, x - step)]
+            slope = (moved[0] - moved[1])[columns] / 2e-6
+            np.testing.assert_allclose(V[:, place], slope, rtol=1e-5, atol=1e-7)
+    assert between
+
+
+@pytest.mark.parametrize("rows", [0, 4096], ids=["conjugate gradients", "factorization"])
+def test_newton_directions_solve_their_system(monkeypatch, k, rows):
+    monkeypatch.setattr(l0quad.bounds.relaxation, "_DENSE_ROWS", rows)
+    A, b, w0 = instance(8, n=12)
+    problem, relaxed = relaxation(A, b, k, 0.3, w0)
+    for _ in range(6):
+        prox, beta = relaxed._prox(relaxed.Atnu), relaxed.sigma * problem.mu
+        gradient = A @ prox.w - b - relaxed.nu
+        jacobian = k.bind(P).jacobian(prox.x, prox.z, beta)
+        V = np.diag(np.where(prox.z == 1, 1 / (1 + beta), 0.0))
+        V[np.ix_(jacobian.columns, jacobian.columns)] = dense(jacobian)
+        direction = relaxed._newton_direction(prox, gradient)
+        rest = direction + relaxed.sigma * A @ V @ A.T @ direction - gradient
+        assert np.linalg.norm(rest) <= (1e-9 if rows else 2e-3) * np.linalg.norm(gradient)
+        relaxed.step(dual_bound(problem, relaxed.nu, relaxed.Atnu))
+
+
+def test_bounds_with_columns_fixed_in_and_out(k):
+    """D bounds the optimum over the supports that have the former and none of the latter."""
+    A, b, w0 = instance(9)
+    problem, relaxed = relaxation(A, b, k, 0.2, w0)
+    rng = np.random.default_rng(3)
+    for _ in range(15):
+        supports = list(reference.largest_supports(k, P))
+        fixed_in = rng.choice(supports[rng.integers(len(supports))], 2, replace=False)
+        fixed_out = np.setdiff1d(rng.choice(P, 2, replace=False), fixed_in)
+        within = [np.setdiff1d(each, fixed_out) for each in supports if np.isin(fixed_in, each).all()]
+        optimum = min(reference.value(A, b, each, 0.2, w0) for each in within)
+        relaxed.step(0.0)
+        for nu in (relaxed.nu, rng.standard_normal(7)):
+            found = dual_bound(problem, nu, A.T @ nu, fixed_in, fixed_out)
+            assert found <= optimum * (1 + 1e-12)
+            assert found >= dual_bound(problem, nu, A.T @ nu) - 1e-12 * optimum
+
+
 def perspective_by_cvxpy(A, b, k, ridge, w0):
     cp = pytest.importorskip("cvxpy")
     w, t, z = cp.Variable(P), cp.Variable(P), cp.Variable(P)
     # t_i z_i >= w_i^2.
     rules = [cp.SOC(t + z, cp.vstack([2 * w, t - z]), axis=0), z >= 0, z <= 1]
-    rules += [cp.sum(z[columns]) <= budget for columns, budget in reference.parts(k, P)]
+    supports = np.array([np.isin(np.arange(P), each) for each in reference.largest_supports(k, P)], dtype=float)
+    share = cp.Variable(len(supports), nonneg=True)
+    rules += [z == supports.T @ share, cp.sum(share) == 1]
     value = 0.5 * cp.sum_squares(A @ w - b) + ridge * (cp.sum(t) - 2 * w0 @ w + w0 @ w0)
     return cp.Problem(cp.Minimize(value), rules).solve(solver="CLARABEL")
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -84,8 +85,8 @@ class GroupBudget(Constraint):
         """The usable columns of each group that has any."""
         usable = self.usable
         order = usable[np.argsort(self.group[usable], kind="stable")]
-        edges = np.cumsum(self.sizes[self.sizes > 0])[:-1]
-        return tuple(np.split(order, edges))
+        edges = np.concatenate([[0], np.cumsum(self.sizes[self.sizes > 0])]).tolist()
+        return tuple(order[first:last] for first, last in pairwise(edges))
 
     @property
     def total(self) -> int:
