@@ -61,7 +61,7 @@ def grow(tableau: Tableau, options: Forward, monitor: Monitor) -> Outcome:
 
 def fill(tableau: Tableau) -> None:
     """Add columns (or groups) to a support, the best one first, until the budget is used up or nothing is gained."""
-    while True:
+    while tableau.size < tableau.total:
         gains = tableau.allowed_gains()
         move = int(np.argmax(gains)) if gains.size else -1
         if move < 0 or not gains[move] > 0 or not tableau.join(move):

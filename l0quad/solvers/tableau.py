@@ -37,6 +37,8 @@ class Tableau:
         Residuals and Schur complements; both 0 on the support.
     floor : ndarray of shape (p,)
         A column may be added where s_j is above it; infinite on the support and for barred columns.
+    total : int
+        The largest size that the constraint allows.
     objective : float
         Kept by adding up the changes; `point` computes it anew.
     """
@@ -50,8 +52,8 @@ class Tableau:
     _w: FloatArray
 
     def __init__(self, problem: CoreProblem, support: IntArray) -> None:
-        self.problem = problem
-        self._B = np.empty((max(problem.constraint.total, support.size), problem.shape[1]))
+        self.problem, self.total = problem, problem.constraint.total
+        self._B = np.empty((max(self.total, support.size), problem.shape[1]))
         self._E, self._H = (np.empty((self._B.shape[0], self._B.shape[0])) for _ in range(2))
         self._g = problem.matrix.prepared.product(problem.b) + problem.mu * problem.w0
         self.curvature = problem.column_sq_norms + problem.mu

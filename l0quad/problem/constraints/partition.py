@@ -109,8 +109,9 @@ class Partition(Constraint):
         """Return which columns there is room for."""
         room = self.room(support) > 0
         free = np.full(self.n_columns, room[0]) if self.part is None else room[self.part]
-        free[self.must] = True
-        free[self.never] = False
+        if self.must.size or self.never.size:
+            free[self.must] = True
+            free[self.never] = False
         return free
 
     def removable(self, slots: IntArray) -> IntArray:
