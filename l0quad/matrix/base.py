@@ -63,6 +63,12 @@ class Matrix(ABC):
         for piece in self.pieces(every):
             yield piece, np.asarray(self.take(every[piece]), dtype=np.float64)
 
+    def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
+        """Read A once: yield blocks of at most this many rows, all columns, as dense float64."""
+        A = self.take(np.arange(self.shape[1]))
+        for start in range(0, self.shape[0], n_rows):
+            yield np.asarray(A[start : start + n_rows], dtype=np.float64)
+
     @functools.cached_property
     def prepared(self) -> Prepared:
         """What has been computed about this matrix, shared by all problems on it."""
