@@ -33,8 +33,12 @@ Certificate = Trivial | AllColumns | Dual
 
 
 class Bound(NamedTuple):
-    """A lower bound in a problem's own units, what proves it, and what it rests on in words."""
+    """A lower bound in a problem's own units, what proves it, and what it rests on in words.
+
+    ``allowance`` is how much lower the value is than what was computed, because that may be off by rounding.
+    """
 
     value: float
     certificate: Certificate
     basis: str
+    allowance: float = 0.0

@@ -8,8 +8,7 @@ import numpy as np
 from l0quad import validation
 from l0quad.api.result import Result, own_certificate, public_certificate
 from l0quad.api.start import starting_point
-from l0quad.bounds.bound import lower_bound
-from l0quad.bounds.trivial import trivial_bound
+from l0quad.bounds.bound import first_bound, lower_bound
 from l0quad.certificates import Certificate, Dual
 from l0quad.problem.problem import Problem
 from l0quad.run import threads
@@ -76,12 +75,12 @@ def bound(
     seconds = None if time_limit is None else validation.real(time_limit, "time_limit")
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
-    monitor = SolveMonitor(core.zero(), trivial_bound(core), units, Limits(seconds))
+    monitor = SolveMonitor(core.zero(), first_bound(core), units, Limits(seconds))
     with threads.limited(n_threads), np.errstate(all="ignore"):
         point = core.optimised(begin(core))
         monitor.best = point
         given = own_certificate(start.certificate, units) if isinstance(start, Result) else None
         nu = given.nu if isinstance(given, Dual) and given.nu.size == problem.shape[0] else None
-        found = lower_bound(problem, point, mode, monitor, nu)
+        found = lower_bound(problem, point, mode, monitor, nu).bound
     value = units.lower(found.value)
     return LowerBound(value, public_certificate(found.certificate, units), found.basis, monitor.seconds())

@@ -1,11 +1,11 @@
 """What a solve returns: the answer, how good it is, and what proves it."""
 
-import sys
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from l0quad import validation
+from l0quad.api.claims import OPTIMAL
 from l0quad.bounds.bound import certified
 from l0quad.certificates import Certificate, Dual
 from l0quad.problem.problem import Problem
@@ -14,13 +14,15 @@ from l0quad.run.outcome import State, Status
 from l0quad.types import IntArray
 
 _TINY = float(np.finfo(np.float64).tiny)
+_LARGEST = float(np.finfo(np.float64).max)
 # Products with A in another order, by other threads, may differ by this much beside the size of the terms.
 _CHECKED = 1e-9
 
 
-def relative(gap: float, objective: float) -> float:
-    """Return a gap beside an objective, finite where the objective is zero."""
-    return min(gap / max(abs(objective), _TINY), sys.float_info.max)
+def relative(gap: float, objective: float, status: Status) -> float:
+    """Return the relative gap of a `Result`."""
+    share = min(gap / max(abs(objective), _TINY), _LARGEST)
+    return min(share, OPTIMAL) if status is Status.OPTIMAL else share
 
 
 def public_certificate(certificate: Certificate, units: Units) -> Certificate:
@@ -74,7 +76,8 @@ class Result:
         No feasible point has a smaller objective. With ``bound="none"``, after an interrupt and after a time limit it
         may be the trivial bound.
     gap, relative_gap : float
-        ``objective - lower_bound`` (at least 0), and the same over ``max(|objective|, tiny)``.
+        ``objective - lower_bound`` (at least 0), and the same over ``max(|objective|, tiny)``; beside
+        `Status.OPTIMAL`, which is not decided by the size of the objective, at most 1e-6. Both are finite.
     certificate : Trivial, AllColumns or Dual
         What proves ``lower_bound``; `check` computes it from nothing else.
     status : Status
@@ -141,9 +144,9 @@ class Result:
             faults.append(f"the certificate proves {lower_bound:.10g}, not {self.lower_bound:.10g}")
         if not abs(self.gap - max(self.objective - self.lower_bound, 0.0)) <= _CHECKED * size:
             faults.append(f"the gap is {self.objective - self.lower_bound:.10g}, not {self.gap:.10g}")
-        relative_gap = relative(self.gap, self.objective)
-        if not abs(self.relative_gap - relative_gap) <= _CHECKED * (1 + relative_gap):
-            faults.append(f"the relative gap is {relative_gap:.10g}, not {self.relative_gap:.10g}")
+        expected = relative(self.gap, self.objective, self.status)
+        if not abs(self.relative_gap - expected) <= _CHECKED * (1 + expected):
+            faults.append(f"the relative gap is {expected:.10g}, not {self.relative_gap:.10g}")
         message = "; ".join(faults) or "objective, budget and lower bound are as the result says"
         return Check(objective, feasible, lower_bound, not faults, message)
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from l0quad import validation
+from l0quad.api.claims import is_optimal
 from l0quad.api.result import Result, public_certificate, relative
 from l0quad.api.start import starting_point
-from l0quad.bounds.bound import lower_bound
+from l0quad.bounds.bound import first_bound, lower_bound
 from l0quad.bounds.dual import dual_bound_at
-from l0quad.bounds.trivial import trivial_bound
 from l0quad.certificates import Bound
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Budget, Problem
@@ -22,8 +22,7 @@ from l0quad.run.progress import Progress
 from l0quad.solvers.needs import require
 from l0quad.solvers.registry import METHODS, Method, resolve
 
-# A relative gap of at most this much is called optimal.
-OPTIMAL = 1e-6
+_LARGEST = float(np.finfo(np.float64).max)
 # A problem this much taller than wide is reduced to p rows for a method that passes over A often, where p is small.
 _TALL = 4
 _REDUCED_COLUMNS = 256
@@ -100,7 +99,7 @@ def solve(
     progress = Progress() if verbose else None
     monitor = SolveMonitor(
         best=problem.core.zero(),
-        bound=trivial_bound(problem.core),
+        bound=first_bound(problem.core),
         units=problem.units,
         limits=limits,
         callback=_both(progress, callback),
@@ -168,6 +167,9 @@ def _run(
         if reduce or (needs.final_solve and not point.restricted_optimum):
             # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
             point = core.evaluate(point.support, point.w)
+            if reduce and monitor.affords(*_restricted_work(core, point)):
+                refit = core.restricted(begin(core).support)
+                point = min(point, refit, key=lambda each: each.objective)
             if needs.final_solve and monitor.affords(*_restricted_work(core, point)):
                 solved = core.restricted(point.support)
                 point = min(solved, point, key=lambda each: each.objective)
@@ -199,29 +201,29 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
         point = core.evaluate(support, own)
     ended = monitor.seconds()
     monitor.best = point
-    bound = monitor.bound
+    bound, cut_short = monitor.bound, False
     try:
-        bound = lower_bound(problem, point, mode, monitor, ascended=outcome.bound is not None)
+        bound, cut_short = lower_bound(problem, point, mode, monitor, ascended=outcome.bound is not None)
+        if status is not Status.INTERRUPTED and is_optimal(problem, point, bound, monitor):
+            status = Status.OPTIMAL
+        elif cut_short and status is Status.CONVERGED:
+            status = monitor.stopped or status
     except KeyboardInterrupt:
-        status = Status.INTERRUPTED
-    gap, value = max(point.objective - bound.value, 0.0), units.unfolded(core, point)
-    eps = float(np.finfo(problem.dtype).eps)
-    negligible = OPTIMAL * max(abs(value), eps * problem.size)
-    if gap <= negligible and status is not Status.INTERRUPTED:
-        status = Status.OPTIMAL
-    objective = units.size(value)
+        status, cut_short = Status.INTERRUPTED, True
+    objective = units.value(core, point)
     lower = min(units.lower(bound.value), objective)
-    relative_gap = relative(objective - lower, objective)
+    gap = min(objective - lower, _LARGEST)
+    relative_gap = relative(gap, objective, status)
     return Result(
         w=w,
         support=support,
         objective=objective,
         lower_bound=lower,
-        gap=objective - lower,
+        gap=gap,
         relative_gap=relative_gap,
         certificate=public_certificate(bound.certificate, units),
         status=status,
-        message=_message(status, relative_gap, bound),
+        message=_message(status, relative_gap, bound, cut_short),
         n_iter=len(monitor.history),
         history=tuple(monitor.history),
         solve_time=monitor.seconds(),
@@ -230,5 +232,6 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
     )
 
 
-def _message(status: Status, relative_gap: float, bound: Bound) -> str:
-    return f"{status.value}; {bound.basis}" + ("" if status is Status.OPTIMAL else f"; relative gap {relative_gap:.3g}")
+def _message(status: Status, relative_gap: float, bound: Bound, cut_short: bool) -> str:
+    basis = f"{bound.basis}, cut short by a limit" if cut_short else bound.basis
+    return f"{status.value}; {basis}" + ("" if status is Status.OPTIMAL else f"; relative gap {relative_gap:.3g}")

@@ -1,8 +1,10 @@
 """The lower bound of an answer: which kinds are tried, and how much is spent on them."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-from l0quad.bounds.columns import all_columns_bound, all_columns_flops
+from l0quad.bounds.columns import Stopped, all_columns_bound, all_columns_flops
 from l0quad.bounds.dual import dual_bound
 from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.trivial import trivial_bound
@@ -22,7 +24,22 @@ _FAST_ENOUGH = 1e-4
 _TIGHT_TOLERANCE = 1e-5
 _TIGHT_STEPS = 500
 # The all-columns bound of "fast" is computed where it takes at most this many flops.
-_CHEAP_FLOPS = 2e9
+_CHEAP_FLOPS = 1e10
+# With a ridge it is computed too where it takes at most this many, while the gap is more than `_FAST_ENOUGH`.
+_FREE_FLOPS = 2e8
+
+
+class Found(NamedTuple):
+    """A lower bound, and whether a limit came before all of what was asked for was done."""
+
+    bound: Bound
+    cut_short: bool = False
+
+
+def first_bound(core: CoreProblem) -> Bound:
+    """Return what is known before any work: the trivial bound; that of H alone where rounding leaves nothing of it."""
+    bound = trivial_bound(core)
+    return better(bound, all_columns_bound(core)) if core.proof is None else bound
 
 
 def lower_bound(
@@ -32,7 +49,7 @@ def lower_bound(
     monitor: SolveMonitor,
     nu: FloatArray | None = None,
     ascended: bool = False,
-) -> Bound:
+) -> Found:
     """Return the best lower bound that ``mode`` pays for, never below what the monitor holds.
 
     Parameters
@@ -49,17 +66,24 @@ def lower_bound(
 
     Returns
     -------
-    Bound
-        Never above the optimum: rounding errors of D are bounded and subtracted.
+    Found
+        Its bound is never above the optimum: rounding errors are bounded and subtracted.
     """
     core = problem.core
-    if mode == "none" or monitor.proven or not monitor.affords(core.matrix.nbytes, 0.0):
-        return monitor.bound
-    if core.ridge_is_lost:
-        return _better(monitor.bound, _all_columns(problem, mode, monitor))
+    if mode == "none" or monitor.proven:
+        return Found(monitor.bound)
+    if not monitor.affords(core.matrix.nbytes, 0.0):
+        return Found(monitor.bound, True)
+    if core.ridge_is_lost or core.proof is None:
+        return _all_columns(problem, mode, monitor)
     if mode == "fast" and ascended:
-        return _better(monitor.bound, dual_bound(core, core.residual(point.support, point.w)))
-    return _ascent(core, point, mode, monitor, nu)
+        best, cut = better(monitor.bound, dual_bound(core, core.residual(point.support, point.w))), False
+    else:
+        best, cut = _ascent(core, point, mode, monitor, nu)
+    flops = all_columns_flops(core)
+    if point.objective - best.value <= _FAST_ENOUGH * abs(point.objective) or flops > _FREE_FLOPS or cut:
+        return Found(best, cut)
+    return Found(better(best, all_columns_bound(core)))
 
 
 def certified(core: CoreProblem, certificate: Certificate) -> Bound:
@@ -73,9 +97,9 @@ def certified(core: CoreProblem, certificate: Certificate) -> Bound:
             return trivial_bound(core)
 
 
-def _ascent(core: CoreProblem, point: Point, mode: str, monitor: SolveMonitor, nu: FloatArray | None) -> Bound:
+def _ascent(core: CoreProblem, point: Point, mode: str, monitor: SolveMonitor, nu: FloatArray | None) -> Found:
     relaxation = Relaxation(core, point, nu)
-    best = _better(monitor.bound, dual_bound(core, relaxation.nu, relaxation.Atnu))
+    best = better(monitor.bound, relaxation.bound())
     size = max(abs(point.objective), np.finfo(np.float64).tiny)
     work = _newton_work(core, point)
     few = max(_FAST_STEPS, min(_TIGHT_STEPS, int(_FAST_FLOPS / work[1])))
@@ -85,28 +109,37 @@ def _ascent(core: CoreProblem, point: Point, mode: str, monitor: SolveMonitor, n
             break
         if mode == "tight" and (gain <= _TIGHT_TOLERANCE * abs(relaxation.primal) or relaxation.exhausted):
             break
-        if monitor.prove(best) or not monitor.affords(*work):
+        if gap <= best.allowance:
+            # What is left of the gap is what rounding takes.
             break
+        if monitor.prove(best) or not monitor.affords(*work):
+            return Found(best, not monitor.proven)
         relaxation.step(best.value)
-        best = _better(best, dual_bound(core, relaxation.nu, relaxation.Atnu))
-    return best
+        best = better(best, relaxation.bound())
+    return Found(best)
 
 
-def _all_columns(problem: Problem, mode: str, monitor: SolveMonitor) -> Bound:
+def _all_columns(problem: Problem, mode: str, monitor: SolveMonitor) -> Found:
     """Return the all-columns bound where it is affordable, with advice on the ridge that would give a better one."""
     core = problem.core
-    n, p = core.shape
     useful = problem.units.ridge(1e-3 * float(core.column_sq_norms.mean()))
     advice = f"ridge >= {useful:.2g} would give a useful one"
     flops = all_columns_flops(core)
-    if (flops > _CHEAP_FLOPS and (mode == "fast" or p > n)) or not monitor.affords(0.0, flops):
-        return monitor.bound._replace(basis=f"{monitor.bound.basis}, because ridge is (next to) 0; {advice}")
-    bound = all_columns_bound(core)
-    return bound._replace(basis=f"{bound.basis}; {advice}")
+    known, affordable = monitor.bound, monitor.affords(0.0, flops)
+    if mode == "fast" and flops > _CHEAP_FLOPS:
+        basis = f"{known.basis}, because the all-columns bound is costly (bound='tight' computes it); {advice}"
+        return Found(known._replace(basis=basis))
+    if affordable:
+        try:
+            known = better(all_columns_bound(core, monitor.expired), known)
+        except Stopped:
+            affordable = False
+    return Found(known._replace(basis=f"{known.basis}, because ridge is (next to) 0; {advice}"), not affordable)
 
 
-def _better(one: Bound, other: Bound) -> Bound:
-    return one if one.value > other.value else other
+def better(one: Bound, other: Bound) -> Bound:
+    """Return the higher one; the first where they are equal, or the second is not a number."""
+    return other if other.value > one.value else one
 
 
 def _newton_work(problem: CoreProblem, point: Point) -> tuple[float, float]:

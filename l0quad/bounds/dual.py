@@ -9,9 +9,12 @@ good choice already where w is a good point. Source: Pilanci, Wainwright and El 
 relaxations", Math. Program. 2015; Bertsimas and Van Parys, "Sparse high-dimensional regression", Ann. Stat. 2020.
 """
 
+import math
+
 import numpy as np
 
 from l0quad.certificates import Bound, Dual
+from l0quad.linalg.rounding import down
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import FloatArray, IntArray
 
@@ -28,11 +31,30 @@ def dual_value(
 ) -> float:
     """Return D(nu), lowered by a bound on its rounding error.
 
-    A'nu in float64 is off by at most (n + 4) eps ||a_j|| ||nu|| in entry j, and the sums by eps times their length
-    times the sum of their terms' sizes. With ``fixed_in`` and ``fixed_out`` it bounds the optimum over the supports
-    that contain the former and none of the latter.
+    With ``fixed_in`` and ``fixed_out`` it bounds the optimum over the supports that contain the former and none of the
+    latter.
     """
-    mu, w0 = problem.mu, problem.w0
+    return _lowered(problem, nu, Atnu, fixed_in, fixed_out)[0]
+
+
+def _lowered(
+    problem: CoreProblem,
+    nu: FloatArray,
+    Atnu: FloatArray,
+    fixed_in: IntArray | None = None,
+    fixed_out: IntArray | None = None,
+    reach: float = 0.0,
+) -> tuple[float, float]:
+    """Return D(nu), lowered by a bound on its rounding error, and that bound.
+
+    A'nu in float64 is off by at most (n + 4) eps ||a_j|| ||nu|| in entry j, and the sums by eps times their length
+    times the sum of their terms' sizes. Where ``Atnu`` was added up, ``reach`` is the sum of the sizes of what it was
+    added up from, which take the place of ``||nu||``.
+    """
+    proof = problem.proof
+    if proof is None:
+        return -math.inf, math.inf
+    mu, w0 = proof.mu, problem.w0
     v = w0 - Atnu / mu
     support = problem.constraint.select(v * v, fixed_in, fixed_out)
     inside = float(v[support] @ v[support])
@@ -40,16 +62,21 @@ def dual_value(
     value = -0.5 * square - product + 0.5 * mu * (ridge - inside)
     norms = problem.column_sq_norms
     largest = float(norms[problem.constraint.select(norms)].sum())
-    off = (nu.size + 4) * _EPS * (largest * square) ** 0.5 / mu + 2 * _EPS * (inside**0.5 + ridge**0.5)
+    off = (nu.size + 4) * _EPS * largest**0.5 * max(square**0.5, reach) / mu + 2 * _EPS * (inside**0.5 + ridge**0.5)
     sizes = 0.5 * square + float(np.abs(problem.b) @ np.abs(nu)) + 0.5 * mu * (ridge + inside)
     rounding = 2 * (nu.size + v.size + 8) * _EPS * sizes + 0.5 * mu * (2 * inside**0.5 * off + off * off)
-    return value - rounding + problem.constant
+    allowance = rounding + proof.loss + 4 * _EPS * (sizes + abs(proof.constant))
+    if allowance == 0:
+        # All terms are zero.
+        return 0.0, 0.0
+    return down(value - allowance + proof.constant), allowance
 
 
-def dual_bound(problem: CoreProblem, nu: FloatArray, Atnu: FloatArray | None = None) -> Bound:
+def dual_bound(problem: CoreProblem, nu: FloatArray, Atnu: FloatArray | None = None, *, reach: float = 0.0) -> Bound:
     """Return the bound that nu proves; ``Atnu`` is A'nu, where it is known."""
     Atnu = problem.matrix.rmatvec(nu) if Atnu is None else Atnu
-    return Bound(dual_value(problem, nu, Atnu), Dual(nu), _BASIS)
+    value, allowance = _lowered(problem, nu, Atnu, reach=reach)
+    return Bound(value, Dual(nu), _BASIS, allowance)
 
 
 def dual_bound_at(problem: CoreProblem, point: Point) -> Bound:

@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l0quad.bounds.dual import dual_bound
+from l0quad.certificates import Bound
 from l0quad.linalg.cholesky import cholesky
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
@@ -50,7 +52,7 @@ class Relaxation:
     Attributes
     ----------
     nu : ndarray of shape (n,)
-        The dual point; ``Atnu`` is A'nu.
+        The dual point; ``Atnu`` is A'nu, added up over steps, and ``reach`` the sizes of what it was added up from.
     primal : float
         The least value of the relaxation seen, an upper bound on its optimum.
     """
@@ -61,10 +63,15 @@ class Relaxation:
         self.centre[point.support] = point.w
         self.nu = problem.residual(point.support, point.w) if nu is None else nu
         self.Atnu = problem.matrix.rmatvec(self.nu)
+        self.reach = float(np.linalg.norm(self.nu))
         self.primal = point.objective
         self.sigma = _FIRST_SIGMA / problem.mu
         self._outer_ones = _SlowlyChangingOuter(problem)
         self._outer_between = _SlowlyChangingOuter(problem)
+
+    def bound(self) -> Bound:
+        """Return what the dual point proves."""
+        return dual_bound(self.problem, self.nu, self.Atnu, reach=self.reach)
 
     def point(self) -> FloatArray:
         """Return the dense w that belongs to the dual point."""
@@ -85,6 +92,7 @@ class Relaxation:
             self.centre = prox.w
             self.sigma *= _SIGMA_GROWTH
             self.Atnu = self.problem.matrix.rmatvec(self.nu)
+            self.reach = float(np.linalg.norm(self.nu))
             prox = self._prox(self.Atnu)
             gradient = self._product(prox.w) - self.problem.b - self.nu
         direction = self._newton_direction(prox, gradient)
@@ -183,6 +191,8 @@ class Relaxation:
                 break
             step /= 2
         self.nu, self.Atnu = nu, Atnu
+        # The product of each step and the addition round; twice, because steps may cancel each other.
+        self.reach += 2 * (step * float(np.linalg.norm(direction)) + float(np.linalg.norm(nu)))
 
 
 class _SlowlyChangingOuter:

@@ -70,6 +70,12 @@ class Matrix(ABC):
         for piece in self.pieces(every):
             yield piece, np.asarray(self.take(every[piece]), dtype=np.float64)
 
+    def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
+        """Read A once: yield blocks of at most this many rows, all columns, as dense float64."""
+        A = self.take(np.arange(self.shape[1]))
+        for start in range(0, self.shape[0], n_rows):
+            yield np.asarray(A[start : start + n_rows], dtype=np.float64)
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle takes along: not what has been computed."""
         return {name: value for name, value in self.__dict__.items() if name != "prepared"}

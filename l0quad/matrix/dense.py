@@ -62,6 +62,10 @@ class DenseMatrix(Matrix):
         for piece in self.pieces(np.arange(self.shape[1])):
             yield piece, self._X[piece].T if self._by_columns else self._X[:, piece]
 
+    def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
+        for start in range(0, self.shape[0], n_rows):
+            yield np.ldexp(np.asarray(self._array[start : start + n_rows]), self._exponent, dtype=np.float64)
+
     def largest_exponent(self) -> int | None:
         exponent = validation.largest_exponent(self._array, "A")
         return None if exponent is None else exponent + self._exponent

@@ -42,7 +42,7 @@ class GramMatrix(DenseMatrix):
 
     def subset(self, columns: IntArray) -> "GramMatrix":
         R = np.asfortranarray(self.take(columns), dtype=np.float64)
-        return GramMatrix(self.inner(columns), GramFactor(R, False))
+        return GramMatrix(self.inner(columns), GramFactor(R, False, self.factor.error))
 
     def scaled(self, exponent: int) -> "GramMatrix":
         return GramMatrix(np.ldexp(self.H, 2 * exponent), self.factor.scaled(exponent))

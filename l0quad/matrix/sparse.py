@@ -1,5 +1,7 @@
 """A sparse matrix in canonical CSC form."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -29,6 +31,11 @@ class SparseMatrix(Matrix):
 
     def fits(self, n_columns: int) -> bool:
         return True
+
+    def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
+        by_rows = self._A.tocsr()
+        for start in range(0, self.shape[0], n_rows):
+            yield np.asarray(by_rows[start : start + n_rows].toarray(), dtype=np.float64)
 
     def largest_exponent(self) -> int | None:
         return validation.largest_exponent(self._A.data, "A")

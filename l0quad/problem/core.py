@@ -1,14 +1,18 @@
 """What solvers see: a problem of ordinary size without a linear term, and the points they hand around."""
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from l0quad.linalg.gram import GramFactor, gram_factor
-from l0quad.matrix import DenseMatrix, Matrix
+from l0quad.linalg.rounding import SLACK, gamma, norm_above
+from l0quad.matrix import Matrix
+from l0quad.matrix.gram import GramMatrix
 from l0quad.problem.constraints.base import Constraint
+from l0quad.problem.proof import Proof
+from l0quad.problem.reduction import reduced_rows
 from l0quad.problem.restricted import restricted_solve
 from l0quad.types import FloatArray, IntArray
 
@@ -47,6 +51,9 @@ class CoreProblem:
     constraint : Constraint
     constant : float
         What the objective has besides the two squares.
+    slack : float
+        How far rounding has moved w0 where a linear term was folded into it: the objective that is meant has a further
+        term e'(w - w0) with ``||e|| <= slack``.
     """
 
     matrix: Matrix
@@ -55,6 +62,12 @@ class CoreProblem:
     mu: float
     constraint: Constraint
     constant: float = 0.0
+    slack: float = 0.0
+
+    @property
+    def proof(self) -> "Proof | None":
+        """What lower bounds are computed from; None where the objective has no lower bound that rounding leaves."""
+        return Proof.of(self.mu, self.constant, self._reach, 0.0, self.slack, 0.0)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,6 +86,13 @@ class CoreProblem:
     def ridge_is_lost(self) -> bool:
         """Whether the ridge is 0 or so small beside A that it, and the relaxation with it, is lost in rounding."""
         return self.mu <= _SMALLEST_MU * float(self.column_sq_norms.max())
+
+    @cached_property
+    def _reach(self) -> float:
+        """How far from w0 a point as good as w0 can be."""
+        if self.mu == 0:
+            return math.inf
+        return math.sqrt(2 * (norm_above(self.b) ** 2 / self.mu + norm_above(self.w0) ** 2))
 
     @cached_property
     def objective_at_zero(self) -> float:
@@ -128,28 +148,42 @@ class CoreProblem:
         """Return what holding all other columns at zero costs."""
         outside = self.w0.copy()
         outside[columns] = 0.0
-        return 0.5 * self.mu * float(outside @ outside)
+        return 0.5 * self.mu * float(outside @ outside) if outside.any() else 0.0
 
     def reduced(self) -> "CoreProblem":
         """Return an equivalent problem with at most p rows.
 
-        Through the Gram matrix (n p^2 flops), so columns that are dependent to 1e-8 are dependent in it.
+        Through the Gram matrix (n p^2 flops) where that keeps the digits, else by QR of blocks of rows.
         """
-        R, factor = self.matrix.prepared.once("reduced", 8 * self.shape[1] ** 2, _reduced)
-        b, _ = factor.target(self.matrix.prepared.product(self.b))
-        constant = self.constant + 0.5 * (float(self.b @ self.b) - float(b @ b))
-        return replace(self, matrix=R, b=frozen(b), constant=constant)
+        R, b = reduced_rows(self.matrix, self.b)
+        constant = self.constant + 0.5 * float(b[-1]) ** 2
+        return replace(self, matrix=R, b=frozen(b[:-1]), constant=constant)
 
 
 @dataclass(frozen=True, eq=False)
 class GramCore(CoreProblem):
     """The same, known by H = A'A, g = A'b and the objective at w = w0 = 0 (``const``); objectives come from these.
 
-    ``constant`` then is ``const - 1/2 ||b||^2``, and b a vector with A'b = g.
+    ``constant`` then is ``const - 1/2 ||b||^2``, and b a vector with A'b = g, both up to rounding.
     """
 
     g: FloatArray = field(default_factory=lambda: np.empty(0))
     const: float = 0.0
+
+    @cached_property
+    def _mismatch(self) -> float:
+        """A bound on ``||g - R'b||``."""
+        R, b = self.matrix.take(np.arange(self.shape[1])), self.b
+        rounding = gamma(b.size + 2) * norm_above(np.abs(R).T @ np.abs(b) + np.abs(self.g))
+        return SLACK * (norm_above(self.g - R.T @ b) + rounding)
+
+    @property
+    def proof(self) -> "Proof | None":
+        """What lower bounds are computed from: H and g differ from R'R and R'b by rounding."""
+        error = self.matrix.factor.error if isinstance(self.matrix, GramMatrix) else 0.0
+        size = norm_above(self.w0)
+        loss = error * size**2 + self._mismatch * size + gamma(self.b.size + 4) * float(self.b @ self.b)
+        return Proof.of(self.mu, self.constant, self._reach, error, self._mismatch + self.slack, SLACK * loss)
 
     @cached_property
     def objective_at_zero(self) -> float:
@@ -168,11 +202,6 @@ class GramCore(CoreProblem):
     def reduced(self) -> "CoreProblem":
         """Return the problem itself: it has p rows."""
         return self
-
-
-def _reduced(matrix: Matrix) -> tuple[Matrix, GramFactor]:
-    factor = gram_factor(matrix.inner())
-    return DenseMatrix(factor.R), factor
 
 
 def frozen(array: FloatArray) -> FloatArray:

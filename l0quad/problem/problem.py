@@ -1,11 +1,13 @@
 """Problem: L0-constrained least squares as the user states it, validated once and immutable."""
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from l0quad import validation
+from l0quad.linalg.rounding import gamma, norm_above
 from l0quad.matrix import GramMatrix, Matrix, as_matrix
 from l0quad.problem.constraints.base import Constraint, Kind
 from l0quad.problem.constraints.cardinality import Cardinality
@@ -168,7 +170,11 @@ class Problem:
         units, folded = Units.choose(_exponent(matrix), matrix.dtype, b, w0, ridge, linear)
         own = matrix.prepared.scaled(-units.a)
         terms = (own, scaled(b, -units.f), folded, units.own_mu(ridge), constraint)
-        core = CoreProblem(*terms) if gram is None else gram.core(terms, units)
+        if gram is None:
+            core = CoreProblem(*terms, slack=units.slack)
+        else:
+            core = gram.core(terms, units)
+            units = replace(units, offset=units.own_objective(gram.const))
         self.__dict__.update(
             matrix=matrix, b=b, k=k, ridge=ridge, w0=w0, linear=linear, _gram=gram,
             constraint=constraint, units=units, core=core,
@@ -197,7 +203,7 @@ class Problem:
         own = self.units.own_w(validation.vector(w, "w", self.shape[1], "one value for each column of A"))
         support = np.flatnonzero(own)
         point = self.core.evaluate(support, own[support])
-        return self.units.size(self.units.unfolded(self.core, point))
+        return self.units.value(self.core, point)
 
     def gradient(self, w: Any) -> FloatArray:
         """Return the gradient of the objective at ``w``, shape (p,), float64, in the user's units."""
@@ -225,9 +231,14 @@ class _Gram(NamedTuple):
     const: float
 
     def core(self, terms: tuple[Matrix, FloatArray, FloatArray, float, Constraint], units: Units) -> GramCore:
-        const, b = units.own_objective(self.const), terms[1]
-        g = np.ldexp(self.g, -units.a - units.f)
-        return GramCore(*terms, constant=const - 0.5 * float(b @ b), g=g, const=const)
+        b, g = terms[1], np.ldexp(self.g, -units.a - units.f)
+        # Where part of g became the linear term, what is left of it is rounded.
+        slack = (
+            units.slack
+            if units.linear is None
+            else units.slack + 2 * gamma(1) * norm_above(np.abs(g) + np.abs(units.linear))
+        )
+        return GramCore(*terms, constant=-0.5 * float(b @ b), slack=slack, g=g)
 
 
 def _exponent(matrix: Matrix) -> int | None:

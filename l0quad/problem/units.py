@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from l0quad import validation
+from l0quad.linalg.rounding import down, norm_above
 from l0quad.problem.core import CoreProblem, Point, frozen
 from l0quad.types import FloatArray
 
@@ -19,6 +20,8 @@ from l0quad.types import FloatArray
 _ORDINARY = {np.dtype(np.float32): 30, np.dtype(np.float64): 120}
 _MOST = 1000
 _EPS = float(np.finfo(np.float64).eps)
+_TINY = float(np.finfo(np.float64).tiny)
+_LARGEST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,10 @@ class Units:
         The terms as they were given, in own units.
     fold : float
         What folding the linear term took from the objective, in own units; off by at most ``fold_error``.
+    slack : float
+        A bound on ``||e||``, where rounding the new w0 has left a term e'(w - w0).
+    offset : float
+        A constant of the objective, in own units, that solvers are not told of: it decides nothing.
     """
 
     a: int
@@ -41,6 +48,8 @@ class Units:
     linear: FloatArray | None
     fold: float = 0.0
     fold_error: float = 0.0
+    slack: float = 0.0
+    offset: float = 0.0
 
     @classmethod
     def choose(
@@ -76,11 +85,14 @@ class Units:
             squares = float(own_linear @ (own_linear / (2 * units.own_mu(ridge))))
             fold = float(own_linear @ units.w0) - squares
             error = 2 * (w0.size + 8) * _EPS * (float(np.abs(own_linear) @ np.abs(units.w0)) + squares)
+            own_folded, mu = scaled(folded, a - f), units.own_mu(ridge)
+            rounding = 4 * _EPS * (np.abs(own_linear) + mu * (np.abs(own_folded) + np.abs(units.w0)))
+            slack = norm_above(np.abs(own_linear + mu * (own_folded - units.w0)) + rounding)
         if not math.isfinite(units.size(fold)):
             raise ValueError(
                 f"linear: ||linear||^2 / (4 ridge) overflows float64, got ridge={ridge:g}; scale linear down"
             )
-        return cls(a, f, units.w0, own_linear, fold, error), scaled(folded, a - f)
+        return cls(a, f, units.w0, own_linear, fold, error, slack), own_folded
 
     def own_w(self, w: FloatArray) -> FloatArray:
         """Return a vector given in the user's units in own ones."""
@@ -112,12 +124,19 @@ class Units:
 
     def objective(self, value: float) -> float:
         """Return an objective in the user's units."""
-        return self.size(value + self.fold)
+        return self.size(value + self.fold + self.offset)
 
     def lower(self, value: float) -> float:
-        """Return a lower bound in the user's units, rounded down, the rounding of ``fold`` included."""
-        bound = self.objective(value - self.fold_error)
-        return math.nextafter(bound, -math.inf) if self.linear is not None else bound
+        """Return a lower bound in the user's units, rounded down, the rounding of ``fold`` included.
+
+        Where nothing is proven, the least float.
+        """
+        if self.linear is not None:
+            value = down(down(value - self.fold_error) + self.fold)
+        if self.offset:
+            value = down(value + self.offset)
+        bound = self.size(value)
+        return max(down(bound) if abs(bound) < _TINY and bound != value else bound, -_LARGEST)
 
     def gradient(self, gradient: FloatArray) -> FloatArray:
         """Return a gradient in the user's units."""
@@ -131,8 +150,12 @@ class Units:
             narrow = w.astype(dtype)
         return narrow if np.all(np.isfinite(narrow)) else w
 
+    def value(self, core: CoreProblem, point: Point) -> float:
+        """Return the objective of a point in the user's units."""
+        return self.size(self.unfolded(core, point) + self.offset)
+
     def unfolded(self, core: CoreProblem, point: Point) -> float:
-        """Return the objective of a point with the linear term as it was given, still in own units.
+        """Return the objective of a point with the linear term as it was given, still in own units, ``offset`` apart.
 
         Not by adding ``fold``, which can be far larger than the objective.
         """

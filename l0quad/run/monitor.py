@@ -90,7 +90,7 @@ class SolveMonitor:
             int(point.support.size),
             self.seconds(),
             self.units.objective(self.best.objective),
-            self.units.objective(self.bound.value),
+            self.units.lower(self.bound.value),
         )
         self.history.append(state)
         if self.callback is not None and self.callback(state):
@@ -114,7 +114,7 @@ class SolveMonitor:
     def relative_gap(self, point: Point, bound: Bound) -> float:
         """Return the gap between the two beside the objective as the user sees it."""
         gap = max(point.objective - bound.value, 0.0)
-        return gap / max(abs(point.objective + self.units.fold), _TINY)
+        return gap / max(abs(point.objective + self.units.fold + self.units.offset), _TINY)
 
     def expired(self) -> bool:
         """Whether the solver must stop: the time is up, or the gap is proven."""

@@ -6,7 +6,6 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.bounds.dual import dual_bound
 from l0quad.bounds.relaxation import Relaxation
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
@@ -51,11 +50,11 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
     if monitor.record(best):
         return Outcome(best, Status.CONVERGED)
     relaxation = Relaxation(problem, best)
-    bound = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+    bound = relaxation.bound()
     last, solved = best.support, False
     for iteration in range(options.max_iter):
         relaxation.step(bound.value)
-        found = dual_bound(problem, relaxation.nu, relaxation.Atnu)
+        found = relaxation.bound()
         if found.value > bound.value:
             bound = found
             monitor.prove(bound)

@@ -1,0 +1,100 @@
+"""When an answer is called optimal."""
+
+import numpy as np
+
+from l0quad.certificates import Bound
+from l0quad.linalg.rounding import SLACK, gamma
+from l0quad.problem.core import CoreProblem, GramCore, Point
+from l0quad.problem.problem import Problem
+from l0quad.run.monitor import SolveMonitor
+from l0quad.types import FloatArray
+
+# A gap of at most this share of F - F_inf, F_inf the least value over all w, is called optimal.
+OPTIMAL = 1e-6
+# How far above the least value an answer is at least is found by so many steps of conjugate gradients.
+_STEPS = 8
+_SAFE = 0.99
+
+
+def is_optimal(problem: Problem, point: Point, bound: Bound, monitor: SolveMonitor) -> bool:
+    """Whether the gap is at most `OPTIMAL` of F - F_inf, or is what rounding leaves of none.
+
+    F - F_inf, with F_inf the least value over all w, does not change with a constant, or with an offset in b that no
+    column can follow; what a few steps of descent over all columns find to be below F is used in its place, and is no
+    larger. Rounding is that of the objective at the answer, and the bound's own allowance as far as that is small
+    beside the squares at w = 0; all of it is small beside what the answer gains over w = 0, or a few units in the last
+    place.
+    """
+    core, units = problem.core, problem.units
+    if core.constraint.total == 0:
+        return True
+    value = units.unfolded(core, point)
+    lower = bound.value + units.fold - units.fold_error
+    gap = value - lower
+    error = rounding_error(problem, point)
+    # Not of the folded w0, which a linear term and a small ridge make as large as they like.
+    allowed = min(2 * bound.allowance, 16 * gamma(sum(core.shape) + 8) * problem.size)
+    # An offset in b that no column can follow adds to the rounding, but not to what has been gained over w = 0.
+    gained = max(core.objective_at_zero - point.objective, 0.0)
+    if gap <= min(error + allowed, max(OPTIMAL * gained, gamma(16) * abs(value))):
+        return True
+    gap = gap + error
+    if not gap <= OPTIMAL * (point.objective - core.constant):
+        return False
+    if not monitor.affords(2.0 * _STEPS * core.matrix.nbytes, 0.0):
+        return False
+    return gap <= OPTIMAL * descent(core, point, gap / OPTIMAL)
+
+
+def rounding_error(problem: Problem, point: Point) -> float:
+    """Return a bound on the rounding error of the objective at a point, in own units, a constant offset apart.
+
+    The residual is off by d = gamma (|A| |w| + |b|), so its half square by ``||r|| ||d|| + ||d||^2 / 2``.
+    """
+    core, units = problem.core, problem.units
+    n, p = core.shape
+    w = np.abs(point.w)
+    pull = units.w0.copy()
+    pull[point.support] -= point.w
+    ridge = 0.5 * core.mu * float(pull @ pull)
+    linear = 0.0 if units.linear is None else float(np.abs(units.linear[point.support]) @ w)
+    rest = gamma(p + 8) * (ridge + linear)
+    if isinstance(core, GramCore):
+        H = np.abs(core.matrix.inner(point.support))
+        data = gamma(2 * w.size + 8) * (0.5 * float(w @ (H @ w)) + float(np.abs(core.g[point.support]) @ w))
+    else:
+        r = core.residual(point.support, point.w)
+        size = float(np.linalg.norm(r))
+        lengths = float(core.column_sq_norms[point.support] ** 0.5 @ w) + float(np.linalg.norm(core.b))
+        d = gamma(w.size + 8) * lengths
+        data = size * d + 0.5 * d * d + gamma(n + 8) * 0.5 * size * size
+    return 4 * SLACK * (data + rest)
+
+
+def descent(core: CoreProblem, point: Point, enough: float) -> float:
+    """Return how far a few steps of preconditioned conjugate gradients over all columns descend from a point.
+
+    They end as soon as that is ``enough``.
+    """
+    w = np.zeros(core.shape[1])
+    w[point.support] = point.w
+    residual = core.residual(point.support, point.w)
+    downhill: FloatArray = -core.matrix.rmatvec(residual) - core.mu * (w - core.w0)
+    curvature = core.column_sq_norms + core.mu
+    scale = 1 / np.where(curvature > 0, curvature, 1.0)
+    direction = scale * downhill
+    size, fallen = float(downhill @ direction), 0.0
+    for _ in range(_STEPS):
+        product = core.matrix.matvec(None, direction)
+        bend = float(product @ product) + core.mu * float(direction @ direction)
+        if not (bend > 0 and size > 0):
+            break
+        step = size / bend
+        fallen += 0.5 * step * size
+        if _SAFE * fallen >= enough:
+            break
+        downhill = downhill - step * (core.matrix.rmatvec(product) + core.mu * direction)
+        preconditioned = scale * downhill
+        size, before = float(downhill @ preconditioned), size
+        direction = preconditioned + (size / before) * direction
+    return _SAFE * fallen if np.isfinite(fallen) else 0.0

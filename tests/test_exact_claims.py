@@ -1,0 +1,122 @@
+"""What is claimed of tiny instances, beside their exact optimum: to the last bit, and no claim false."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from claims import case, judge
+from exact import Exact
+
+import l0quad
+from l0quad import BlockBacksolve, Problem, Status, solve
+
+SUITE = 400
+EVERYTHING = 10_000
+PIECE = 500
+
+
+def faults(seeds):
+    return {seed: verdict.faults for seed in seeds if (verdict := judge(case(seed))) is not None and verdict.faults}
+
+
+@pytest.mark.parametrize("first", range(0, SUITE, 100))
+def test_claims(first):
+    assert not faults(range(first, first + 100))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("first", range(SUITE, EVERYTHING, PIECE))
+def test_all_claims(first):
+    assert not faults(range(first, min(first + PIECE, EVERYTHING)))
+
+
+def test_elimination_is_brute_force():
+    """The oracle itself, on numbers that a fraction holds in one line."""
+    exact = Exact.of(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 1.0]), 1)
+    assert exact.least([0]) == Fraction(1) - Fraction(16, 20)
+    assert exact.least([1]) == Fraction(1) - Fraction(36, 40)
+    assert exact.optimum() == Fraction(1, 10)
+    assert exact.unconstrained() == 0
+    assert exact.objective([0.0, 0.5]) == Fraction(1, 2)
+    assert Exact.of(np.ones((2, 2)), np.ones(2), 2).optimum() == 0
+
+
+def test_a_tiny_singular_value_is_not_dropped():
+    A, b = np.array([[1.0, 1.0], [0.0, 2.0**-50]]), np.array([0.0, 1.0])
+    assert l0quad.minimize(A, b, 2).lower_bound <= 0
+
+
+def test_columns_a_little_apart_are_not_dropped():
+    x, y = np.random.default_rng(0).standard_normal((2, 100_000))
+    A = np.column_stack([x, x + 1e-10 * y])
+    assert l0quad.minimize(A, A[:, 1] - A[:, 0], 2).lower_bound <= 0
+
+
+def test_the_bound_of_a_poor_point_is_no_difference():
+    rng = np.random.default_rng(3)
+    A, b, c = rng.standard_normal((3, 4)) * 1e9, rng.standard_normal(3), rng.standard_normal(4)
+    result = l0quad.minimize(A, b, 2, ridge=1e-3, linear=c, method=BlockBacksolve(1))
+    assert Fraction(result.lower_bound) <= Exact.of(A, b, 2, 1e-3, None, c).optimum()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-10, 1e-3, 1.0])
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e10, 1e14])
+def test_the_factor_of_a_gram_matrix_is_rounded(condition, ridge):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        Q = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+        H, g = (Q * np.geomspace(1, 1 / condition, 5)) @ Q.T, rng.standard_normal(5)
+        H = (H + H.T) / 2
+        optimum = Exact.of_gram(H, g, 2, 0.0, ridge).optimum()
+        for bound in ("none", "fast", "tight"):
+            result = solve(Problem.from_gram(H, g, 2, ridge=ridge), bound=bound)
+            assert Fraction(result.lower_bound) <= optimum
+            if ridge >= 1e-3 or condition <= 1e6:
+                assert result.lower_bound > -1e30
+
+
+@pytest.fixture(scope="module")
+def offset():
+    """Twelve standardised columns, the answer far from zero: an offset that no column can follow."""
+    rng = np.random.default_rng(12)
+    A = rng.standard_normal((300, 12)) + rng.standard_normal((300, 1))
+    A = (A - A.mean(0)) / A.std(0)
+    b = A @ np.array([3.0, -2.0, 0, 0, 1.0, 0, 0, 0, 0, 0.5, 0, 0]) + rng.standard_normal(300)
+    return A, b
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e5, 1e7])
+def test_an_offset_proves_nothing(offset, shift):
+    A, b = offset
+    poor = l0quad.minimize(A, b + shift, 2, start=[10, 11], method="magnitude")
+    best = l0quad.minimize(A, b + shift, 2)
+    assert poor.objective > best.objective + 1
+    assert poor.status is not Status.OPTIMAL
+    full = l0quad.minimize(A, b + shift, 12)
+    assert full.relative_gap <= 1e-12
+    # What rounding leaves of the gap must be small beside what the columns explain.
+    assert (full.status is Status.OPTIMAL) == (shift == 0)
+
+
+@pytest.mark.parametrize("const", [0.0, 1e9, 1e15])
+def test_a_constant_proves_nothing(offset, const):
+    A, b = offset
+    H, g = A.T @ A, A.T @ b
+    problem = Problem.from_gram(H, g, 2, const)
+    poor = solve(problem, "magnitude", start=[10, 11])
+    assert poor.status is not Status.OPTIMAL
+    assert poor.lower_bound < poor.objective - 1
+    assert solve(Problem.from_gram(H, g, 12, const)).status is Status.OPTIMAL
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+def test_no_budget_and_an_objective_of_zero_are_optimal(offset, ridge):
+    A, b = offset
+    nothing = l0quad.minimize(A, b, 0, ridge=ridge, w0=np.ones(12))
+    assert nothing.status is Status.OPTIMAL
+    assert nothing.relative_gap <= 1e-6
+    assert nothing.gap <= 1e-10 * nothing.objective
+    w0 = np.where(np.arange(12) < 3, 1.5, 0.0)
+    zero = l0quad.minimize(A, A @ w0, 3, ridge=ridge, w0=w0)
+    assert zero.status is Status.OPTIMAL
+    assert zero.relative_gap <= 1e-6
