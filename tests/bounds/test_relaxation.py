@@ -194,7 +194,7 @@ def test_dual_bound_in_exact_arithmetic(diagonal, b, w0, power, k, error):
     nu = (A @ w - np.array(b)) * (1 + error)
     found = dual_bound(problem, nu, A.T @ nu)
     assert Fraction(found) <= optimum
-    inner = problem.constraint.select((np.array(w0) - A.T @ nu / (2 * problem.ridge)) ** 2)
+    inner = problem.constraint.select((np.array(w0) - A.T @ nu / problem.mu) ** 2)
     if not error and set(chosen) == set(inner.tolist()):
         # Lowered by rounding only.
         assert found >= float(optimum) - 1e-12 * float(total)
