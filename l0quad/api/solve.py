@@ -173,6 +173,10 @@ def _run(
             if needs.final_solve and monitor.affords(*_restricted_work(core, point)):
                 solved = core.restricted(point.support)
                 point = min(solved, point, key=lambda each: each.objective)
+        best = monitor.best
+        if monitor.stopped is not None and needs.final_solve and best.objective < point.objective:
+            # A part that is stopped need not hand over the best point that another has recorded.
+            point = min(core.evaluate(best.support, best.w), point, key=lambda each: each.objective)
         # A block-diagonal model may lead where the objective overflows.
         finite = np.isfinite(problem.units.size(point.objective))
         bound = None if reduce else outcome.bound

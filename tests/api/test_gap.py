@@ -165,3 +165,13 @@ def test_brute_force_through_with():
         assert result.objective == pytest.approx(optimum, rel=1e-9)
         assert result.lower_bound <= optimum * (1 + 1e-13)
         assert isinstance(result.certificate, Dual | Trivial)
+
+
+@pytest.mark.parametrize(
+    "limit", [{"gap_tol": 0.01}, {"callback": lambda state: state.n_iter >= 2}], ids=["gap", "callback"]
+)
+def test_what_is_stopped_returns_the_best_that_was_recorded(limit):
+    A = np.random.default_rng(0).standard_normal((200, 40))
+    result = solve(Problem(A, A[:, :3] @ np.ones(3), 3, ridge=1e-3), **limit)
+    assert result.support.tolist() == [0, 1, 2]
+    assert result.objective == pytest.approx(result.history[-1].best_objective, rel=1e-9)
