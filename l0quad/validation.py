@@ -139,7 +139,8 @@ def as_array(value: object, name: str) -> np.ndarray:
         raise TypeError(f"{name}: must be dense, got a sparse matrix")
     try:
         return np.asarray(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
+        # A tensor that requires a gradient raises a RuntimeError that says what to do.
         raise TypeError(f"{name}: must be an array of real numbers ({error})") from error
 
 

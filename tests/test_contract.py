@@ -149,13 +149,14 @@ def test_unsuited_methods_say_so(name):
 
 
 ALTERED = {
-    "objective": lambda result: result.objective * 0.9 - 0.1,
-    "lower_bound": lambda result: result.lower_bound + 0.5 * result.gap + 0.1,
-    "gap": lambda result: result.gap * 0.5 - 0.1,
-    "relative_gap": lambda result: result.relative_gap * 0.5 - 0.1,
+    "objective": lambda result: result.objective * (1 - 1e-9),
+    "lower_bound": lambda result: result.lower_bound + 1e-9 * result.gap,
+    "gap": lambda result: result.gap * (1 - 1e-12),
+    "relative_gap": lambda result: result.relative_gap * 0.5,
     "w": lambda result: result.w[::-1].copy(),
     "support": lambda result: result.support[1:],
     "certificate": lambda result: l0quad.Dual(np.full(20, 3.0)),
+    "status": lambda result: Status.OPTIMAL,
 }
 
 
@@ -165,7 +166,37 @@ def test_an_altered_result_is_not_ok(field):
     assert result.check(problem).ok
     altered = replace(result, **{field: ALTERED[field](result)})
     assert not altered.check(problem).ok
+    if field in ("objective", "lower_bound"):
+        # Nor where all that follows from it is altered too.
+        gap = altered.objective - altered.lower_bound
+        assert not replace(altered, gap=gap, relative_gap=gap / altered.objective).check(problem).ok
+    if field == "status":
+        assert not replace(altered, relative_gap=1e-6).check(problem).ok
     assert not result.check(PROBLEMS["gaussian"].but(k=3).problem()).ok
+
+
+def test_forged_claims_about_a_small_objective():
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((20, 5))
+    problem = l0quad.Problem(A, A[:, :3] @ np.ones(3) + 1e-5 * rng.standard_normal(20), 3)
+    result = solve(problem, bound="none")
+    assert result.check(problem).ok
+    proven = replace(result, lower_bound=result.objective, gap=0.0, relative_gap=0.0, status=Status.OPTIMAL)
+    assert not proven.check(problem).ok
+    exact = replace(proven, objective=0.0, lower_bound=0.0)
+    assert not exact.check(problem).ok
+
+
+def test_a_check_on_another_problem_answers():
+    instance = PROBLEMS["gaussian"]
+    result = solve(instance.problem(), bound="tight")
+    assert isinstance(result.certificate, l0quad.Dual)
+    for other in (instance.but(ridge=0.0), instance.but(A=instance.A[:9], b=instance.b[:9])):
+        check = result.check(other.problem())
+        assert not check.ok
+        assert "dual point, but of another problem" in check.message
+    with pytest.raises(ValueError, match="problem: must have 12 columns, as w has, got 25"):
+        result.check(PROBLEMS["wide"].problem())
 
 
 @over(GLOBAL)

@@ -1,12 +1,13 @@
 """When an answer is called optimal."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from l0quad.certificates import Bound
 from l0quad.linalg.rounding import SLACK, gamma
 from l0quad.problem.core import CoreProblem, GramCore, Point
 from l0quad.problem.problem import Problem
-from l0quad.run.monitor import SolveMonitor
 from l0quad.types import FloatArray
 
 # A gap of at most this share of F - F_inf, F_inf the least value over all w, is called optimal.
@@ -16,7 +17,7 @@ _STEPS = 8
 _SAFE = 0.99
 
 
-def is_optimal(problem: Problem, point: Point, bound: Bound, monitor: SolveMonitor) -> bool:
+def is_optimal(problem: Problem, point: Point, bound: Bound, affords: Callable[[float, float], bool]) -> bool:
     """Whether the gap is at most `OPTIMAL` of F - F_inf, or is what rounding leaves of none.
 
     F - F_inf, with F_inf the least value over all w, does not change with a constant, or with an offset in b that no
@@ -41,7 +42,7 @@ def is_optimal(problem: Problem, point: Point, bound: Bound, monitor: SolveMonit
     gap = gap + error
     if not gap <= OPTIMAL * (point.objective - core.constant):
         return False
-    if not monitor.affords(2.0 * _STEPS * core.matrix.nbytes, 0.0):
+    if not affords(2.0 * _STEPS * core.matrix.nbytes, 0.0):
         return False
     return gap <= OPTIMAL * descent(core, point, gap / OPTIMAL)
 

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from l0quad.api.solve import solve
+from l0quad.problem.constraints.groups import Groups
 from l0quad.problem.constraints.n_of_m import NofM
 from l0quad.problem.problem import Problem
 from l0quad.solvers.iht import IHT
@@ -33,6 +34,7 @@ def compile() -> float:
             for name in METHODS:
                 solve(Problem(array, A[:, 0], 3, ridge=0.1), name)
             solve(Problem(array, A[:, 0], 12, ridge=0.1, w0=np.ones(24)), IHT(), bound="tight")
-        solve(Problem(A.astype(dtype), A[:, 0], NofM(2, 4), ridge=0.1), bound="tight")
+        for k in (NofM(2, 4), NofM(5, 20), Groups(np.arange(24) // 3, 2)):
+            solve(Problem(A.astype(dtype), A[:, 0], k, ridge=0.1), bound="tight")
         solve(Problem(tall.astype(dtype), tall[:, 0], 2))
     return time.perf_counter() - begin

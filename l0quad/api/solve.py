@@ -136,8 +136,7 @@ def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute
     if gap is None and absolute_gap is None:
         return Limits(seconds)
     gap = None if gap is None else validation.real(gap, "gap_tol")
-    if absolute_gap is not None:
-        absolute_gap = problem.units.own_objective(validation.real(absolute_gap, "gap_tol_abs"))
+    absolute_gap = None if absolute_gap is None else validation.real(absolute_gap, "gap_tol_abs")
     core = problem.core
     return Limits(seconds, gap, absolute_gap, None if core.ridge_is_lost else functools.partial(dual_bound_at, core))
 
@@ -208,7 +207,7 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
     bound, cut_short = monitor.bound, False
     try:
         bound, cut_short = lower_bound(problem, point, mode, monitor, ascended=outcome.bound is not None)
-        if status is not Status.INTERRUPTED and is_optimal(problem, point, bound, monitor):
+        if status is not Status.INTERRUPTED and is_optimal(problem, point, bound, monitor.affords):
             status = Status.OPTIMAL
         elif cut_short and status is Status.CONVERGED:
             status = monitor.stopped or status

@@ -40,21 +40,6 @@ def independent_columns(A: np.ndarray) -> IntArray:
     return np.sort(pivots[: diagonal.size][diagonal > _EPS * max(A.shape) * diagonal[0]]).astype(np.int64)
 
 
-def least_squares_value(A: np.ndarray, b: FloatArray) -> float:
-    """Return ``min_w 1/2 ||A w - b||^2`` from an orthogonal basis of A's columns, each first brought to norm 1.
-
-    Columns that are dependent to working precision count as dependent. Lowered by the rounding error of the projection:
-    a basis vector that comes from a remainder of length d is off by some eps / d.
-    """
-    Q, R, _ = scipy.linalg.qr(A / _column_norms(A), mode="economic", pivoting=True, check_finite=False)
-    diagonal = np.abs(R.diagonal())
-    kept = diagonal > 8 * _EPS * max(A.shape)
-    basis = Q[:, kept]
-    outside = b - basis @ (basis.T @ b)
-    off = 8 * _EPS * max(A.shape) * (1 + float(np.linalg.norm(1 / diagonal[kept]))) * float(np.linalg.norm(b))
-    return 0.5 * max(float(np.linalg.norm(outside)) - off, 0.0) ** 2
-
-
 def _column_norms(A: FloatArray) -> FloatArray:
     """Return the norms of the columns, 1 for zero columns, without overflow or underflow on the way."""
     largest = np.abs(A).max(axis=0)

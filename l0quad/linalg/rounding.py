@@ -39,10 +39,11 @@ def least_singular_value(R: FloatArray) -> float:
     p = R.shape[0]
     if p == 0 or not np.all(R.diagonal() != 0):
         return 0.0
-    X = np.asarray(scipy.linalg.solve_triangular(R, np.eye(p), check_finite=False))
-    residual = float(np.linalg.norm(R @ X - np.eye(p)))
-    error = SLACK * (residual + gamma(p + 2) * float(np.linalg.norm(np.abs(R) @ np.abs(X))))
-    size = float(np.linalg.norm(X)) * (1 + gamma(p * p + 8))
+    with np.errstate(over="ignore", invalid="ignore"):
+        X = np.asarray(scipy.linalg.solve_triangular(R, np.eye(p), check_finite=False))
+        residual = float(np.linalg.norm(R @ X - np.eye(p)))
+        error = SLACK * (residual + gamma(p + 2) * float(np.linalg.norm(np.abs(R) @ np.abs(X))))
+        size = float(np.linalg.norm(X)) * (1 + gamma(p * p + 8))
     if not (error < 1 and math.isfinite(size)):
         return 0.0
     return (1 - error) / size / SLACK

@@ -18,13 +18,12 @@ from l0quad.types import FloatArray, IntArray, RealArray
 
 # The memory budget of one pass over A: gathered or converted columns are handled in pieces of at most this size.
 CHUNK_BYTES = 1 << 23
-
-
-_T = TypeVar("_T")
 # What is kept of one matrix: results about all of it, rows of A'A, and the columns of the last support.
 KEPT_BYTES = 1 << 28
 ROWS_BYTES = 1 << 26
 SUPPORT_BYTES = 1 << 27
+
+_T = TypeVar("_T")
 
 
 class Matrix(ABC):
@@ -191,6 +190,7 @@ class Prepared:
         self._most_rows = ROWS_BYTES // (8 * matrix.shape[1])
         self._gathered: Gathered | None = None
         self._product: tuple[FloatArray, FloatArray] | None = None
+        self._scaled: tuple[int, Matrix] | None = None
 
     def once(self, name: str, nbytes: int, compute: Callable[[Matrix], _T]) -> _T:
         """Return what is kept under this name, or compute it, and keep it where its ``nbytes`` fit."""
@@ -204,10 +204,13 @@ class Prepared:
             return value
 
     def scaled(self, exponent: int) -> Matrix:
-        """Return ``2**exponent * A``, A itself where that is what it is."""
+        """Return ``2**exponent * A``, A itself where that is what it is; of others the last one is kept."""
         if exponent == 0:
             return self._matrix
-        return self.once(f"scaled by 2**{exponent}", 0, lambda matrix: matrix.scaled(exponent))
+        with self._lock:
+            if self._scaled is None or self._scaled[0] != exponent:
+                self._scaled = exponent, self._matrix.scaled(exponent)
+            return self._scaled[1]
 
     @property
     def column_sq_norms(self) -> FloatArray:

@@ -26,6 +26,18 @@ class DenseMatrix(Matrix):
         self.dtype = array.dtype
         self.nbytes = array.nbytes
         self._array, self._exponent = array, exponent
+        self._lay_out()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_X"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Look at how the array is stored."""
+        array = self._array
         self._mapped = _is_mapped(array)
         # X is A or its transpose, whichever is stored by rows; read-only, so that kernels see one type.
         self._by_columns = abs(array.strides[0]) < abs(array.strides[1]) or not _rows_contiguous(array)

@@ -24,15 +24,13 @@ _SMALLEST_MU = 2.0**-60
 class Point:
     """A feasible w, as solvers hold it: values on a support, in the problem's own units.
 
-    ``restricted_optimum`` says that ``w`` minimises the objective over all points with this support. ``dual`` is a nu
-    in R^n that a solver found to give a good lower bound (`l0quad.bounds`), where it did.
+    ``restricted_optimum`` says that ``w`` minimises the objective over all points with this support.
     """
 
     support: IntArray
     w: FloatArray
     objective: float
     restricted_optimum: bool = False
-    dual: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,9 +160,10 @@ class CoreProblem:
 
 @dataclass(frozen=True, eq=False)
 class GramCore(CoreProblem):
-    """The same, known by H = A'A, g = A'b and the objective at w = w0 = 0 (``const``); objectives come from these.
+    """The same, known by H = A'A and g = A'b, from which objectives come: ``1/2 w'Hw - g'w`` and the ridge term.
 
-    ``constant`` then is ``const - 1/2 ||b||^2``, and b a vector with A'b = g, both up to rounding.
+    ``const`` is what objectives have besides; ``constant`` is ``const - 1/2 ||b||^2``, and b a vector with A'b = g,
+    both up to rounding.
     """
 
     g: FloatArray = field(default_factory=lambda: np.empty(0))

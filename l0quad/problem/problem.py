@@ -15,6 +15,9 @@ from l0quad.problem.core import CoreProblem, GramCore, Point, frozen
 from l0quad.problem.units import Units, scaled
 from l0quad.types import FloatArray
 
+_UNBOUNDED = "linear: needs ridge > 0, because the problem could be unbounded without, got ridge=0"
+_LEAVES = "g: leaves the range of the singular H, so that the problem is unbounded unless ridge > 0"
+
 Budget = int | Kind
 
 
@@ -113,7 +116,7 @@ class Problem:
         const = validation.real(const, "const", minimum=-math.inf)
         b, rest = matrix.factor.target(g)
         if rest is not None and validation.real(ridge, "ridge") == 0:
-            raise ValueError("g: leaves the range of the singular H, so that the problem is unbounded unless ridge > 0")
+            raise ValueError(_LEAVES)
         gram = _Gram(g if rest is None else g - rest, const)
         problem = cls.__new__(cls)
         linear = None if rest is None else frozen(-rest)
@@ -165,7 +168,7 @@ class Problem:
     ) -> None:
         """Set all attributes from valid arguments (k apart, whose validity depends on p alone)."""
         if linear is not None and ridge == 0:
-            raise ValueError("linear: needs ridge > 0, because the problem could be unbounded without, got ridge=0")
+            raise ValueError(_UNBOUNDED if gram is None else _LEAVES)
         constraint = _constraint(k, matrix.shape[1])
         units, folded = Units.choose(_exponent(matrix), matrix.dtype, b, w0, ridge, linear)
         own = matrix.prepared.scaled(-units.a)
@@ -219,6 +222,13 @@ class Problem:
     def __repr__(self) -> str:
         n, p = self.shape
         return f"Problem(n={n}, p={p}, k={self.constraint.total}, ridge={self.ridge:g}, dtype={self.dtype})"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a copy's or a pickle's attributes; its arrays may not be written to either."""
+        self.__dict__.update(state)
+        for each in (self.b, self.w0, self.linear, self.core.b, self.core.w0, self.units.w0, self.units.linear):
+            if each is not None:
+                frozen(each)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Problem is immutable, cannot set {name}")

@@ -17,6 +17,8 @@ _CONTRACTED = 1e-10
 _MOST_REFINEMENTS = 4
 # The share of the dual solution's digits that may cancel in A_S'y.
 _CANCELLED = 1e-8
+# From a w0 whose residual is this many times that of w = 0, digits are lost on the way back.
+_FAR = 1e3
 
 
 def restricted_solve(
@@ -44,6 +46,11 @@ def restricted_solve(
             dual = _dual(A_S, columns, r, w0, mu, gram)
             if dual is not None:
                 return dual[0], dual[1] - b
+        elif float(np.linalg.norm(r)) > _FAR * float(np.linalg.norm(b)):
+            # So far from w0 (where a small ridge and a linear term may have put it) w0 + v cancels: w itself is found.
+            near = _primal(A_S, columns, b, mu, gram, mu * w0)
+            if near is not None:
+                return near, A_S.matvec(columns, near) - b
         primal = _primal(A_S, columns, r, mu, gram) if support.size <= rows else None
         v = minimum_norm(matrix.take(support), r, mu) if primal is None else primal
     w = w0 + v
@@ -54,12 +61,20 @@ def _target(A_S: Matrix, columns: IntArray | None, b: FloatArray, w0: FloatArray
     return b - A_S.matvec(columns, w0) if w0.any() else b
 
 
-def _primal(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float, gram: FloatArray) -> FloatArray | None:
+def _primal(
+    A_S: Matrix,
+    columns: IntArray | None,
+    r: FloatArray,
+    mu: float,
+    gram: FloatArray,
+    pull: FloatArray | float = 0.0,
+) -> FloatArray | None:
+    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2 - pull'v``."""
     solve = cholesky(gram.copy(), mu)
     if solve is None:
         return None
-    first = solve(A_S.rmatvec(r, columns))
-    return _refined(solve, first, lambda v: A_S.rmatvec(r - A_S.matvec(columns, v), columns) - mu * v)
+    first = solve(A_S.rmatvec(r, columns) + pull)
+    return _refined(solve, first, lambda v: A_S.rmatvec(r - A_S.matvec(columns, v), columns) + (pull - mu * v))
 
 
 def _dual(

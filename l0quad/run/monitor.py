@@ -50,7 +50,7 @@ class Monitor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a solve must end: seconds, or a proven gap (relative to the objective, or absolute, in own units).
+    """When a solve must end: seconds, or a proven gap (relative to the objective, or absolute, in the user's units).
 
     ``bound_at`` gives a bound from a point, for methods that compute none; asked at iterations 1, 2, 4, ....
     """
@@ -106,15 +106,18 @@ class SolveMonitor:
     @property
     def proven(self) -> bool:
         """Whether the best point is proven to be as close to the optimum as was asked for."""
-        limits, gap = self.limits, self.best.objective - self.bound.value
-        if limits.absolute_gap is not None and gap <= limits.absolute_gap:
+        limits = self.limits
+        if limits.absolute_gap is not None and self._gap(self.best, self.bound) <= limits.absolute_gap:
             return True
         return limits.gap is not None and self.relative_gap(self.best, self.bound) <= limits.gap
 
+    def _gap(self, point: Point, bound: Bound) -> float:
+        """Return the gap between the two as the user sees it, what folding a linear term loses included."""
+        return max(self.units.objective(point.objective) - self.units.lower(bound.value), 0.0)
+
     def relative_gap(self, point: Point, bound: Bound) -> float:
-        """Return the gap between the two beside the objective as the user sees it."""
-        gap = max(point.objective - bound.value, 0.0)
-        return gap / max(abs(point.objective + self.units.fold + self.units.offset), _TINY)
+        """Return that gap beside the objective."""
+        return self._gap(point, bound) / max(abs(self.units.objective(point.objective)), _TINY)
 
     def expired(self) -> bool:
         """Whether the solver must stop: the time is up, or the gap is proven."""

@@ -31,7 +31,7 @@ class Progress:
 
     def __call__(self, state: State) -> None:
         """Show a state where the last one shown is old enough."""
-        if state.seconds < self._due:
+        if state.n_iter > 1 and state.seconds < self._due:
             return
         self._due = state.seconds + _EVERY
         self.show(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 SCRIPT = """
-import sys
+import importlib
 import numpy as np
 import scipy.sparse as sp
 import l0quad
@@ -27,8 +27,15 @@ for dtype in (np.float64, np.float32):
     for array in (B, np.asfortranarray(B), sp.csc_array(B), B.T):
         n, p = array.shape
         for method in l0quad.METHODS:
-            for k in (2, min(n, p) + 3, l0quad.NofM(1, 3)):
-                l0quad.minimize(array, np.ones(n), k, ridge=0.1, method=method, bound="tight")
+            for k in (2, min(n, p) + 3, l0quad.NofM(1, 3), l0quad.NofM(9, 18), l0quad.Groups(np.arange(p) // 4, 2)):
+                problem = l0quad.Problem(array, np.ones(n), k, ridge=0.1)
+                if l0quad.METHODS[method].needs.lacking(problem.core) is None:
+                    l0quad.solve(problem, method, bound="tight")
+for name in ("blocks", "descent", "groups", "perspective", "products", "selection", "tableau"):
+    module = importlib.import_module(f"l0quad.kernels.{name}")
+    for each in vars(module).values():
+        if type(each).__name__ == "_Kernel" and not each._compiled.signatures:
+            print(f"{name}: {each.__name__} was never compiled")
 """
 
 

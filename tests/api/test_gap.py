@@ -133,6 +133,8 @@ def test_with_takes_terms_out_and_refuses_by_name():
     refuse(lambda: problem.with_(b=[1.0]), ValueError, "b: must have shape")
     gram = PROBLEMS["gram"].problem()
     assert gram.with_(k=2, ridge=1.0).constraint.total == 2
+    singular = Problem.from_gram(np.ones((2, 2)), [1.0, 0.0], 1, ridge=0.5)
+    refuse(lambda: singular.with_(ridge=0), ValueError, "g: leaves the range of the singular H")
     refuse(lambda: gram.with_(b=np.ones(12)), ValueError, "b, linear: a problem from from_gram has g instead")
 
 
@@ -175,3 +177,11 @@ def test_what_is_stopped_returns_the_best_that_was_recorded(limit):
     result = solve(Problem(A, A[:, :3] @ np.ones(3), 3, ridge=1e-3), **limit)
     assert result.support.tolist() == [0, 1, 2]
     assert result.objective == pytest.approx(result.history[-1].best_objective, rel=1e-9)
+
+
+def test_a_gap_in_units_far_from_those_of_the_problem():
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.standard_normal((30, 10)), 1e-150 * rng.standard_normal(30), 3, 0.1)
+    result = solve(problem, gap_tol_abs=1e10)
+    assert result.status is Status.CONVERGED
+    assert result.n_iter <= 2

@@ -279,8 +279,13 @@ def test_problems_and_results_can_be_copied_and_pickled(name, copied):
     assert twin.w.tobytes() == result.w.tobytes()
     assert (twin.status, twin.history, twin.message) == (result.status, result.history, result.message)
     assert repr(twin) == repr(result)
+    other = copied(problem)
     with pytest.raises(AttributeError):
-        copied(problem).ridge = 3.0
+        other.ridge = 3.0
+    with pytest.raises(ValueError, match="read-only"):
+        other.b[:] = 0.0
+    with pytest.raises(ValueError, match="read-only"):
+        other.core.w0[:] = 0.0
 
 
 def test_problem_and_result_are_immutable():

@@ -1,5 +1,6 @@
 """What depends on A alone is computed once, for all problems on it and from all threads."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -76,3 +77,22 @@ def test_what_does_not_fit_is_computed_again(monkeypatch):
     ):
         prepared.once(name, nbytes, lambda _, name=name: calls.append(name))
     assert calls == ["large", "large", "small", "too much", "too much"]
+
+
+def test_of_scaled_matrices_the_last_one_is_kept():
+    prepared = matrix("csc").prepared
+    first = prepared.scaled(3)
+    assert prepared.scaled(3) is first
+    np.testing.assert_array_equal(prepared.scaled(-2).take(np.arange(P)), first.take(np.arange(P)) / 32)
+    assert prepared.scaled(3) is not first
+    assert prepared.scaled(0) is prepared._matrix
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pickles_hold_the_data_once(form):
+    M = as_matrix(FORMS[form](np.random.default_rng(0).standard_normal((300, 60))))
+    M.prepared.gram_rows(np.arange(60))
+    assert len(pickle.dumps(M)) <= 1.05 * M.nbytes + 1000
+    again = pickle.loads(pickle.dumps(M))
+    np.testing.assert_array_equal(again.take(np.arange(60)), M.take(np.arange(60)))
+    np.testing.assert_allclose(again.matvec(None, np.ones(60)), M.matvec(None, np.ones(60)), rtol=1e-12)

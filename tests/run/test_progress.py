@@ -54,3 +54,13 @@ def test_it_is_a_callback_beside_the_users_own(capsys):
     l0quad.minimize([[1.0, 0.2], [0.3, 1.0]], [1.0, 0.5], 1, ridge=0.1, verbose=True, callback=seen.append)
     assert seen
     assert "iteration 1" in capsys.readouterr().err
+
+
+def test_a_second_solve_is_shown_from_its_start():
+    log = io.StringIO()
+    progress = Progress(log)
+    progress(state(1, 0.0))
+    progress(state(9, 60.0))
+    progress(state(1, 0.0))
+    progress(state(2, 1.0))
+    assert len(log.getvalue().splitlines()) == 4
