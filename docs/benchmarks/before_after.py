@@ -17,6 +17,7 @@ WORKER = """
 import sys, time
 import l0quad
 from instances import make, mlpnet
+print(l0quad.__file__, flush=True)
 problems = {}
 for line in sys.stdin:
     name, mode = line.split()
@@ -35,11 +36,14 @@ class Checkout:
 
     def __init__(self, root: Path) -> None:
         one = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        env = os.environ | one | {"PYTHONPATH": f"{root}{os.pathsep}{HERE.parent}", "NUMBA_CACHE_DIR": ""}
-        env.pop("NUMBA_CACHE_DIR")
+        env = os.environ | one | {"PYTHONPATH": f"{root}{os.pathsep}{HERE.parent}"}
+        # Python looks into the current folder first, whatever its path is.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WORKER], env=env, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert self._process.stdout is not None
+        found = Path(self._process.stdout.readline().strip())
+        assert found.is_relative_to(root), f"{found} is not the checkout {root}"
 
     def solve(self, name: str, mode: str) -> tuple[float, float, float]:
         """Return CPU seconds, objective and lower bound."""

@@ -6,6 +6,7 @@ them.
 
 import functools
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -18,10 +19,12 @@ from l0quad.types import FloatArray, IntArray, RealArray
 
 # The memory budget of one pass over A: gathered or converted columns are handled in pieces of at most this size.
 CHUNK_BYTES = 1 << 23
-# What is kept of one matrix: results about all of it, rows of A'A, and the columns of the last support.
+# What is kept of one matrix: results about all of it, rows of A'A, and the columns of the last support, of which a
+# matrix that one problem alone uses keeps less.
 KEPT_BYTES = 1 << 28
 ROWS_BYTES = 1 << 26
 SUPPORT_BYTES = 1 << 27
+SINGLE_SUPPORT_BYTES = 1 << 24
 
 _T = TypeVar("_T")
 
@@ -100,6 +103,10 @@ class Matrix(ABC):
             total += block @ w[piece]
         return total
 
+    def block_matvec(self, first: int, last: int, w: FloatArray) -> FloatArray:
+        """Return A[:, first:last] w."""
+        return self.matvec(np.arange(first, last), w)
+
     def outer(self, columns: IntArray | None = None) -> FloatArray:
         """Return A_S A_S', n x n."""
         total = np.zeros((self.shape[0], self.shape[0]))
@@ -172,25 +179,41 @@ class Matrix(ABC):
 class Gathered(NamedTuple):
     """The columns of one support, as `Matrix.view` has them, and A_S'A_S or A_S A_S', whichever is smaller."""
 
-    support: IntArray
     matrix: Matrix
     columns: IntArray | None
     gram: FloatArray
 
 
 class Prepared:
-    """Results about one matrix, kept as far as 450 MiB allow; safe from several threads."""
+    """Results about one matrix, kept as far as 450 MiB allow; safe from several threads.
+
+    Attributes
+    ----------
+    problems : int
+        How many problems have been made on the matrix.
+    """
+
+    problems: int
 
     def __init__(self, matrix: Matrix) -> None:
-        self._matrix = matrix
+        # Not in a circle with its matrix, which would keep A in memory until the next collection.
+        self._of = weakref.ref(matrix)
         self._lock = threading.RLock()
+        self.problems = 0
         self._kept: dict[str, Any] = {}
         self._left = KEPT_BYTES
         self._rows: dict[int, FloatArray] = {}
         self._most_rows = ROWS_BYTES // (8 * matrix.shape[1])
-        self._gathered: Gathered | None = None
+        self._gathered: tuple[IntArray, Matrix | None, IntArray | None, FloatArray] | None = None
         self._product: tuple[FloatArray, FloatArray] | None = None
         self._scaled: tuple[int, Matrix] | None = None
+
+    @property
+    def _matrix(self) -> Matrix:
+        matrix = self._of()
+        if matrix is None:
+            raise ReferenceError("the matrix is gone; what is prepared of it belongs to it")
+        return matrix
 
     def once(self, name: str, nbytes: int, compute: Callable[[Matrix], _T]) -> _T:
         """Return what is kept under this name, or compute it, and keep it where its ``nbytes`` fit."""
@@ -229,17 +252,19 @@ class Prepared:
     def gathered(self, support: IntArray) -> Gathered:
         """Return the columns of a support with their Gram matrix; those of the last support are kept where they fit."""
         with self._lock:
-            last = self._gathered
-            if last is not None and np.array_equal(last.support, support):
-                return last
+            matrix = self._matrix
+            if self._gathered is not None and np.array_equal(self._gathered[0], support):
+                _, own, columns, gram = self._gathered
+                return Gathered(matrix if own is None else own, columns, gram)
+            # Not two at a time.
             self._gathered = None
-            A_S, columns = self._matrix.view(support)
-            n, size = self._matrix.shape[0], support.size
-            found = Gathered(support, A_S, columns, A_S.outer(columns) if size > n else A_S.inner(columns))
-            own = A_S.nbytes if A_S is not self._matrix else 0
-            if own + found.gram.nbytes <= SUPPORT_BYTES:
-                self._gathered = found
-            return found
+            A_S, columns = matrix.view(support)
+            gram = A_S.outer(columns) if support.size > matrix.shape[0] else A_S.inner(columns)
+            own = None if A_S is matrix else A_S
+            nbytes = gram.nbytes + (0 if own is None else own.nbytes)
+            if nbytes <= (SUPPORT_BYTES if self.problems > 1 else SINGLE_SUPPORT_BYTES):
+                self._gathered = support, own, columns, gram
+            return Gathered(A_S, columns, gram)
 
     def known_combination(self, columns: IntArray, w: FloatArray) -> FloatArray | None:
         """Return A'A_S w where all rows of A'A that it takes are known, without a pass over A; else None."""

@@ -88,6 +88,12 @@ class DenseMatrix(Matrix):
     def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         return self._scaled(lambda w: self._raw_matvec(columns, w), w)
 
+    def block_matvec(self, first: int, last: int, w: FloatArray) -> FloatArray:
+        block = self._X[first:last].T if self._by_columns else self._X[:, first:last]
+        if self._blas:
+            return self._scaled(lambda w: block @ w, w)
+        return DenseMatrix(block, self._exponent).matvec(None, w)
+
     def outer(self, columns: IntArray | None = None) -> FloatArray:
         if columns is None and self._blas and not self._exponent:
             return self._X.T @ self._X if self._by_columns else self._X @ self._X.T

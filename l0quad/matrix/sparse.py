@@ -46,6 +46,9 @@ class SparseMatrix(Matrix):
     def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         return np.asarray((self._A if columns is None else self._A[:, columns]) @ w)
 
+    def block_matvec(self, first: int, last: int, w: FloatArray) -> FloatArray:
+        return np.asarray(self._A[:, first:last] @ w)
+
     def outer(self, columns: IntArray | None = None) -> FloatArray:
         A_S = self._float64(columns)
         return np.asarray((A_S @ A_S.T).toarray())

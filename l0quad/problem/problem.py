@@ -172,6 +172,7 @@ class Problem:
         constraint = _constraint(k, matrix.shape[1])
         units, folded = Units.choose(_exponent(matrix), matrix.dtype, b, w0, ridge, linear)
         own = matrix.prepared.scaled(-units.a)
+        own.prepared.problems += 1
         terms = (own, scaled(b, -units.f), folded, units.own_mu(ridge), constraint)
         if gram is None:
             core = CoreProblem(*terms, slack=units.slack)

@@ -40,7 +40,7 @@ def restricted_solve(
         A_S, columns = matrix.view(support)
         v = _iterative(A_S, columns, _target(A_S, columns, b, w0), mu)
     else:
-        _, A_S, columns, gram = matrix.prepared.gathered(support)
+        A_S, columns, gram = matrix.prepared.gathered(support)
         r = _target(A_S, columns, b, w0)
         if support.size > rows:
             dual = _dual(A_S, columns, r, w0, mu, gram)

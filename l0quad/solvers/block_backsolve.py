@@ -106,7 +106,7 @@ class _Blocks:
         for q, (first, last) in enumerate(pairwise(edges)):
             w0 = dropped[first - edges[0] : last - edges[0]]
             if w0.any():
-                targets[q] += problem.matrix.matvec(np.arange(first, last), w0)
+                targets[q] += problem.matrix.block_matvec(first, last, w0)
         return targets
 
     def residual(self) -> FloatArray | None:

@@ -60,6 +60,9 @@ def test_every_product(kind, shape, tmp_path):
             close(M.inner(columns), A_S.T @ A_S, scale**2 * count)
             assert given == (r.tobytes(), w.tobytes())
         close(M.column_sq_norms(), (A**2).sum(axis=0), scale**2 * count)
+        first, last = A.shape[1] // 3, A.shape[1]
+        w = rng.standard_normal(last - first)
+        close(M.block_matvec(first, last, w), A[:, first:last] @ w, scale * count)
 
 
 @over_shapes

@@ -1,12 +1,15 @@
 """What depends on A alone is computed once, for all problems on it and from all threads."""
 
+import gc
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+import l0quad
 import l0quad.matrix.base
 from l0quad import as_matrix
 
@@ -50,7 +53,8 @@ def test_known_rows_cost_no_product(monkeypatch):
 
 
 def test_once_from_many_threads():
-    prepared, calls, barrier = matrix().prepared, [], threading.Barrier(8)
+    M, calls, barrier = matrix(), [], threading.Barrier(8)
+    prepared = M.prepared
 
     def ask():
         barrier.wait()
@@ -66,7 +70,8 @@ def test_once_from_many_threads():
 
 def test_what_does_not_fit_is_computed_again(monkeypatch):
     monkeypatch.setattr(l0quad.matrix.base, "KEPT_BYTES", 100)
-    prepared, calls = matrix().prepared, []
+    M, calls = matrix(), []
+    prepared = M.prepared
     for name, nbytes in (
         ("large", 101),
         ("large", 101),
@@ -80,12 +85,13 @@ def test_what_does_not_fit_is_computed_again(monkeypatch):
 
 
 def test_of_scaled_matrices_the_last_one_is_kept():
-    prepared = matrix("csc").prepared
+    M = matrix("csc")
+    prepared = M.prepared
     first = prepared.scaled(3)
     assert prepared.scaled(3) is first
     np.testing.assert_array_equal(prepared.scaled(-2).take(np.arange(P)), first.take(np.arange(P)) / 32)
     assert prepared.scaled(3) is not first
-    assert prepared.scaled(0) is prepared._matrix
+    assert prepared.scaled(0) is M
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -96,3 +102,34 @@ def test_pickles_hold_the_data_once(form):
     again = pickle.loads(pickle.dumps(M))
     np.testing.assert_array_equal(again.take(np.arange(60)), M.take(np.arange(60)))
     np.testing.assert_allclose(again.matvec(None, np.ones(60)), M.matvec(None, np.ones(60)), rtol=1e-12)
+
+
+def test_a_large_support_is_kept_where_several_problems_share_the_matrix(monkeypatch):
+    monkeypatch.setattr(l0quad.matrix.base, "SINGLE_SUPPORT_BYTES", 0)
+    A = np.random.default_rng(0).standard_normal((9, P))
+    problem = l0quad.Problem(A, A[:, 0], 3, ridge=0.1)
+    prepared, support = problem.matrix.prepared, np.array([1, 4, 7])
+    first = prepared.gathered(support)
+    np.testing.assert_allclose(first.gram, A[:, support].T @ A[:, support], rtol=1e-12)
+    assert prepared.gathered(support).gram is not first.gram
+    problem.with_(ridge=0.2)
+    second = prepared.gathered(support)
+    assert prepared.gathered(support.copy()).gram is second.gram
+    assert prepared.gathered(np.array([1, 4])).gram is not second.gram
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_outlives_its_problem(form):
+    """Without the collector, because a circle would keep A in memory until it runs."""
+    A = FORMS[form](np.random.default_rng(0).standard_normal((9, P)))
+    gc.collect()
+    gc.disable()
+    try:
+        problem = l0quad.Problem(A, np.ones(9), 3, ridge=0.1).with_(k=2)
+        for method in ("auto", "active_set", "backsolve", "admm"):
+            l0quad.solve(problem, method)
+        gone = weakref.ref(problem.matrix)
+        del problem
+        assert gone() is None
+    finally:
+        gc.enable()
