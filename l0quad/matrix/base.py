@@ -177,7 +177,10 @@ class Matrix(ABC):
 
 
 class Gathered(NamedTuple):
-    """The columns of one support, as `Matrix.view` has them, and A_S'A_S or A_S A_S', whichever is smaller."""
+    """The columns of one support, as `Matrix.view` has them, and A_S'A_S or A_S A_S', whichever is smaller.
+
+    The Gram matrix is the caller's own, to work on.
+    """
 
     matrix: Matrix
     columns: IntArray | None
@@ -255,7 +258,7 @@ class Prepared:
             matrix = self._matrix
             if self._gathered is not None and np.array_equal(self._gathered[0], support):
                 _, own, columns, gram = self._gathered
-                return Gathered(matrix if own is None else own, columns, gram)
+                return Gathered(matrix if own is None else own, columns, gram.copy())
             # Not two at a time.
             self._gathered = None
             A_S, columns = matrix.view(support)
@@ -263,7 +266,7 @@ class Prepared:
             own = None if A_S is matrix else A_S
             nbytes = gram.nbytes + (0 if own is None else own.nbytes)
             if nbytes <= (SUPPORT_BYTES if self.problems > 1 else SINGLE_SUPPORT_BYTES):
-                self._gathered = support, own, columns, gram
+                self._gathered = support, own, columns, gram.copy()
             return Gathered(A_S, columns, gram)
 
     def known_combination(self, columns: IntArray, w: FloatArray) -> FloatArray | None:

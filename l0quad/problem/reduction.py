@@ -31,9 +31,8 @@ def reduced_rows(matrix: Matrix, b: FloatArray) -> tuple[Matrix, FloatArray]:
 
 def _by_gram(matrix: Matrix) -> tuple[FloatArray, Matrix] | None:
     H = matrix.inner()
-    diagonal = H.diagonal().copy()
     factor = cholesky_factor(H, 0.0)
-    if factor is None or np.any(factor.diagonal() ** 2 <= _KEPT * diagonal):
+    if factor is None or np.any(factor.diagonal() ** 2 <= _KEPT * H.diagonal()):
         return None
     R = np.ascontiguousarray(factor.T)
     return R, DenseMatrix(R)

@@ -70,7 +70,7 @@ def _primal(
     pull: FloatArray | float = 0.0,
 ) -> FloatArray | None:
     """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2 - pull'v``."""
-    solve = cholesky(gram.copy(), mu)
+    solve = cholesky(gram, mu)
     if solve is None:
         return None
     first = solve(A_S.rmatvec(r, columns) + pull)
@@ -81,7 +81,7 @@ def _dual(
     A_S: Matrix, columns: IntArray | None, r: FloatArray, w0: FloatArray, mu: float, gram: FloatArray
 ) -> tuple[FloatArray, FloatArray] | None:
     """Return w and A_S w."""
-    solve = cholesky(gram.copy(), mu)
+    solve = cholesky(gram, mu)
     y = solve and _refined(solve, solve(r), lambda y: r - gram @ y - mu * y)
     if y is None:
         return None

@@ -65,7 +65,7 @@ class Tableau:
         if support.size == 0:
             return
         H = self._rows(support)
-        solve = cholesky(H[:, support].copy(), 0.0)
+        solve = cholesky(H[:, support], 0.0)
         if solve is None:
             # What keeps its place anyway comes first.
             for j in support[np.argsort(~np.isin(support, self.problem.constraint.must), kind="stable")]:

@@ -108,14 +108,22 @@ def test_a_large_support_is_kept_where_several_problems_share_the_matrix(monkeyp
     monkeypatch.setattr(l0quad.matrix.base, "SINGLE_SUPPORT_BYTES", 0)
     A = np.random.default_rng(0).standard_normal((9, P))
     problem = l0quad.Problem(A, A[:, 0], 3, ridge=0.1)
-    prepared, support = problem.matrix.prepared, np.array([1, 4, 7])
-    first = prepared.gathered(support)
-    np.testing.assert_allclose(first.gram, A[:, support].T @ A[:, support], rtol=1e-12)
-    assert prepared.gathered(support).gram is not first.gram
+    M, viewed = problem.matrix, []
+    view = M.view
+    monkeypatch.setattr(M, "view", lambda columns: viewed.append(columns.tolist()) or view(columns))
+
+    def ask(*support):
+        found = M.prepared.gathered(np.array(support))
+        A_S = A[:, support]
+        np.testing.assert_allclose(found.gram, A_S.T @ A_S, rtol=1e-12)
+        np.testing.assert_allclose(found.matrix.matvec(found.columns, np.ones(len(support))), A_S.sum(axis=1))
+        # The Gram matrix is the caller's own.
+        found.gram[:] = np.nan
+
+    ask(1, 4, 7), ask(1, 4, 7)
     problem.with_(ridge=0.2)
-    second = prepared.gathered(support)
-    assert prepared.gathered(support.copy()).gram is second.gram
-    assert prepared.gathered(np.array([1, 4])).gram is not second.gram
+    ask(1, 4, 7), ask(1, 4, 7), ask(1, 4)
+    assert viewed == [[1, 4, 7], [1, 4, 7], [1, 4, 7], [1, 4]]
 
 
 @pytest.mark.parametrize("form", FORMS)
