@@ -7,3 +7,7 @@ class KernelCacheWarning(UserWarning):
 
 class Unsuited(ValueError):
     """The chosen method cannot work on this problem; the message names what it needs and which methods can."""
+
+
+class Stopped(Exception):
+    """A limit has come between two slices of long work; whoever set the limit catches it."""

@@ -1,4 +1,6 @@
-"""Array types used in annotations."""
+"""Types used in annotations."""
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,3 +9,10 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 RealArray = NDArray[np.float32] | NDArray[np.float64]
+
+# Called between slices of long work; raises `l0quad.errors.Stopped` where a limit has come.
+Pause = Callable[[], None]
+
+
+def go_on() -> None:
+    """Let the work go on, whatever it takes."""

@@ -2,6 +2,8 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from l0quad.api.start import starting_point
 from l0quad.bounds.bound import first_bound, lower_bound
 from l0quad.bounds.dual import dual_bound_at
 from l0quad.certificates import Bound
+from l0quad.errors import Stopped
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Budget, Problem
 from l0quad.run import threads
@@ -160,15 +163,20 @@ def _run(
     try:
         n, p = problem.shape
         reduce = needs.reducible and n >= _TALL * p and p <= _REDUCED_COLUMNS
-        working = core.reduced() if reduce else core
-        outcome = method.solver(working, begin(working), options, SubMonitor(monitor) if reduce else monitor)
+        interruptible = replace(core, pause=monitor.pause)
+        try:
+            working = interruptible.reduced() if reduce else interruptible
+            outcome = method.solver(working, begin(working), options, SubMonitor(monitor) if reduce else monitor)
+        except Stopped:
+            outcome = Outcome(monitor.best, Status.CONVERGED)
         point = outcome.point
         if reduce or (needs.final_solve and not point.restricted_optimum):
             # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
             point = core.evaluate(point.support, point.w)
-            if reduce and monitor.affords(*_restricted_work(core, point)):
-                refit = core.restricted(begin(core).support)
-                point = min(point, refit, key=lambda each: each.objective)
+            if reduce and not monitor.expired():
+                with suppress(Stopped):
+                    refit = interruptible.restricted(begin(interruptible).support)
+                    point = min(point, refit, key=lambda each: each.objective)
             if needs.final_solve and monitor.affords(*_restricted_work(core, point)):
                 solved = core.restricted(point.support)
                 point = min(solved, point, key=lambda each: each.objective)

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l0quad.bounds.columns import Stopped, all_columns_bound, all_columns_flops
+from l0quad.bounds.columns import all_columns_bound, all_columns_flops
 from l0quad.bounds.dual import dual_bound
 from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.trivial import trivial_bound
 from l0quad.certificates import AllColumns, Bound, Certificate, Dual
+from l0quad.errors import Stopped
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Problem
 from l0quad.run.monitor import SolveMonitor
@@ -131,7 +132,7 @@ def _all_columns(problem: Problem, mode: str, monitor: SolveMonitor) -> Found:
         return Found(known._replace(basis=basis))
     if affordable:
         try:
-            known = better(all_columns_bound(core, monitor.expired), known)
+            known = better(all_columns_bound(core, monitor.pause), known)
         except Stopped:
             affordable = False
     return Found(known._replace(basis=f"{known.basis}, because ridge is (next to) 0; {advice}"), not affordable)

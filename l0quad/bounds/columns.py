@@ -12,7 +12,7 @@ Acta Numerica 2010, section 10; Higham, "Accuracy and Stability of Numerical Alg
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.linalg
@@ -22,7 +22,7 @@ from l0quad.linalg.rounding import SLACK, down, gamma, least_singular_value, nor
 from l0quad.linalg.tall import block_rows, triangle
 from l0quad.matrix.gram import GramMatrix
 from l0quad.problem.core import CoreProblem, GramCore
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 _BASIS = "the bound is the all-columns bound"
 _DEPENDENT = f"{_BASIS}, which proves little, because columns depend on each other up to rounding"
@@ -31,14 +31,10 @@ _ALIKE = 1e-9
 _REGULAR = 1e-4
 
 
-class Stopped(Exception):
-    """A limit has come while the bound was computed."""
-
-
-def all_columns_bound(problem: CoreProblem, stop: Callable[[], bool] = lambda: False) -> Bound:
+def all_columns_bound(problem: CoreProblem, pause: Pause = go_on) -> Bound:
     """Return a bound on ``min_w 1/2 ||A w - b||^2`` from below, proven in spite of rounding; some 8 n p^2 flops.
 
-    Two passes over blocks of rows; ``stop`` is asked between, and `Stopped` raised where it says so.
+    Two passes over blocks of rows; ``pause`` is called between.
     """
     if isinstance(problem, GramCore) and isinstance(problem.matrix, GramMatrix):
         return _by_convexity(problem, problem.matrix)
@@ -51,7 +47,7 @@ def all_columns_bound(problem: CoreProblem, stop: Callable[[], bool] = lambda: F
     elif columns.size >= problem.shape[0]:
         distance, basis = 0.0, f"{_BASIS}, which is 0, because there are no more rows than columns"
     else:
-        distance, lost, basis = _distance(problem, columns, stop)
+        distance, lost, basis = _distance(problem, columns, pause)
     plain = 0.5 * distance * distance
     allowance = 4 * gamma(2) * (plain + abs(proof.constant)) + proof.loss
     lowest = proof.constant if plain == 0 == proof.loss else down(plain - allowance + proof.constant)
@@ -87,7 +83,7 @@ def _distinct(problem: CoreProblem) -> IntArray:
     return np.sort(np.array(kept, dtype=np.int64))
 
 
-def _distance(problem: CoreProblem, columns: IntArray, stop: Callable[[], bool]) -> tuple[float, float, str]:
+def _distance(problem: CoreProblem, columns: IntArray, pause: Pause) -> tuple[float, float, str]:
     """Return a bound from below on the distance d of b from the span of these columns.
 
     With it, by how much rounding has lowered ``d^2 / 2``, and what the bound rests on.
@@ -98,8 +94,7 @@ def _distance(problem: CoreProblem, columns: IntArray, stop: Callable[[], bool])
     def blocks() -> Iterator[tuple[FloatArray, FloatArray]]:
         start = 0
         for block in problem.matrix.row_blocks(block_rows(p)):
-            if stop():
-                raise Stopped
+            pause()
             yield np.ldexp(block[:, columns], exponents), problem.b[start : start + block.shape[0]]
             start += block.shape[0]
 

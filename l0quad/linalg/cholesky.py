@@ -5,24 +5,29 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 
-from l0quad.types import FloatArray
+from l0quad.types import FloatArray, Pause, go_on
 
 # A pivot that has lost this share of its diagonal entry (times the order) is left to an orthogonal method.
 SINGULAR = 16 * float(np.finfo(np.float64).eps)
 
+# A matrix up to this order is factored in one piece, a larger one by blocks of columns.
+_AT_ONCE = 4096
+_BLOCK = 512
 
-def cholesky(gram: FloatArray, shift: float) -> Callable[[FloatArray], FloatArray] | None:
+
+def cholesky(gram: FloatArray, shift: float, pause: Pause = go_on) -> Callable[[FloatArray], FloatArray] | None:
     """Factor ``gram + shift I`` as `cholesky_factor` does; return its solve, or None where it is singular."""
-    factor = cholesky_factor(gram, shift)
+    factor = cholesky_factor(gram, shift, pause)
     if factor is None:
         return None
     return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor.T, rhs, lower=0)[0])
 
 
-def cholesky_factor(gram: FloatArray, shift: float) -> FloatArray | None:
+def cholesky_factor(gram: FloatArray, shift: float, pause: Pause = go_on) -> FloatArray | None:
     """Return the lower Cholesky factor of ``gram + shift I``; None where it is numerically singular.
 
-    ``gram`` is worked on, so that no thread may share it, and comes out as it went in.
+    ``gram`` is worked on, so that no thread may share it, and comes out as it went in. ``pause`` is called
+    between the slices of a large one.
     """
     unshifted = gram.diagonal().copy()
     diagonal = unshifted + shift
@@ -30,10 +35,24 @@ def cholesky_factor(gram: FloatArray, shift: float) -> FloatArray | None:
     # NumPy's LAPACK, because the products come from NumPy's BLAS: SciPy brings a second one, whose threads would
     # compete with those of the first, still spinning.
     try:
-        factor = np.linalg.cholesky(gram)
+        factor = np.linalg.cholesky(gram) if diagonal.size <= _AT_ONCE else _by_blocks(gram, pause)
     except np.linalg.LinAlgError:
         return None
     finally:
         np.fill_diagonal(gram, unshifted)
     lost = np.any(factor.diagonal() ** 2 <= SINGULAR * diagonal.size * diagonal)
     return None if lost else np.asarray(factor, dtype=np.float64)
+
+
+def _by_blocks(gram: FloatArray, pause: Pause) -> FloatArray:
+    """Factor by blocks of columns, the rest brought up to date after each (right-looking)."""
+    L = np.tril(gram)
+    for first in range(0, L.shape[0], _BLOCK):
+        last = first + _BLOCK
+        pause()
+        D = L[first:last, first:last] = np.linalg.cholesky(L[first:last, first:last])
+        panel = L[last:, first:last] = np.linalg.solve(D, L[last:, first:last].T).T
+        for start in range(0, panel.shape[0], _BLOCK):
+            pause()
+            L[last + start :, last + start : last + start + _BLOCK] -= panel[start:] @ panel[start : start + _BLOCK].T
+    return np.tril(L)

@@ -1,49 +1,160 @@
-"""Orthogonal methods for dense matrices: singular values and pivoted QR."""
+"""Least squares by orthogonal transformations: a QR factorization with column pivoting, in slices.
+
+Which columns come next, a random sketch of what is left decides, a panel at a time; a panel is factored by LAPACK, and
+the rest is brought up to date by matrix products, a few columns a slice. Sources: Duersch and Gu, "Randomized QR with
+column pivoting", SIAM J. Sci. Comput. 39 (2017), Algorithm 3 with a new sketch a panel; Bjorck, "Numerical Methods for
+Least Squares Problems", 1996, sections 2.7 (rank-deficient problems) and 6.6 (corrected semi-normal equations).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
-from l0quad.types import FloatArray, IntArray
+from l0quad.linalg.tall import block_rows, triangle
+from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 _EPS = float(np.finfo(np.float64).eps)
 # A column this much smaller than the largest counts as zero: its square would underflow.
 _NOTHING = 2.0**-500
+_PANEL = 64
+_OVERSAMPLING = 8
+# A slice of an update takes about so many flops.
+_SLICE_FLOPS = 1e9
 
 
-def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float) -> FloatArray:
-    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2`` by singular values; the shortest v where there are several.
+class PivotedQR(NamedTuple):
+    """``A[:, order] = Q R`` up to what counts as dependent; R (rank x m) is upper trapezoidal, ``c = Q'r``."""
+
+    R: FloatArray
+    order: IntArray
+    c: FloatArray
+
+
+def pivoted_qr(A: FloatArray, r: FloatArray, pause: Pause = go_on) -> PivotedQR:
+    """Factor A (n x m, Fortran-ordered float64), which is overwritten, as far as its columns are independent.
+
+    A column is independent when what is left of it is more than ``eps max(n, m)`` of the largest pivot.
+    """
+    n, m = A.shape
+    order, c = np.arange(m), r.copy()
+    rng = np.random.default_rng(0)
+    rank, largest = 0, 0.0
+    while rank < min(n, m):
+        pause()
+        width = min(_PANEL, n - rank, m - rank)
+        if m - rank > width:
+            sketch = rng.standard_normal((width + _OVERSAMPLING, n - rank)) @ A[rank:, rank:]
+            _bring_forward(A, order, rank, _pivots(sketch)[:width])
+        last = rank + width
+        panel = np.array(A[rank:, rank:last], order="F")
+        factored, places, tau, _, _ = scipy.linalg.lapack.dgeqp3(panel, overwrite_a=True)
+        A[:rank, rank:last], order[rank:last] = A[:rank, rank:last][:, places - 1], order[rank:last][places - 1]
+        A[rank:, rank:last] = 0.0
+        A[rank:last, rank:last] = np.triu(factored[:width])
+        diagonal = np.abs(factored.diagonal())
+        largest = largest or float(diagonal[0])
+        independent = int(np.argmin(np.append(diagonal > _EPS * max(n, m) * largest, False)))
+        c[rank:] = _apply(factored, tau, c[rank:, None])[:, 0]
+        step = max(1, int(_SLICE_FLOPS / (4 * (n - rank) * width)))
+        for first in range(last, m, step):
+            pause()
+            A[rank:, first : first + step] = _apply(factored, tau, A[rank:, first : first + step])
+        rank += independent
+        if independent < width:
+            break
+    return PivotedQR(A[:rank], order, c[:rank])
+
+
+def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray:
+    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2``; the shortest v where there are several.
 
     The columns are brought to norm 1 first, so that small ones do not pass for dependent ones.
     """
-    A = np.asarray(A_S, dtype=np.float64)
-    n, m = A.shape
+    n, m = A_S.shape
+    norms = np.ones(m) if mu > 0 else _column_norms(A_S)
     if mu > 0 and m <= n:
-        A, r, mu = np.vstack([A, mu**0.5 * np.eye(m)]), np.concatenate([r, np.zeros(m)]), 0.0
-    norms = _column_norms(A) if mu == 0 else np.ones(m)
-    A = np.where(norms > _NOTHING * norms.max(), A, 0.0)
-    U, s, Vt = scipy.linalg.svd(A / norms, full_matrices=False, check_finite=False, lapack_driver="gesvd")
-    kept = s > _EPS * max(A.shape) * s[0] if s[0] > 0 else np.zeros(s.size, dtype=bool)
-    U, s, Vt = U[:, kept], s[kept], Vt[kept]
-    v = ((U.T @ r) / (s if mu == 0 else s + mu / s)) @ Vt / norms
-    if mu > 0 or s.size in (m, 0):
-        return np.asarray(v)
-    # Of all solutions, the shortest lies in the span of A_S's rows.
-    Q = scipy.linalg.qr(norms[:, None] * Vt.T, mode="economic", check_finite=False)[0]
-    return np.asarray(Q @ (Q.T @ v))
+        A, r = np.zeros((n + m, m), order="F"), np.concatenate([r, np.zeros(m)])
+        A[:n] = A_S
+        A[n:] = mu**0.5 * np.eye(m)
+    else:
+        A = np.array(A_S, dtype=np.float64, order="F")
+        A[:, norms <= _NOTHING * norms.max()] = 0.0
+        A /= norms
+    R, order, c = pivoted_qr(A, r, pause)
+    v, rank = np.zeros(m), c.size
+    if rank == m:
+        v[order] = scipy.linalg.solve_triangular(R, c, check_finite=False)
+        return np.asarray(v / norms)
+    if rank:
+        v[order] = _shortest(R, norms[order], c, 0.0 if m <= n else mu, pause)
+    return v
 
 
-def independent_columns(A: np.ndarray) -> IntArray:
+def independent_columns(A: np.ndarray, pause: Pause = go_on) -> IntArray:
     """Return as many linearly independent columns as A has, sorted: those that a pivoted QR takes first."""
-    scaled = np.asarray(A, dtype=np.float64) / _column_norms(A)
-    R, pivots = scipy.linalg.qr(scaled, mode="r", pivoting=True, check_finite=False)
-    diagonal = np.abs(R.diagonal())
-    return np.sort(pivots[: diagonal.size][diagonal > _EPS * max(A.shape) * diagonal[0]]).astype(np.int64)
+    scaled = np.array(A, dtype=np.float64, order="F")
+    scaled /= _column_norms(A)
+    found = pivoted_qr(scaled, np.zeros(A.shape[0]), pause)
+    return np.sort(found.order[: found.c.size])
 
 
-def _column_norms(A: FloatArray) -> FloatArray:
+def _shortest(R: FloatArray, norms: FloatArray, c: FloatArray, mu: float, pause: Pause) -> FloatArray:
+    """Return the shortest v with ``M v = c``, or M'(M M' + mu I)^-1 c, for M = R diag(norms) of full row rank.
+
+    By the triangular factor of [M'; mu^(1/2) I], a QR of blocks, and corrections.
+    """
+    rank, m = R.shape
+    # A power of two for each row keeps rows of very different sizes from underflowing.
+    size = np.ldexp(1.0, -np.frexp(np.abs(R * norms).max(axis=1))[1]) if mu == 0 else np.ones(rank)
+    M = (size[:, None] * R) * norms
+    c, step = size * c, block_rows(rank)
+
+    def blocks() -> Iterator[FloatArray]:
+        for first in range(0, m, step):
+            pause()
+            yield M[:, first : first + step].T
+        if mu > 0:
+            yield mu**0.5 * np.eye(rank)
+
+    T = triangle(blocks(), rank)
+    y, v = np.zeros(rank), np.zeros(m)
+    left, size_left = c, math.inf
+    while (now := float(np.linalg.norm(left))) < 0.5 * size_left:
+        pause()
+        size_left = now
+        change = scipy.linalg.cho_solve((T, False), left, check_finite=False)
+        # Added up, because M'y would lose the digits that cancel in it.
+        y, v = y + change, v + M.T @ change
+        left = c - M @ v - mu * y
+    return np.asarray(v)
+
+
+def _pivots(sketch: FloatArray) -> IntArray:
+    return np.asarray(scipy.linalg.lapack.dgeqp3(np.asfortranarray(sketch), overwrite_a=True)[1], dtype=np.int64) - 1
+
+
+def _bring_forward(A: FloatArray, order: IntArray, rank: int, chosen: IntArray) -> None:
+    """Move the columns at these places, counted from ``rank``, there; those that were there take their places."""
+    width = chosen.size
+    target = rank + np.concatenate([np.arange(width), chosen[chosen >= width]])
+    source = rank + np.concatenate([chosen, np.setdiff1d(np.arange(width), chosen)])
+    A[:, target], order[target] = A[:, source], order[source]
+
+
+def _apply(factored: FloatArray, tau: FloatArray, block: FloatArray) -> FloatArray:
+    """Return Q'block."""
+    block = np.asfortranarray(block)
+    work = scipy.linalg.lapack.dormqr("L", "T", factored, tau, block, -1)[1]
+    return np.asarray(scipy.linalg.lapack.dormqr("L", "T", factored, tau, block, int(work[0]))[0])
+
+
+def _column_norms(A: np.ndarray) -> FloatArray:
     """Return the norms of the columns, 1 for zero columns, without overflow or underflow on the way."""
-    largest = np.abs(A).max(axis=0)
+    largest = np.abs(A).max(axis=0).astype(np.float64)
     largest[largest == 0] = 1.0
     norms = largest * np.linalg.norm(A / largest, axis=0)
     norms[norms == 0] = 1.0
-    return norms
+    return np.asarray(norms)

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from l0quad import validation
-from l0quad.types import FloatArray, IntArray, RealArray
+from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 
 # The memory budget of one pass over A: gathered or converted columns are handled in pieces of at most this size.
 CHUNK_BYTES = 1 << 23
@@ -107,10 +107,11 @@ class Matrix(ABC):
         """Return A[:, first:last] w."""
         return self.matvec(np.arange(first, last), w)
 
-    def outer(self, columns: IntArray | None = None) -> FloatArray:
-        """Return A_S A_S', n x n."""
+    def outer(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
+        """Return A_S A_S', n x n; ``pause`` is called between slices, as in `inner` and `cross`."""
         total = np.zeros((self.shape[0], self.shape[0]))
         for _, block in self.sweep(columns):
+            pause()
             total += block @ block.T
         return total
 
@@ -124,16 +125,17 @@ class Matrix(ABC):
             product += block @ (w[piece] + t[piece])
         return t, product
 
-    def inner(self, columns: IntArray | None = None) -> FloatArray:
+    def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
         """Return A_S'A_S, |S| x |S|."""
         every = self._every(columns)
-        return self.cross(every)[:, every]
+        return self.cross(every, pause)[:, every]
 
-    def cross(self, columns: IntArray) -> FloatArray:
+    def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
         """Return A_S'A, |S| x p."""
         A_S = np.asarray(self.take(columns), dtype=np.float64)
         out = np.empty((columns.size, self.shape[1]))
         for piece, block in self.sweep():
+            pause()
             out[:, piece] = A_S.T @ block
         return out
 
@@ -141,10 +143,11 @@ class Matrix(ABC):
         """Return the squared norm of each column."""
         return np.concatenate([np.einsum("ij,ij->j", block, block) for _, block in self.sweep()])
 
-    def column_quad(self, factor: FloatArray, columns: IntArray | None = None) -> FloatArray:
+    def column_quad(self, factor: FloatArray, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
         """Return ||L^-1 a_j||^2 for each column j, L lower triangular (n x n)."""
         quad = np.empty(self._every(columns).size)
         for piece, block in self.sweep(columns):
+            pause()
             solved = scipy.linalg.blas.dtrsm(
                 1.0, factor.T, np.array(block, order="F"), lower=0, trans_a=1, overwrite_b=1
             )
@@ -252,7 +255,7 @@ class Prepared:
                 self._product = b, product
             return self._product[1]
 
-    def gathered(self, support: IntArray) -> Gathered:
+    def gathered(self, support: IntArray, pause: Pause = go_on) -> Gathered:
         """Return the columns of a support with their Gram matrix; those of the last support are kept where they fit."""
         with self._lock:
             matrix = self._matrix
@@ -262,7 +265,7 @@ class Prepared:
             # Not two at a time.
             self._gathered = None
             A_S, columns = matrix.view(support)
-            gram = A_S.outer(columns) if support.size > matrix.shape[0] else A_S.inner(columns)
+            gram = A_S.outer(columns, pause) if support.size > matrix.shape[0] else A_S.inner(columns, pause)
             own = None if A_S is matrix else A_S
             nbytes = gram.nbytes + (0 if own is None else own.nbytes)
             if nbytes <= (SUPPORT_BYTES if self.problems > 1 else SINGLE_SUPPORT_BYTES):
@@ -276,7 +279,7 @@ class Prepared:
         known = [row for row in rows if row is not None]
         return np.asarray(w @ np.array(known)) if 0 < len(known) == len(rows) else None
 
-    def gram_rows(self, columns: IntArray) -> FloatArray:
+    def gram_rows(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
         """Return A_S'A, a copy; those rows that are not yet known come from one product."""
         with self._lock:
             known = self._rows
@@ -284,7 +287,7 @@ class Prepared:
             if new.size == 1:
                 fresh = {int(new[0]): self._matrix.rmatvec(self._matrix.matvec(new, np.ones(1)))}
             else:
-                fresh = dict(zip(new.tolist(), self._matrix.cross(new) if new.size else (), strict=True))
+                fresh = dict(zip(new.tolist(), self._matrix.cross(new, pause) if new.size else (), strict=True))
             for j in new.tolist()[: max(0, self._most_rows - len(known))]:
                 known[j] = fresh[j]
             return np.array([known[j] if j in known else fresh[j] for j in columns.tolist()])

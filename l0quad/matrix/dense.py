@@ -7,12 +7,14 @@ import numpy as np
 
 from l0quad import validation
 from l0quad.matrix.base import CHUNK_BYTES, Matrix
-from l0quad.types import FloatArray, IntArray, RealArray
+from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 
 # A subset larger than this of a memory-mapped A is gathered anew in each pass instead of being kept.
 SUBSET_BYTES = 1 << 28
 # Above this share of the columns, one BLAS product with all of A beats a product with the gathered ones.
 _GATHER_SHARE = 0.05
+# A product of so many flops is made in one piece, a larger one in slices.
+_AT_ONCE_FLOPS = 1e9
 
 
 class DenseMatrix(Matrix):
@@ -94,13 +96,13 @@ class DenseMatrix(Matrix):
             return self._scaled(lambda w: block @ w, w)
         return DenseMatrix(block, self._exponent).matvec(None, w)
 
-    def outer(self, columns: IntArray | None = None) -> FloatArray:
-        if columns is None and self._blas and not self._exponent:
+    def outer(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
+        if columns is None and self._at_once(self.shape[0]):
             return self._X.T @ self._X if self._by_columns else self._X @ self._X.T
-        return super().outer(columns)
+        return super().outer(columns, pause)
 
-    def inner(self, columns: IntArray | None = None) -> FloatArray:
-        if columns is None and self._blas and not self._exponent:
+    def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
+        if columns is None and self._at_once(self.shape[1]):
             return self._X @ self._X.T if self._by_columns else self._X.T @ self._X
         every = self._every(columns)
         if 8 * every.size * self.shape[0] <= CHUNK_BYTES:
@@ -109,17 +111,18 @@ class DenseMatrix(Matrix):
         total = np.zeros((every.size, every.size))
         step = max(1, CHUNK_BYTES // (8 * every.size))
         for start in range(0, self.shape[0], step):
+            pause()
             rows = slice(start, start + step)
             part = self._X[every, rows] if self._by_columns else self._X[rows][:, every].T
             part = np.ldexp(part, self._exponent, dtype=np.float64)
             total += part @ part.T
         return total
 
-    def cross(self, columns: IntArray) -> FloatArray:
-        if self._blas and not self._exponent:
+    def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
+        if self._at_once(columns.size):
             A_S = self._take64(columns)
             return (self._X @ A_S).T if self._by_columns else A_S.T @ self._X
-        return super().cross(columns)
+        return super().cross(columns, pause)
 
     def column_sq_norms(self) -> FloatArray:
         if self._by_columns:
@@ -164,6 +167,11 @@ class DenseMatrix(Matrix):
             full[columns] = w
             w = full
         return self._X @ w if self._blas else self._kernel_rows(np.arange(self.shape[0]), w)
+
+    def _at_once(self, n_others: int) -> bool:
+        """Whether the products of all columns with as many others are one call of BLAS that takes no long time."""
+        n, p = self.shape
+        return self._blas and not self._exponent and 2.0 * n * p * n_others <= _AT_ONCE_FLOPS
 
     def _take64(self, columns: IntArray) -> FloatArray:
         return np.asarray(self.take(columns), dtype=np.float64)

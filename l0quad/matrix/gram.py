@@ -7,7 +7,7 @@ import numpy as np
 from l0quad import validation
 from l0quad.linalg.gram import GramFactor, gram_factor
 from l0quad.matrix.dense import DenseMatrix
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 
 class GramMatrix(DenseMatrix):
@@ -47,10 +47,10 @@ class GramMatrix(DenseMatrix):
     def scaled(self, exponent: int) -> "GramMatrix":
         return GramMatrix(np.ldexp(self.H, 2 * exponent), self.factor.scaled(exponent))
 
-    def inner(self, columns: IntArray | None = None) -> FloatArray:
+    def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
         return self.H.copy() if columns is None else self.H[np.ix_(columns, columns)]
 
-    def cross(self, columns: IntArray) -> FloatArray:
+    def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
         return self.H[columns]
 
     def column_sq_norms(self) -> FloatArray:

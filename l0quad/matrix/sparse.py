@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from l0quad import validation
 from l0quad.matrix.base import Matrix
-from l0quad.types import FloatArray, IntArray, RealArray
+from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 
 
 class SparseMatrix(Matrix):
@@ -49,7 +49,7 @@ class SparseMatrix(Matrix):
     def block_matvec(self, first: int, last: int, w: FloatArray) -> FloatArray:
         return np.asarray(self._A[:, first:last] @ w)
 
-    def outer(self, columns: IntArray | None = None) -> FloatArray:
+    def outer(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
         A_S = self._float64(columns)
         return np.asarray((A_S @ A_S.T).toarray())
 
@@ -59,11 +59,11 @@ class SparseMatrix(Matrix):
         t = self.rmatvec(y, columns)
         return t, self.matvec(columns, w + t)
 
-    def inner(self, columns: IntArray | None = None) -> FloatArray:
+    def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
         A_S = self._float64(columns)
         return np.asarray((A_S.T @ A_S).toarray())
 
-    def cross(self, columns: IntArray) -> FloatArray:
+    def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
         return np.asarray((self._float64(columns).T @ self._float64(None)).toarray())
 
     def column_sq_norms(self) -> FloatArray:

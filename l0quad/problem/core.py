@@ -14,7 +14,7 @@ from l0quad.problem.constraints.base import Constraint
 from l0quad.problem.proof import Proof
 from l0quad.problem.reduction import reduced_rows
 from l0quad.problem.restricted import restricted_solve
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 # Below this share of A's largest squared column norm the ridge term is lost in rounding.
 _SMALLEST_MU = 2.0**-60
@@ -52,6 +52,8 @@ class CoreProblem:
     slack : float
         How far rounding has moved w0 where a linear term was folded into it: the objective that is meant has a further
         term e'(w - w0) with ``||e|| <= slack``.
+    pause : callable
+        What a solve's long work calls between slices: at a limit of the solve it raises `Stopped`.
     """
 
     matrix: Matrix
@@ -61,6 +63,7 @@ class CoreProblem:
     constraint: Constraint
     constant: float = 0.0
     slack: float = 0.0
+    pause: Pause = go_on
 
     @property
     def proof(self) -> "Proof | None":
@@ -121,7 +124,7 @@ class CoreProblem:
 
     def restricted(self, support: IntArray) -> Point:
         """Return the best point with this support."""
-        w, residual = restricted_solve(self.matrix, self.b, self.w0, self.mu, support)
+        w, residual = restricted_solve(self.matrix, self.b, self.w0, self.mu, support, self.pause)
         point = self.evaluate(support, w, residual, restricted_optimum=True)
         if point.objective <= self.objective_at_zero:
             return point
@@ -153,7 +156,7 @@ class CoreProblem:
 
         Through the Gram matrix (n p^2 flops) where that keeps the digits, else by QR of blocks of rows.
         """
-        R, b = reduced_rows(self.matrix, self.b)
+        R, b = reduced_rows(self.matrix, self.b, self.pause)
         constant = self.constant + 0.5 * float(b[-1]) ** 2
         return replace(self, matrix=R, b=frozen(b[:-1]), constant=constant)
 

@@ -7,7 +7,7 @@ import numpy as np
 from l0quad.linalg.cholesky import cholesky
 from l0quad.linalg.orthogonal import minimum_norm
 from l0quad.matrix import Matrix
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 _EPS = float(np.finfo(np.float64).eps)
 # Beyond this order a dense factorization (2 GB) gives way to an iterative solve.
@@ -22,7 +22,7 @@ _FAR = 1e3
 
 
 def restricted_solve(
-    matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray
+    matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray, pause: Pause = go_on
 ) -> tuple[FloatArray, FloatArray]:
     """Return the w on the support S that minimises ``1/2 ||A_S w - b||^2 + mu/2 ||w - w0||^2``, and A_S w - b.
 
@@ -31,28 +31,28 @@ def restricted_solve(
     (A_S A_S' + mu I) y = r (n x n, Woodbury's identity; CHITA, ICML 2023, Algorithm 5), refined against that matrix,
     in three sweeps over A_S. Where the matrix is numerically singular the factorization gives way to an orthogonal one,
     and of several minimisers the one nearest to w0 is returned (the limit mu -> 0). Beyond `DIRECT_LIMIT` in both
-    sizes: LSMR.
+    sizes: LSMR. ``pause`` is called between slices of long work.
     """
     if support.size == 0:
         return np.empty(0), -b
     w0, rows = w0[support], matrix.shape[0]
     if min(rows, support.size) > DIRECT_LIMIT:
         A_S, columns = matrix.view(support)
-        v = _iterative(A_S, columns, _target(A_S, columns, b, w0), mu)
+        v = _iterative(A_S, columns, _target(A_S, columns, b, w0), mu, pause)
     else:
-        A_S, columns, gram = matrix.prepared.gathered(support)
+        A_S, columns, gram = matrix.prepared.gathered(support, pause)
         r = _target(A_S, columns, b, w0)
         if support.size > rows:
-            dual = _dual(A_S, columns, r, w0, mu, gram)
+            dual = _dual(A_S, columns, r, w0, mu, gram, pause)
             if dual is not None:
                 return dual[0], dual[1] - b
         elif float(np.linalg.norm(r)) > _FAR * float(np.linalg.norm(b)):
             # So far from w0 (where a small ridge and a linear term may have put it) w0 + v cancels: w itself is found.
-            near = _primal(A_S, columns, b, mu, gram, mu * w0)
+            near = _primal(A_S, columns, b, mu, gram, pause, mu * w0)
             if near is not None:
                 return near, A_S.matvec(columns, near) - b
-        primal = _primal(A_S, columns, r, mu, gram) if support.size <= rows else None
-        v = minimum_norm(matrix.take(support), r, mu) if primal is None else primal
+        primal = _primal(A_S, columns, r, mu, gram, pause) if support.size <= rows else None
+        v = minimum_norm(matrix.take(support), r, mu, pause) if primal is None else primal
     w = w0 + v
     return w, A_S.matvec(columns, w) - b
 
@@ -67,10 +67,11 @@ def _primal(
     r: FloatArray,
     mu: float,
     gram: FloatArray,
+    pause: Pause,
     pull: FloatArray | float = 0.0,
 ) -> FloatArray | None:
     """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2 - pull'v``."""
-    solve = cholesky(gram, mu)
+    solve = cholesky(gram, mu, pause)
     if solve is None:
         return None
     first = solve(A_S.rmatvec(r, columns) + pull)
@@ -78,10 +79,10 @@ def _primal(
 
 
 def _dual(
-    A_S: Matrix, columns: IntArray | None, r: FloatArray, w0: FloatArray, mu: float, gram: FloatArray
+    A_S: Matrix, columns: IntArray | None, r: FloatArray, w0: FloatArray, mu: float, gram: FloatArray, pause: Pause
 ) -> tuple[FloatArray, FloatArray] | None:
     """Return w and A_S w."""
-    solve = cholesky(gram, mu)
+    solve = cholesky(gram, mu, pause)
     y = solve and _refined(solve, solve(r), lambda y: r - gram @ y - mu * y)
     if y is None:
         return None
@@ -103,12 +104,16 @@ def _refined(
     return None
 
 
-def _iterative(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float) -> FloatArray:
+def _iterative(A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float, pause: Pause) -> FloatArray:
     from scipy.sparse.linalg import LinearOperator, lsmr
+
+    def product(v: np.ndarray) -> FloatArray:
+        pause()
+        return A_S.matvec(columns, v.ravel())
 
     operator = LinearOperator(
         (r.size, A_S.shape[1] if columns is None else columns.size),
-        matvec=lambda v: A_S.matvec(columns, np.asarray(v).ravel()),
+        matvec=product,
         rmatvec=lambda u: A_S.rmatvec(np.asarray(u).ravel(), columns),
         dtype=np.float64,
     )

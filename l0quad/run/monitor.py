@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from l0quad.certificates import Bound
+from l0quad.errors import Stopped
 from l0quad.problem.core import Point
 from l0quad.problem.units import Units
 from l0quad.run.outcome import State, Status
@@ -127,6 +128,11 @@ class SolveMonitor:
             elif self.proven:
                 self.stopped = Status.CONVERGED
         return self.stopped is not None
+
+    def pause(self) -> None:
+        """Raise `Stopped` where the solver must stop."""
+        if self.expired():
+            raise Stopped
 
     @functools.cached_property
     def rng(self) -> np.random.Generator:

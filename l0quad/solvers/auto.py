@@ -186,7 +186,7 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
     usable = problem.constraint.usable
     if usable.size == 0:
         return None
-    columns = usable[independent_columns(problem.matrix.take(usable))]
+    columns = usable[independent_columns(problem.matrix.take(usable), problem.pause)]
     return problem.restricted(columns) if problem.constraint.allows(columns) else None
 
 

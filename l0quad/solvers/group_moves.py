@@ -134,7 +134,7 @@ def group_scores(problem: CoreProblem, point: Point, units: tuple[IntArray, ...]
 
     With M = A_S A_S' + mu I and Q = A_J'M^-1 A_J: E_JJ = (I - Q) / mu on the support, S_JJ = mu (I + Q) outside.
     """
-    factor = cholesky_factor(problem.matrix.outer(point.support), problem.mu)
+    factor = cholesky_factor(problem.matrix.outer(point.support, problem.pause), problem.mu, problem.pause)
     if factor is None:
         return None
     mu, w = problem.mu, np.zeros(problem.shape[1])

@@ -202,10 +202,10 @@ def exact_scores(problem: CoreProblem, point: Point) -> FloatArray | None:
 
     With M = A_S A_S' + mu I and q_j = a_j'M^-1 a_j: E_jj = (1 - q_j) / mu on the support, s_j = mu (1 + q_j) outside.
     """
-    factor = cholesky_factor(problem.matrix.outer(point.support), problem.mu)
+    factor = cholesky_factor(problem.matrix.outer(point.support, problem.pause), problem.mu, problem.pause)
     if factor is None:
         return None
-    q, mu = problem.matrix.column_quad(factor), problem.mu
+    q, mu = problem.matrix.column_quad(factor, pause=problem.pause), problem.mu
     w = np.zeros(problem.shape[1])
     w[point.support] = point.w
     r = mu * (problem.w0 - w) - problem.matrix.rmatvec(problem.residual(point.support, point.w))
@@ -216,10 +216,10 @@ def exact_scores(problem: CoreProblem, point: Point) -> FloatArray | None:
 
 def saliency(problem: CoreProblem, point: Point) -> FloatArray | None:
     """Return the exact cost of removing each column of the support."""
-    factor = cholesky_factor(problem.matrix.outer(point.support), problem.mu)
+    factor = cholesky_factor(problem.matrix.outer(point.support, problem.pause), problem.mu, problem.pause)
     if factor is None:
         return None
-    return _saliency(problem.matrix.column_quad(factor, point.support), point.w, problem.mu)
+    return _saliency(problem.matrix.column_quad(factor, point.support, problem.pause), point.w, problem.mu)
 
 
 def _saliency(q: FloatArray, w: FloatArray, mu: float) -> FloatArray:

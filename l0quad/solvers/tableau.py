@@ -11,6 +11,7 @@ An addition or a removal updates all of it in O(|S| p), plus one pass over A for
 """
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from l0quad.types import FloatArray, IntArray
 _EPS = float(np.finfo(np.float64).eps)
 # A column counts as dependent on the support when its Schur complement has lost this share of H_jj.
 _DEPENDENT = 1e4 * _EPS
+# A slice of a set-up takes about so many flops.
+_SLICE_FLOPS = 1e9
 
 
 class Tableau:
@@ -65,7 +68,7 @@ class Tableau:
         if support.size == 0:
             return
         H = self._rows(support)
-        solve = cholesky(H[:, support], 0.0)
+        solve = cholesky(H[:, support], 0.0, self.problem.pause)
         if solve is None:
             # What keeps its place anyway comes first.
             for j in support[np.argsort(~np.isin(support, self.problem.constraint.must), kind="stable")]:
@@ -75,13 +78,20 @@ class Tableau:
         m = self.size = support.size
         self._slots[:m] = support
         self._H[:m, :m] = H[:, support]
-        self._E[:m, :m] = solve(np.eye(m))
-        self._B[:m] = solve(H)
+        self._solve(solve, np.eye(m), self._E[:m, :m])
+        self._solve(solve, H, self._B[:m])
         self._w[:m] = solve(self.r[support])
         self.objective -= 0.5 * float(self.r[support] @ self._w[:m])
         self._eliminate(H, self._B[:m])
         self.r -= self._w[:m] @ H
         self._close(support)
+
+    def _solve(self, solve: Callable[[FloatArray], FloatArray], right: FloatArray, out: FloatArray) -> None:
+        """Write the solutions for the columns of ``right`` to ``out``, in slices."""
+        step = max(1, int(_SLICE_FLOPS / (2 * right.shape[0] ** 2)))
+        for first in range(0, right.shape[1], step):
+            self.problem.pause()
+            out[:, first : first + step] = solve(right[:, first : first + step])
 
     def _begin(self) -> None:
         """Set everything to the empty support."""
@@ -222,7 +232,7 @@ class Tableau:
 
     def _rows(self, columns: IntArray) -> FloatArray:
         """Return H_S:, a copy."""
-        rows = self.problem.matrix.prepared.gram_rows(columns)
+        rows = self.problem.matrix.prepared.gram_rows(columns, self.problem.pause)
         rows[np.arange(columns.size), columns] += self.problem.mu
         return rows
 

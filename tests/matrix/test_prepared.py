@@ -45,7 +45,7 @@ def test_gram_rows(monkeypatch, form, kept):
 def test_known_rows_cost_no_product(monkeypatch):
     M, asked = matrix(), []
     cross = M.cross
-    monkeypatch.setattr(M, "cross", lambda columns: asked.append(columns.tolist()) or cross(columns))
+    monkeypatch.setattr(M, "cross", lambda columns, pause: asked.append(columns.tolist()) or cross(columns, pause))
     monkeypatch.setattr(M, "matvec", lambda *_: pytest.fail("a known row was computed again"))
     for columns in ([2, 5, 7], [7, 2], [5], [5, 1, 9]):
         M.prepared.gram_rows(np.array(columns))

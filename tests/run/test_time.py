@@ -4,9 +4,14 @@ import time
 
 import numpy as np
 import pytest
-from problems import PROBLEMS, monitor_of
+from problems import PROBLEMS, monitor_of, suited
 
+import l0quad.linalg.cholesky
+import l0quad.linalg.orthogonal
+import l0quad.matrix.base
+import l0quad.matrix.dense
 import l0quad.solvers.coordinate_descent
+import l0quad.solvers.tableau
 from l0quad import METHODS, CoordinateDescent, Status, solve
 from l0quad.run.monitor import BYTES_PER_SECOND, FLOPS_PER_SECOND, Limits, SolveMonitor
 from l0quad.solvers.coordinate_descent import coordinate_descent
@@ -58,6 +63,40 @@ def test_work_after_the_limit_is_judged_by_its_size(ticking):
                 ticking["seconds"] = seconds
                 assert monitor.affords(share * most * bytes_read, share * most * flops) is affordable
     assert SolveMonitor(None, None, None).affords(1e30, 1e30)
+
+
+@pytest.fixture
+def thin(monkeypatch):
+    """Long work in slices of next to nothing."""
+    for module, name, value in (
+        (l0quad.linalg.orthogonal, "_PANEL", 2),
+        (l0quad.linalg.orthogonal, "_SLICE_FLOPS", 1),
+        (l0quad.linalg.cholesky, "_AT_ONCE", 0),
+        (l0quad.linalg.cholesky, "_BLOCK", 4),
+        (l0quad.matrix.dense, "_AT_ONCE_FLOPS", 0),
+        (l0quad.matrix.dense, "CHUNK_BYTES", 512),
+        (l0quad.matrix.base, "CHUNK_BYTES", 512),
+        (l0quad.solvers.tableau, "_SLICE_FLOPS", 1),
+    ):
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["gaussian", "no_ridge", "wide", "repeated_columns", "pruning", "groups"])
+def test_a_limit_between_any_two_slices(thin, ticking, method, name):
+    """Every long step of every method asks for the time, and what is returned is what the best point so far is."""
+    instance = PROBLEMS[name]
+    if not suited(method, instance):
+        return
+    for limit in (2, 5, 12, 30, 75, 180):
+        ticking["seconds"] = 0.0
+        result = solve(instance.problem(), method, time_limit=limit, bound="none")
+        assert instance.allows(result.support)
+        assert result.objective <= instance.objective(np.zeros(instance.p)) * (1 + 1e-12) or method == "block_backsolve"
+        assert abs(result.objective - instance.objective(result.w)) <= 1e-10 * instance.size(result.w)
+        if result.status is not Status.TIME_LIMIT:
+            break
+        assert limit <= ticking["seconds"] <= limit + 12
 
 
 @pytest.mark.parametrize("method", METHODS)

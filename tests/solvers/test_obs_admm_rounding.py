@@ -72,9 +72,8 @@ def test_the_shifted_inverse(shape, form):
     instance = stored_as(gaussian(*shape, 1, w0=CENTRE[:1].repeat(shape[1]), ridge=0.2), form)
     A, rng = instance.dense, np.random.default_rng(1)
     shifted = _ShiftedInverse(instance.core())
-    assert shifted.trace == pytest.approx(np.sum(A**2))
     np.testing.assert_allclose(shifted.g, A.T @ instance.b + 0.4 * instance.w0, rtol=1e-12)
-    for tau in (1e-3, 0.4, 1e4):
+    for tau in (1e-3, 1.1e-3, 1.15e-3, 0.4, 1e4):
         v = rng.standard_normal(shape[1])
         expected = np.linalg.inv(A.T @ A + tau * np.eye(shape[1])) @ v
         np.testing.assert_allclose(shifted.solve(v, tau), expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
