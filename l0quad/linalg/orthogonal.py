@@ -7,13 +7,13 @@ Least Squares Problems", 1996, sections 2.7 (rank-deficient problems) and 6.6 (c
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
-from l0quad.linalg.tall import block_rows, triangle
+from l0quad.linalg.tall import triangle
 from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -68,68 +68,57 @@ def pivoted_qr(A: FloatArray, r: FloatArray, pause: Pause = go_on) -> PivotedQR:
     return PivotedQR(A[:rank], order, c[:rank])
 
 
-def minimum_norm(A_S: np.ndarray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray:
-    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2``; the shortest v where there are several.
+def minimum_norm(A: FloatArray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray:
+    """Minimise ``1/2 ||A v - r||^2 + mu/2 ||v||^2``; the shortest v where there are several.
 
-    The columns are brought to norm 1 first, so that small ones do not pass for dependent ones.
+    A (n x m, m <= n, Fortran-ordered) is overwritten. The columns are brought to norm 1 first, so that small ones do
+    not pass for dependent ones.
     """
-    n, m = A_S.shape
-    norms = np.ones(m) if mu > 0 else _column_norms(A_S)
-    if mu > 0 and m <= n:
-        A, r = np.zeros((n + m, m), order="F"), np.concatenate([r, np.zeros(m)])
-        A[:n] = A_S
-        A[n:] = mu**0.5 * np.eye(m)
-    else:
-        A = np.array(A_S, dtype=np.float64, order="F")
-        A[:, norms <= _NOTHING * norms.max()] = 0.0
-        A /= norms
+    n, m = A.shape
+    if mu > 0:
+        A, r = np.asfortranarray(np.vstack([A, mu**0.5 * np.eye(m)])), np.concatenate([r, np.zeros(m)])
+    norms = _to_norm_one(A)
     R, order, c = pivoted_qr(A, r, pause)
     v, rank = np.zeros(m), c.size
     if rank == m:
         v[order] = scipy.linalg.solve_triangular(R, c, check_finite=False)
-        return np.asarray(v / norms)
-    if rank:
-        v[order] = _shortest(R, norms[order], c, 0.0 if m <= n else mu, pause)
+        v /= norms
+    elif rank:
+        M = R * norms[order]
+        T = triangle((M[:, first : first + n].T for first in range(0, m, n)), rank)
+        v[order] = shortest(T, c, lambda v: M @ v, lambda y: M.T @ y)
+    return v
+
+
+def shortest(
+    T: FloatArray,
+    c: FloatArray,
+    matvec: Callable[[FloatArray], FloatArray],
+    rmatvec: Callable[[FloatArray], FloatArray],
+) -> FloatArray:
+    """Return the shortest v with ``M v = c``, for M of full row rank, from the triangular factor T of M'.
+
+    By the semi-normal equations ``T'T y = c``, ``v = M'y``, corrected as long as the residual falls.
+    """
+    # Powers of two bring rows of very different sizes to the same one.
+    size = np.ldexp(1.0, -np.frexp(np.abs(T).max(axis=0))[1])
+    T, left, size_left = T * size, size * c, math.inf
+    v = np.zeros_like(rmatvec(c))
+    while (now := float(np.linalg.norm(left))) < 0.5 * size_left:
+        size_left = now
+        change = scipy.linalg.cho_solve((T, False), left, check_finite=False)
+        # Added up, because M'y would lose the digits that cancel in it.
+        v = v + rmatvec(size * change)
+        left = size * (c - matvec(v))
     return v
 
 
 def independent_columns(A: np.ndarray, pause: Pause = go_on) -> IntArray:
     """Return as many linearly independent columns as A has, sorted: those that a pivoted QR takes first."""
     scaled = np.array(A, dtype=np.float64, order="F")
-    scaled /= _column_norms(A)
+    _to_norm_one(scaled)
     found = pivoted_qr(scaled, np.zeros(A.shape[0]), pause)
     return np.sort(found.order[: found.c.size])
-
-
-def _shortest(R: FloatArray, norms: FloatArray, c: FloatArray, mu: float, pause: Pause) -> FloatArray:
-    """Return the shortest v with ``M v = c``, or M'(M M' + mu I)^-1 c, for M = R diag(norms) of full row rank.
-
-    By the triangular factor of [M'; mu^(1/2) I], a QR of blocks, and corrections.
-    """
-    rank, m = R.shape
-    # A power of two for each row keeps rows of very different sizes from underflowing.
-    size = np.ldexp(1.0, -np.frexp(np.abs(R * norms).max(axis=1))[1]) if mu == 0 else np.ones(rank)
-    M = (size[:, None] * R) * norms
-    c, step = size * c, block_rows(rank)
-
-    def blocks() -> Iterator[FloatArray]:
-        for first in range(0, m, step):
-            pause()
-            yield M[:, first : first + step].T
-        if mu > 0:
-            yield mu**0.5 * np.eye(rank)
-
-    T = triangle(blocks(), rank)
-    y, v = np.zeros(rank), np.zeros(m)
-    left, size_left = c, math.inf
-    while (now := float(np.linalg.norm(left))) < 0.5 * size_left:
-        pause()
-        size_left = now
-        change = scipy.linalg.cho_solve((T, False), left, check_finite=False)
-        # Added up, because M'y would lose the digits that cancel in it.
-        y, v = y + change, v + M.T @ change
-        left = c - M @ v - mu * y
-    return np.asarray(v)
 
 
 def _pivots(sketch: FloatArray) -> IntArray:
@@ -151,10 +140,16 @@ def _apply(factored: FloatArray, tau: FloatArray, block: FloatArray) -> FloatArr
     return np.asarray(scipy.linalg.lapack.dormqr("L", "T", factored, tau, block, int(work[0]))[0])
 
 
-def _column_norms(A: np.ndarray) -> FloatArray:
-    """Return the norms of the columns, 1 for zero columns, without overflow or underflow on the way."""
-    largest = np.abs(A).max(axis=0).astype(np.float64)
-    largest[largest == 0] = 1.0
-    norms = largest * np.linalg.norm(A / largest, axis=0)
+def _to_norm_one(A: FloatArray) -> FloatArray:
+    """Divide the columns by their norms, which are returned, without overflow or underflow on the way.
+
+    Of columns that are next to nothing beside the largest, nothing is left.
+    """
+    largest = np.maximum(A.max(axis=0), -A.min(axis=0))
+    exponents = np.frexp(largest)[1]
+    np.ldexp(A, -exponents, out=A)
+    A[:, largest <= _NOTHING * largest.max()] = 0.0
+    norms = np.sqrt(np.einsum("ij,ij->j", A, A))
     norms[norms == 0] = 1.0
-    return np.asarray(norms)
+    A /= norms
+    return np.ldexp(norms, exponents)

@@ -169,9 +169,12 @@ class Matrix(ABC):
             return self, None
         return (self.subset(columns), None) if self.fits(columns.size) else (self, columns)
 
-    def pieces(self, columns: IntArray) -> Iterator[slice]:
-        """Yield slices of ``columns`` whose columns, as dense float64, fit the memory budget of one pass."""
-        step = max(1, CHUNK_BYTES // (8 * self.shape[0]))
+    def pieces(self, columns: IntArray, least: int = 1) -> Iterator[slice]:
+        """Yield slices of ``columns`` whose columns, as dense float64, fit the memory budget of one pass.
+
+        At least so many columns are in a slice.
+        """
+        step = max(least, CHUNK_BYTES // (8 * self.shape[0]))
         for start in range(0, columns.size, step):
             yield slice(start, min(start + step, columns.size))
 

@@ -1,17 +1,21 @@
 """Restricted solves: the best w on a given support."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from l0quad.linalg.cholesky import cholesky
-from l0quad.linalg.orthogonal import minimum_norm
+from l0quad.linalg.orthogonal import minimum_norm, pivoted_qr, shortest
+from l0quad.linalg.tall import triangle
 from l0quad.matrix import Matrix
 from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 _EPS = float(np.finfo(np.float64).eps)
-# Beyond this order a dense factorization (2 GB) gives way to an iterative solve.
+# Beyond this order a dense factorization (2 GB) gives way to an iterative solve; from a lower one on where A takes less
+# memory by far than the factor would.
 DIRECT_LIMIT = 16384
+_SMALL_ORDER = 4096
+_FILL = 8
 # Refinement ends when a correction is this small beside the solution: it is then as exact as its residual.
 _CONTRACTED = 1e-10
 _MOST_REFINEMENTS = 4
@@ -31,12 +35,14 @@ def restricted_solve(
     (A_S A_S' + mu I) y = r (n x n, Woodbury's identity; CHITA, ICML 2023, Algorithm 5), refined against that matrix,
     in three sweeps over A_S. Where the matrix is numerically singular the factorization gives way to an orthogonal one,
     and of several minimisers the one nearest to w0 is returned (the limit mu -> 0). Beyond `DIRECT_LIMIT` in both
-    sizes: LSMR. ``pause`` is called between slices of long work.
+    sizes, and where a sparse A takes much less memory than a factorization: LSMR. ``pause`` is called between slices of
+    long work.
     """
     if support.size == 0:
         return np.empty(0), -b
     w0, rows = w0[support], matrix.shape[0]
-    if min(rows, support.size) > DIRECT_LIMIT:
+    order = min(rows, support.size)
+    if order > DIRECT_LIMIT or (order > _SMALL_ORDER and 8 * order * order > _FILL * matrix.nbytes):
         A_S, columns = matrix.view(support)
         v = _iterative(A_S, columns, _target(A_S, columns, b, w0), mu, pause)
     else:
@@ -52,9 +58,45 @@ def restricted_solve(
             if near is not None:
                 return near, A_S.matvec(columns, near) - b
         primal = _primal(A_S, columns, r, mu, gram, pause) if support.size <= rows else None
-        v = minimum_norm(matrix.take(support), r, mu, pause) if primal is None else primal
+        v = orthogonal_solve(A_S, columns, r, mu, pause) if primal is None else primal
     w = w0 + v
     return w, A_S.matvec(columns, w) - b
+
+
+def orthogonal_solve(
+    A_S: Matrix, columns: IntArray | None, r: FloatArray, mu: float, pause: Pause = go_on
+) -> FloatArray:
+    """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2`` whatever the rank; the shortest v where there are several.
+
+    Of more columns than rows no copy is made: a QR of A_S' by blocks shows which rows are independent.
+    """
+    n, every = A_S.shape[0], np.arange(A_S.shape[1]) if columns is None else columns
+    if every.size <= n:
+        return minimum_norm(np.array(A_S.take(every), dtype=np.float64, order="F"), r, mu, pause)
+
+    # Without a ridge, columns of about the same size, so that small ones count for the rank.
+    exponents = np.frexp(A_S.column_sq_norms()[every] ** 0.5)[1] * (mu == 0)
+
+    def blocks(rows: IntArray | slice, exponents: IntArray) -> Iterator[FloatArray]:
+        for piece in A_S.pieces(every, n):
+            pause()
+            yield np.ldexp(A_S.take(every[piece])[rows].T, -exponents[piece, None], dtype=np.float64)
+
+    found = pivoted_qr(np.asfortranarray(triangle(blocks(slice(None), exponents), n)), np.zeros(n), pause)
+    rank = found.c.size
+    if rank == 0:
+        return np.zeros(every.size)
+    # What A_S v of the solution is: with A_S = R'W', W orthonormal, the fit of R'u to r, ||u|| = ||v||.
+    rows, basis = found.order[:rank], np.linalg.qr(np.vstack([found.R.T, mu**0.5 * np.eye(rank)]))[0][:n]
+    fit = basis @ (basis.T @ r[found.order])
+
+    def at_all(y: FloatArray) -> FloatArray:
+        spread = np.zeros(n)
+        spread[rows] = y
+        return A_S.rmatvec(spread, columns)
+
+    T = triangle(blocks(rows, np.zeros_like(exponents)), rank)
+    return shortest(T, fit[:rank], lambda v: A_S.matvec(columns, v)[rows], at_all)
 
 
 def _target(A_S: Matrix, columns: IntArray | None, b: FloatArray, w0: FloatArray) -> FloatArray:

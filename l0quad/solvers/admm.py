@@ -87,8 +87,7 @@ class _ShiftedInverse:
         self._matrix, self._pause = problem.matrix, problem.pause
         n, p = problem.shape
         self._wide = p >= n
-        gram = self._matrix.outer if self._wide else self._matrix.inner
-        self._gram = self._matrix.prepared.once("gram", 8 * min(n, p) ** 2, lambda _: gram(pause=problem.pause)).copy()
+        self._gram = (self._matrix.outer if self._wide else self._matrix.inner)(pause=problem.pause)
         self._tau = 0.0
         self._factored: Callable[[FloatArray], FloatArray] | None = None
         self.g = problem.matrix.prepared.product(problem.b) + problem.mu * problem.w0

@@ -10,8 +10,9 @@ import numpy as np
 
 from l0quad import validation
 from l0quad.kernels.blocks import solve_blocks
-from l0quad.linalg.orthogonal import minimum_norm
+from l0quad.matrix.dense import DenseMatrix
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.restricted import orthogonal_solve
 from l0quad.run import threads
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
@@ -93,7 +94,7 @@ class _Blocks:
         solve_blocks(columns, offsets, targets, problem.mu, v, solved)
         for q in np.flatnonzero(~solved):
             block = slice(int(offsets[q]), int(offsets[q + 1]))
-            v[block] = minimum_norm(columns[block].T, targets[q], problem.mu)
+            v[block] = orthogonal_solve(DenseMatrix(columns[block].T), None, targets[q], problem.mu)
         self.w[own] = problem.w0[self.support[own]] + v
         self._products[run] = self.w[own] @ columns
 

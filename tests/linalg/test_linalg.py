@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import l0quad.problem.restricted
 from l0quad.linalg.cholesky import cholesky
 from l0quad.linalg.gram import gram_factor
-from l0quad.linalg.orthogonal import independent_columns, minimum_norm
+from l0quad.linalg.orthogonal import independent_columns
 from l0quad.matrix import as_matrix
 
 EPS = np.finfo(float).eps
@@ -184,8 +184,13 @@ def test_inputs_are_left_alone():
 def test_minimum_norm(shape, mu):
     A, r, _ = instance(*shape, seed=8)
     A[:, 1] = A[:, 0]
-    np.testing.assert_allclose(minimum_norm(A, r, mu), reference.minimum_norm(A, r, mu), rtol=1e-9, atol=1e-12)
-    assert not minimum_norm(np.zeros(shape), r, mu).any()
+    np.testing.assert_allclose(
+        l0quad.problem.restricted.orthogonal_solve(as_matrix(A), None, r, mu),
+        reference.minimum_norm(A, r, mu),
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    assert not l0quad.problem.restricted.orthogonal_solve(as_matrix(np.zeros(shape)), None, r, mu).any()
 
 
 @pytest.mark.parametrize("order", [1, 2, 7])
