@@ -27,7 +27,7 @@ def is_optimal(problem: Problem, point: Point, bound: Bound, affords: Callable[[
     place.
     """
     core, units = problem.core, problem.units
-    if core.constraint.total == 0:
+    if core.constraint.total == 0 or (point.support.size == 0 and not core.w0.any() and not core.column_sq_norms.any()):
         return True
     value = units.unfolded(core, point)
     lower = bound.value + units.fold - units.fold_error

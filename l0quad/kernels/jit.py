@@ -6,7 +6,9 @@ costs compile time and one warning, nothing else. ``inlined`` marks the small he
 """
 
 import functools
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -43,24 +45,50 @@ def _warn_once() -> None:
     )
 
 
+class _Compilation(Listener):  # type: ignore[misc] # numba has no types
+    """What happens while numba compiles: a word on a terminal, and a Ctrl-C waits for its end.
+
+    numba turns an interrupt within into other exceptions, or loses it; `_Kernel` raises it after.
+    """
+
+    def __init__(self) -> None:
+        self.silent = sys.stderr is None or not sys.stderr.isatty()
+        self.depth = 0
+        self.handler: Any = None
+        self.interrupted = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.silent and event.data["dispatcher"].py_func.__module__.startswith("l0quad."):
+            self.silent = True
+            print("l0quad: compiling kernels, once on this machine (some seconds)", file=sys.stderr, flush=True)
+        if threading.current_thread() is threading.main_thread():
+            self.depth += 1
+            if self.depth == 1 and callable(signal.getsignal(signal.SIGINT)):
+                self.handler = signal.signal(signal.SIGINT, self._hold)
+
+    def on_end(self, event: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self.depth -= 1
+            if self.depth == 0 and self.handler is not None:
+                signal.signal(signal.SIGINT, self.handler)
+                self.handler = None
+
+    def _hold(self, *_: Any) -> None:
+        self.interrupted = True
+
+    def release(self) -> None:
+        """Send the interrupt that has been held back, if there is one."""
+        if self.interrupted and threading.current_thread() is threading.main_thread():
+            self.interrupted = False
+            signal.raise_signal(signal.SIGINT)
+
+
 @functools.cache
-def _announce_compilation() -> None:
-    """Have the first compilation of a kernel in this process say so on a terminal; those from the cache are silent."""
-    if not (sys.stderr is not None and sys.stderr.isatty()):
-        return
-
-    class Announcement(Listener):  # type: ignore[misc] # numba has no types
-        said = False
-
-        def on_start(self, event: Any) -> None:
-            if not self.said and event.data["dispatcher"].py_func.__module__.startswith("l0quad."):
-                self.said = True
-                print("l0quad: compiling kernels, once on this machine (some seconds)", file=sys.stderr, flush=True)
-
-        def on_end(self, event: Any) -> None:
-            pass
-
-    register("numba:compile", Announcement())
+def _compilation() -> _Compilation:
+    """The one listener of this process; compilations from the cache are no event."""
+    listener = _Compilation()
+    register("numba:compile", listener)
+    return listener
 
 
 class _Kernel:
@@ -70,7 +98,6 @@ class _Kernel:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
-        _announce_compilation()
         try:
             return cast("Callable[..., Any]", numba.njit(cache=True, **_OPTIONS)(self.function))
         except RuntimeError:
@@ -82,6 +109,13 @@ class _Kernel:
         return cast("Callable[..., Any]", numba.njit(**_OPTIONS)(self.function))
 
     def __call__(self, *args: Any) -> Any:
+        compilation = _compilation()
+        result = self._call(*args)
+        if compilation.interrupted:
+            compilation.release()
+        return result
+
+    def _call(self, *args: Any) -> Any:
         if not self._cached:
             return self._compiled(*args)
         try:

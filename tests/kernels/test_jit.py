@@ -103,3 +103,41 @@ def test_damaged_cache(package, sound_cache, tmp_path, suffix, damage):
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2] if damage == "first half" else damage)
     assert solve(package, NUMBA_CACHE_DIR=str(cache)) == ONE_WARNING
+
+
+def test_an_interrupt_during_compilation_comes_after_it(tmp_path):
+    """numba would swallow it, or break; the second call finds the kernel compiled."""
+    script = """
+import signal
+from numba.core.event import Listener, register
+from l0quad.kernels import jit
+
+class Interrupting(Listener):
+    def on_start(self, event):
+        signal.raise_signal(signal.SIGINT)
+    def on_end(self, event):
+        pass
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+jit._compilation()
+register("numba:compile", Interrupting())
+
+@jit.kernel
+def double(x):
+    return 2.0 * x
+
+try:
+    double(1.5)
+except KeyboardInterrupt:
+    print("interrupted")
+print(double(1.5), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["interrupted", "3.0", "True"], done.stderr
