@@ -237,6 +237,11 @@ class Tableau:
         found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, *moves)
         return int(found[0]), int(found[1]), float(found[2])
 
+    def distances(self, slot: int) -> FloatArray:
+        """Return the Schur complement that each column would have, were the one in this slot taken out."""
+        row = self._B[slot]
+        return self.s + row * row / self.e[slot]
+
     def point(self) -> Point:
         """Return the current support refitted from scratch."""
         return self.problem.restricted(self.support)
