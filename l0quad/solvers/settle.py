@@ -35,6 +35,9 @@ def settle(tableau: Tableau, point: Point, monitor: Monitor) -> tuple[Point, boo
     """
     problem, support = tableau.problem, point.support
     least = threshold(problem, point.objective)
+    if least > 2 * (LEAST_GAIN * abs(point.objective + problem.fold) + NOISE * problem.objective_at_zero):
+        # Beside what a linear term and a small ridge were folded to, an exchange that counts does not show.
+        return point, False
     if point.objective - problem.constant <= least:
         return point, True
     tableau.reset(support)
