@@ -1,6 +1,6 @@
 """What a feasible point of a small problem attains, exactly: no lower bound may be above it."""
 
-import math
+import itertools
 import weakref
 
 import numpy as np
@@ -24,8 +24,8 @@ def _attained(problem):
     gram = problem._gram
     if n * p > _MOST_ENTRIES or (gram is not None and problem.linear is not None):
         return None
-    counts = [math.comb(columns.size, min(budget, columns.size)) for columns, budget in reference.parts(problem.k, p)]
-    if math.prod(counts) > _MOST_SUPPORTS:
+    supports = list(itertools.islice(reference.largest_supports(problem.k, p), _MOST_SUPPORTS + 1))
+    if len(supports) > _MOST_SUPPORTS:
         return None
     if gram is None:
         A = np.asarray(problem.matrix.take(np.arange(p)), dtype=np.float64)
@@ -39,7 +39,7 @@ def _attained(problem):
         except OverflowError:
             return None
         best, least = np.zeros(p), 0.0
-        for support in reference.largest_supports(problem.k, p):
+        for support in supports:
             w = np.zeros(p)
             try:
                 w[support] = np.linalg.lstsq(H[np.ix_(support, support)], g[support], rcond=1e-13)[0]

@@ -1,4 +1,4 @@
-"""Whether a support is swap-optimal: every exchange of one column, also those that the table has no digits for."""
+"""Whether a support is swap-optimal: every exchange, also those that the table of swaps has no digits for."""
 
 from collections.abc import Iterator
 
@@ -28,45 +28,43 @@ def threshold(problem: CoreProblem, objective: float) -> float:
 
 
 def settle(tableau: Tableau, point: Point, monitor: Monitor) -> tuple[Point, bool]:
-    """Return the best point one exchange (or one further column) away, or the point itself where none is better.
+    """Return the best point one exchange (or one addition) away, or the point itself where none is better.
 
     And whether all of them were settled: by the table, built anew, where it has the digits, else by a refit, whose
     solves are orthogonal or refined against A (`l0quad.problem.restricted`). ``tableau`` is overwritten.
     """
-    problem, support = tableau.problem, point.support
+    problem = tableau.problem
     least = threshold(problem, point.objective)
-    if least > 2 * (LEAST_GAIN * abs(point.objective + problem.fold) + NOISE * problem.objective_at_zero):
+    if least > 2 * threshold(problem, point.objective + problem.fold):
         # Beside what a linear term and a small ridge were folded to, an exchange that counts does not show.
         return point, False
     if point.objective - problem.constant <= least:
         return point, True
+    support = problem.constraint.closed(point.support)
     tableau.reset(support)
-    best = point
     exact = tableau.size == support.size and _is_regular(tableau)
-    if exact:
-        slot, j, change = tableau.best_swap()
-        if slot >= 0 and change < -least:
-            other = np.sort(np.append(np.delete(tableau.slots, slot), j))
-            best = min(best, problem.restricted(other), key=lambda each: each.objective)
-            if best.objective < point.objective - least:
-                return best, False
+    promised = tableau.best_change() if exact else None
+    best = point
+    if promised is not None and promised[1] < -least:
+        best = _better(best, problem.restricted(promised[0]))
+        if best.objective < point.objective - least:
+            return best, False
     n, size = problem.shape[0], max(support.size, 1)
     refits = int(_REFIT_FLOPS / (2.0 * n * size * min(n, size) + _REFIT_OVERHEAD))
     certain = True
     for other in _doubtful(tableau, support, exact):
-        if not problem.constraint.allows(other):
-            continue
         refits -= 1
         if refits < 0 or monitor.expired():
-            return _better(best, point, least), False
-        best = min(best, problem.restricted(other), key=lambda each: each.objective)
+            certain = False
+            break
+        best = _better(best, problem.restricted(other))
         certain = certain and _is_certain(problem, other)
-    found = _better(best, point, least)
-    return found, found is point and certain
+    better = best.objective < point.objective - least
+    return (best, False) if better else (point, certain)
 
 
-def _better(best: Point, point: Point, least: float) -> Point:
-    return best if best.objective < point.objective - least else point
+def _better(one: Point, other: Point) -> Point:
+    return other if other.objective < one.objective else one
 
 
 def _is_certain(problem: CoreProblem, support: IntArray) -> bool:
@@ -91,13 +89,16 @@ def _is_regular(tableau: Tableau) -> bool:
 
 
 def _doubtful(tableau: Tableau, support: IntArray, exact: bool) -> Iterator[IntArray]:
-    """Yield the supports that the table says nothing reliable about: all, where it is not exact on the support."""
-    outside = np.setdiff1d(np.arange(tableau.problem.shape[1]), support, assume_unique=True)
-    floor = _DOUBTFUL * tableau.curvature[outside]
-    if support.size < tableau.problem.constraint.total:
-        for j in outside[(tableau.s[outside] <= floor) | (not exact)]:
-            yield np.sort(np.append(support, j))
-    for slot, i in enumerate(tableau.slots.tolist() if exact else support.tolist()):
-        kept = np.setdiff1d(support, [i], assume_unique=True)
-        for j in outside[tableau.distances(slot)[outside] <= floor] if exact else outside:
-            yield np.sort(np.append(kept, j))
+    """Yield the neighbours that the table says nothing reliable about: all, where it is not exact on the support."""
+    constraint = tableau.problem.constraint
+    units = constraint.units if constraint.units is not None else np.arange(constraint.n_columns)[:, None]
+    first = np.array([each[0] for each in units], dtype=np.int64)
+    outside = ~np.isin(first, support)
+    held = np.isin(first, support[constraint.removable(support)])
+    for leaving in [None, *np.flatnonzero(held).tolist()]:
+        kept = support if leaving is None else np.setdiff1d(support, units[leaving], assume_unique=True)
+        joining = outside & constraint.addable(kept)[first]
+        if exact and joining.any():
+            joining &= tableau.pivots(None if leaving is None else first[leaving]) <= _DOUBTFUL
+        for move in np.flatnonzero(joining):
+            yield np.sort(np.concatenate([kept, units[move]]))

@@ -40,8 +40,7 @@ class Swap:
     """Exchange columns (whole groups under `Groups`) while the refitted objective falls.
 
     The exact change of every single swap is known from the support's factor (`l0quad.solvers.tableau`), so each step
-    takes the best of all |S| (p - |S|) and the end is proven swap-optimal (`Status.SWAP_OPTIMAL`). Where that table is
-    too large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the
+    takes the best of all |S| (p - |S|); the end is swap-optimal (`l0quad.solvers.settle`). Where that table is too large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the
     manner of splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.
 
     Parameters
@@ -103,7 +102,7 @@ def concluded(tableau: Tableau, outcome: Outcome, max_iter: int, monitor: Monito
     point, status = outcome.point, outcome.status
     for _ in range(_CONCLUSIONS):
         if status is Status.ITERATION_LIMIT or monitor.expired():
-            return Outcome(point, status if status is Status.ITERATION_LIMIT else Status.CONVERGED)
+            return Outcome(point, status)
         found, settled = settle(tableau, point, monitor)
         if found is point:
             return Outcome(point, Status.SWAP_OPTIMAL if settled else Status.CONVERGED)
@@ -126,7 +125,7 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
             if tableau.size > size:
                 continue
             if fresh or tableau.drift <= _PROVEN_DRIFT:
-                return Status.SWAP_OPTIMAL
+                return Status.CONVERGED
             tableau.reset(tableau.support)
             fill(tableau)
             fresh = True
