@@ -54,7 +54,7 @@ def library(states: np.ndarray, degree: int) -> tuple[np.ndarray, list[tuple[int
 
 
 def epidemic(state: int, population: float, degree: int = 5) -> Case:
-    """Return the equation of one state of dS = -.4 S I / N, dI = .4 S I / N - .1 I, dR = .1 I, states adding up to N."""
+    """Return the equation of one state of dS = -.4 S I / N, dI = .4 S I / N - .1 I, dR = .1 I, S + I + R = N."""
 
     def right_hand_side(_: float, y: np.ndarray) -> np.ndarray:
         infected, recovered = 0.4 * y[0] * y[1] / population, 0.1 * y[1]
@@ -126,7 +126,9 @@ FAMILIES: dict[str, Callable[[], Iterator[Case]]] = {
     "epidemic, 1000 people": lambda: (epidemic(state, 1000.0) for state in (0, 1)),
     "Lorenz, degrees 2 to 5": lambda: (lorenz(s, d, 0.0) for d in (2, 3, 4, 5) for s in (0, 1, 2)),
     "Lorenz, noise 1 %": lambda: (lorenz(s, d, 0.01) for d in (2, 3, 4, 5) for s in (0, 1, 2)),
-    "time stamp": lambda: (time_stamp(seed, step, noise) for seed in range(4) for step in (1, 60) for noise in (0, 0.1)),
+    "time stamp": lambda: (
+        time_stamp(seed, step, noise) for seed in range(4) for step in (1, 60) for noise in (0, 0.1)
+    ),
     "dummies": lambda: (dummies(seed, noise) for seed in range(10) for noise in (0.0, 0.5)),
     "columns of sizes 1e-8 to 1e8": lambda: (scaled(seed) for seed in range(10)),
     "deconvolution": lambda: (deconvolution(seed) for seed in range(5)),
@@ -166,8 +168,8 @@ def main(names: list[str]) -> None:
     report(
         "answers",
         "Where single exchanges are blind",
-        "Missed: the objective is above that of the support that the instance was made from (which noise may make worse than "
-        f"the optimum). Ridge 0, bound='none', seed=0. {machine(1)}.",
+        "Missed: the objective is above that of the support that the instance was made from (noise may make it worse "
+        f"than the optimum). Ridge 0, bound='none', seed=0. {machine(1)}.",
         table(header, rows),
     )
 

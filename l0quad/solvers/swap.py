@@ -40,8 +40,9 @@ class Swap:
     """Exchange columns (whole groups under `Groups`) while the refitted objective falls.
 
     The exact change of every single swap is known from the support's factor (`l0quad.solvers.tableau`), so each step
-    takes the best of all |S| (p - |S|); the end is swap-optimal (`l0quad.solvers.settle`). Where that table is too large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the
-    manner of splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.
+    takes the best of all |S| (p - |S|); the end is swap-optimal (`l0quad.solvers.settle`). Where that table is too
+    large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the manner of
+    splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.
 
     Parameters
     ----------

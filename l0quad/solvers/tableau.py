@@ -253,7 +253,7 @@ class Tableau:
         return np.sort(np.append(np.delete(self.slots, slot), j))
 
     def pivots(self, leaving: int | None) -> FloatArray:
-        """Return the share of its H_jj that each column would have for a Schur complement, were ``leaving`` taken out."""
+        """Return each column's Schur complement, as a share of its H_jj, were ``leaving`` taken out."""
         s = self.s
         if leaving is not None:
             slot = int(np.flatnonzero(self.slots == leaving)[0])
