@@ -1,6 +1,6 @@
 """What a feasible point of a small problem attains, exactly: no lower bound may be above it."""
 
-import itertools
+import math
 import weakref
 
 import numpy as np
@@ -24,8 +24,7 @@ def _attained(problem):
     gram = problem._gram
     if n * p > _MOST_ENTRIES or (gram is not None and problem.linear is not None):
         return None
-    supports = list(itertools.islice(reference.largest_supports(problem.k, p), _MOST_SUPPORTS + 1))
-    if len(supports) > _MOST_SUPPORTS:
+    if _count(problem.k, p) > _MOST_SUPPORTS:
         return None
     if gram is None:
         A = np.asarray(problem.matrix.take(np.arange(p)), dtype=np.float64)
@@ -39,7 +38,7 @@ def _attained(problem):
         except OverflowError:
             return None
         best, least = np.zeros(p), 0.0
-        for support in supports:
+        for support in reference.largest_supports(problem.k, p):
             w = np.zeros(p)
             try:
                 w[support] = np.linalg.lstsq(H[np.ix_(support, support)], g[support], rcond=1e-13)[0]
@@ -49,3 +48,16 @@ def _attained(problem):
             if np.all(np.isfinite(w)) and value < least:
                 best, least = w, value
     return exact.objective(best)
+
+
+def _count(k, p):
+    """How many largest supports there are."""
+    if reference.is_groups(k):
+        held, others = reference.groups(k)
+        return math.comb(len(others), min(k.k - len(held), len(others)))
+    must, never = reference.fixed(k)
+    count = 1
+    for columns, budget in reference.parts(k, p):
+        free, held = np.setdiff1d(columns, must + never).size, np.intersect1d(columns, must).size
+        count *= math.comb(free, min(budget - held, free))
+    return count
