@@ -7,6 +7,7 @@ import sys
 import kernel_cache
 import pytest
 from hypothesis import HealthCheck, settings
+from optima import attained
 
 # No example is too slow: how long one takes is not what a test is about, and depends on what else the machine does.
 settings.register_profile(
@@ -30,6 +31,15 @@ def pytest_configure(config):
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
             os.environ.setdefault(name, "1")
     kernel_cache.use(config.cache.mkdir("l0quad") if cached else config.rootpath / ".pytest_cache" / "d" / "l0quad")
+
+
+@pytest.fixture(autouse=True)
+def no_bound_above_a_known_optimum():
+    """In every test, each bound of a small problem is compared with what a feasible point attains."""
+    from l0quad.run.debug import known_optimum
+
+    with known_optimum(attained):
+        yield
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from problems import PROBLEMS, Instance, gaussian, memory_mapped, suited
-from reference import brute_force
+from reference import brute_force, swaps
 
 import l0quad
 from l0quad import METHODS, BlockBacksolve, Result, Status, Unsuited, solve
@@ -56,6 +56,7 @@ def test_promises(method, name):
     is_well_reported(instance, result, method)
     if instance.p <= 12 and not instance.gram:
         lies_on_the_right_side_of_the_optimum(name, result)
+    is_swap_optimal_where_it_says_so(instance, result)
     if method in GLOBAL:
         is_stationary(instance, result)
     comes_again(instance, result, method, name)
@@ -107,6 +108,14 @@ def lies_on_the_right_side_of_the_optimum(name, result):
     assert result.objective >= value - rounding
     if result.status is Status.OPTIMAL:
         assert result.objective - value <= 1.01e-6 * abs(result.objective) + rounding
+
+
+def is_swap_optimal_where_it_says_so(instance, result):
+    if result.status is Status.SWAP_OPTIMAL:
+        others = (
+            instance.objective(instance.refit(other)) for *_, other in swaps(result.support, instance.k, instance.p)
+        )
+        assert min(others, default=np.inf) >= result.objective - 1e-8 * instance.size(result.w)
 
 
 def is_stationary(instance, result):

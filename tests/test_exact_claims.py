@@ -4,11 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import reference
 from claims import case, judge
 from exact import Exact
 
 import l0quad
-from l0quad import BlockBacksolve, Problem, Status, solve
+from l0quad import BlockBacksolve, Cardinality, Groups, NofM, PerBlock, Problem, Status, solve
 
 SUITE = 400
 EVERYTHING = 10_000
@@ -120,3 +121,91 @@ def test_no_budget_and_an_objective_of_zero_are_optimal(offset, ridge):
     zero = l0quad.minimize(A, A @ w0, 3, ridge=ridge, w0=w0)
     assert zero.status is Status.OPTIMAL
     assert zero.relative_gap <= 1e-6
+
+
+def time_stamp(n, step):
+    """An intercept beside a time stamp: all that tells them apart is eight digits down."""
+    return np.column_stack([np.ones(n), 1.7e9 + step * np.arange(n), np.random.default_rng(0).standard_normal(n)])
+
+
+@pytest.mark.parametrize("start", [None, [0, 1], [0, 2], [1, 2]], ids=str)
+@pytest.mark.parametrize("method", ["auto", "swap"])
+def test_an_exchange_that_the_table_has_no_digits_for_is_found(method, start):
+    A, b = time_stamp(11, 9), np.arange(11.0)
+    result = l0quad.minimize(A, b, 2, method=method, start=start)
+    assert result.objective <= 1e-12
+    again = l0quad.minimize(A, b, 2, method=method, start=result)
+    assert again.status is result.status
+    assert again.objective <= result.objective
+
+
+@pytest.mark.parametrize("method", [name for name in l0quad.METHODS if name != "block_backsolve"])
+def test_a_time_stamp_is_not_lost_where_a_tall_problem_is_reduced(method):
+    A, b = time_stamp(60, 1), np.arange(60) / 10 + 0.01 * np.random.default_rng(1).standard_normal(60)
+    problem = Problem(A, b, 3)
+    if l0quad.METHODS[method].needs.lacking(problem.core) is None:
+        best = solve(problem, "magnitude", start=[0, 1, 2], bound="none").objective
+        result = solve(problem, method, start=[0, 1, 2])
+        assert result.objective <= best * (1 + 1e-6) <= 0.01
+
+
+KINDS = {
+    "cardinality": 4,
+    "must": Cardinality(4, must=[3], never=[0, 5]),
+    "per_block": PerBlock(np.arange(14) % 3, [2, 1, 2]),
+    "n_of_m": NofM(2, 5),
+    "groups": Groups(np.arange(14) % 7, 2),
+    "groups_must": Groups(np.arange(14) // 2, 3, must=[2], never=[13]),
+}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ["auto", "swap"])
+def test_swap_optimal_is_settled_by_refits_and_survives_a_restart(method, kind, seed):
+    """Columns 1e-7 apart, of which the table has no digits."""
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((30, 14)) + rng.standard_normal((30, 1))
+    A[:, 3] = A[:, 4] + 1e-7 * rng.standard_normal(30)
+    b = A[:, ::3].sum(1) + rng.standard_normal(30)
+    if seed % 2:
+        b = b + 1e7 * (A[:, 3] - A[:, 4])
+    result = l0quad.minimize(A, b, KINDS[kind], method=method)
+    assert result.status is Status.SWAP_OPTIMAL
+    best = reference.best_neighbour(A, b, KINDS[kind], result.support)
+    assert best >= result.objective * (1 - 1e-7)
+    again = l0quad.minimize(A, b, KINDS[kind], method=method, start=result)
+    assert again.status is Status.SWAP_OPTIMAL
+    assert again.objective <= result.objective * (1 + 1e-7)
+
+
+def test_a_column_next_to_another_is_not_called_settled():
+    """What rounding leaves of the difference of two columns may explain b: no float64 refit says whether it does."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        A = rng.standard_normal((8, 4))
+        A[:, 0] = A[:, 3] + 1e-15 * rng.standard_normal(8)
+        b = A[:, 3] - A[:, 0]
+        b = b / np.linalg.norm(b) + A[:, 1]
+        result = l0quad.minimize(A, b, 3)
+        exact = Exact.of(A, b, 3)
+        gain = float(exact.objective(result.w) - exact.optimum())
+        assert result.status is not Status.SWAP_OPTIMAL or gain <= 1e-9 * result.objective
+
+
+def test_messages_name_the_bound_that_was_computed():
+    A, b = np.random.default_rng(0).standard_normal((20_000, 200)), np.random.default_rng(1).standard_normal(20_000)
+    result = l0quad.minimize(A, b, 5, method="magnitude")
+    assert "the all-columns bound" in result.message
+    assert 9000 < result.lower_bound < result.objective
+    costly = l0quad.minimize(np.ones((400, 3000)), np.ones(400), 3, bound="none")
+    assert "all-columns" not in costly.message
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_a_bound_cut_short_is_no_convergence(ridge):
+    A, b = np.random.default_rng(0).standard_normal((3000, 400)), np.random.default_rng(1).standard_normal(3000)
+    for limit in (1e-9, 1e-3):
+        result = l0quad.minimize(A, b, 5, ridge=ridge, method="magnitude", bound="tight", time_limit=limit)
+        assert result.status is not Status.CONVERGED
+        assert not result.message.startswith("converged")

@@ -18,7 +18,7 @@ from l0quad.certificates import Bound
 from l0quad.errors import Stopped
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Budget, Problem
-from l0quad.run import threads
+from l0quad.run import debug, threads
 from l0quad.run.monitor import Callback, Limits, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, State, Status
 from l0quad.run.progress import Progress
@@ -108,6 +108,7 @@ def solve(
         callback=_both(progress, callback),
         n_threads=n_threads or threads.available(),
         seed=seed,
+        optimum=debug.optimum_of(problem),
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), np.errstate(all="ignore"):
@@ -215,6 +216,7 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
     bound, cut_short = monitor.bound, False
     try:
         bound, cut_short = lower_bound(problem, point, mode, monitor, ascended=outcome.bound is not None)
+        monitor.check(bound)
         if status is not Status.INTERRUPTED and is_optimal(problem, point, bound, monitor.affords):
             status = Status.OPTIMAL
         elif cut_short and status is Status.CONVERGED:

@@ -54,3 +54,30 @@ def group_gains(
         m = own.size
         block = blocks[offsets[g] : offsets[g] + m * m].copy().reshape(m, m)
         gains[g] = _gain(block, r[own], floor[own])
+
+
+@kernel
+def group_pivots(
+    blocks: FloatArray,
+    offsets: IntArray,
+    starts: IntArray,
+    columns: IntArray,
+    sizes: FloatArray,
+    least: FloatArray,
+) -> None:
+    """Write the least pivot of each group's block over its column's size; 0 where one is not positive."""
+    for g in range(offsets.size):
+        own = columns[starts[g] : starts[g + 1]]
+        m = own.size
+        block = blocks[offsets[g] : offsets[g] + m * m].copy().reshape(m, m)
+        least[g] = 1.0
+        for i in range(m):
+            pivot, size = block[i, i], sizes[own[i]]
+            if not pivot > 0.0:
+                least[g] = 0.0
+                break
+            least[g] = min(least[g], pivot / size)
+            for j in range(i + 1, m):
+                factor = block[j, i] / pivot
+                for q in range(i + 1, m):
+                    block[j, q] -= factor * block[i, q]

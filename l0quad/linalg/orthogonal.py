@@ -77,7 +77,7 @@ def minimum_norm(A: FloatArray, r: FloatArray, mu: float, pause: Pause = go_on) 
     n, m = A.shape
     if mu > 0:
         A, r = np.asfortranarray(np.vstack([A, mu**0.5 * np.eye(m)])), np.concatenate([r, np.zeros(m)])
-    norms = _to_norm_one(A)
+    norms = to_norm_one(A)
     R, order, c = pivoted_qr(A, r, pause)
     v, rank = np.zeros(m), c.size
     if rank == m:
@@ -116,7 +116,7 @@ def shortest(
 def independent_columns(A: np.ndarray, pause: Pause = go_on) -> IntArray:
     """Return as many linearly independent columns as A has, sorted: those that a pivoted QR takes first."""
     scaled = np.array(A, dtype=np.float64, order="F")
-    _to_norm_one(scaled)
+    to_norm_one(scaled)
     found = pivoted_qr(scaled, np.zeros(A.shape[0]), pause)
     return np.sort(found.order[: found.c.size])
 
@@ -140,7 +140,7 @@ def _apply(factored: FloatArray, tau: FloatArray, block: FloatArray) -> FloatArr
     return np.asarray(scipy.linalg.lapack.dormqr("L", "T", factored, tau, block, int(work[0]))[0])
 
 
-def _to_norm_one(A: FloatArray) -> FloatArray:
+def to_norm_one(A: FloatArray) -> FloatArray:
     """Divide the columns by their norms, which are returned, without overflow or underflow on the way.
 
     Of columns that are next to nothing beside the largest, nothing is left.

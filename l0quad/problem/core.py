@@ -52,6 +52,8 @@ class CoreProblem:
     slack : float
         How far rounding has moved w0 where a linear term was folded into it: the objective that is meant has a further
         term e'(w - w0) with ``||e|| <= slack``.
+    fold : float
+        What is left out of the objective where a linear term was folded, to be added to it.
     pause : callable
         What a solve's long work calls between slices: at a limit of the solve it raises `Stopped`.
     """
@@ -63,6 +65,7 @@ class CoreProblem:
     constraint: Constraint
     constant: float = 0.0
     slack: float = 0.0
+    fold: float = 0.0
     pause: Pause = go_on
 
     @property

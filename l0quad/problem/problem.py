@@ -175,7 +175,7 @@ class Problem:
         own.prepared.problems += 1
         terms = (own, scaled(b, -units.f), folded, units.own_mu(ridge), constraint)
         if gram is None:
-            core = CoreProblem(*terms, slack=units.slack)
+            core = CoreProblem(*terms, slack=units.slack, fold=units.fold)
         else:
             core = gram.core(terms, units)
             units = replace(units, offset=units.own_objective(gram.const))
@@ -249,7 +249,7 @@ class _Gram(NamedTuple):
             if units.linear is None
             else units.slack + 2 * gamma(1) * norm_above(np.abs(g) + np.abs(units.linear))
         )
-        return GramCore(*terms, constant=-0.5 * float(b @ b), slack=slack, g=g)
+        return GramCore(*terms, constant=-0.5 * float(b @ b), slack=slack, fold=units.fold, g=g)
 
 
 def _exponent(matrix: Matrix) -> int | None:

@@ -12,6 +12,7 @@ from l0quad.certificates import Bound
 from l0quad.errors import Stopped
 from l0quad.problem.core import Point
 from l0quad.problem.units import Units
+from l0quad.run import debug
 from l0quad.run.outcome import State, Status
 from l0quad.types import IntArray
 
@@ -76,6 +77,15 @@ class SolveMonitor:
     started: float = field(default_factory=time.perf_counter)
     history: list[State] = field(default_factory=list)
     stopped: Status | None = None
+    optimum: debug.Known = None
+
+    def __post_init__(self) -> None:
+        self.check(self.bound)
+
+    def check(self, bound: Bound) -> None:
+        """In debug mode, raise where a lower bound is above the known optimum."""
+        if self.optimum is not None:
+            debug.check(self.units.lower(bound.value), self.optimum)
 
     def record(self, point: Point) -> bool:
         """Note an iterate; True when the solver must stop, `stopped` then says why."""
@@ -100,6 +110,7 @@ class SolveMonitor:
 
     def prove(self, bound: Bound) -> bool:
         """Note a lower bound; True when the solver must stop."""
+        self.check(bound)
         if bound.value > self.bound.value:
             self.bound = bound
         return self.expired()

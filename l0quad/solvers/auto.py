@@ -18,7 +18,7 @@ from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.needs import Needs
 from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
-from l0quad.solvers.swap import Swap, descend, kicked, swap, table_fits
+from l0quad.solvers.swap import Swap, concluded, descend, kicked, swap, table_fits
 from l0quad.solvers.tableau import Tableau
 
 _SWAPS = 1000
@@ -152,11 +152,11 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
             seen |= {begin.support.tobytes(), best.support.tobytes()}
         # Asked before the next start is computed.
         if monitor.expired() or best.objective - problem.constant <= _ZERO * problem.objective_at_zero:
-            return Outcome(best, status)
+            return Outcome(best, Status.CONVERGED)
     # A kick brings in some three new columns, a pass over A each, and updates the table some ten times.
     flops = _KICK_OVERHEAD + problem.shape[1] * (6.0 * problem.shape[0] + 40.0 * problem.constraint.total)
     kicks = min(effort.kicks, int(effort.kick_flops / flops))
-    return kicked(tableau, best, status, kicks, _SWAPS, monitor)
+    return concluded(tableau, kicked(tableau, best, status, kicks, _SWAPS, monitor), _SWAPS, monitor)
 
 
 def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.linalg
 
-from l0quad.kernels.groups import group_gains, subtract_outer_blocks
+from l0quad.kernels.groups import group_gains, group_pivots, subtract_outer_blocks
 from l0quad.linalg.cholesky import cholesky_factor
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.solvers.tableau import Tableau
@@ -120,6 +120,21 @@ class GroupTableau(Tableau):
         """Take a group out and another one in; False where the latter depends on the rest."""
         self.take_out(leaving)
         return self.join(joining)
+
+    def after(self, leaving: int, joining: int) -> IntArray:
+        """Return the support after an exchange, sorted."""
+        kept = self.slots[self._unit[self.slots] != leaving]
+        return np.sort(np.concatenate([kept, self._units[joining]]))
+
+    def pivots(self, leaving: int | None) -> FloatArray:
+        """Return the least pivot of each group, as a share of its column's H_jj, were that of ``leaving`` taken out."""
+        trial = self
+        if leaving is not None:
+            trial = self.copy()
+            trial.take_out(int(self._unit[leaving]))
+        least = np.empty(self._offsets.size)
+        group_pivots(trial._blocks, self._offsets, self._starts, self._columns, self.curvature, least)
+        return least
 
     def copy(self) -> "GroupTableau":
         """Return a tableau of its own with the same support."""

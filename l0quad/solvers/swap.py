@@ -13,19 +13,19 @@ from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.forward import fill
 from l0quad.solvers.group_moves import group_scores, tableau_of
 from l0quad.solvers.needs import Needs
+from l0quad.solvers.settle import LEAST_GAIN, settle, threshold
 from l0quad.solvers.tableau import Tableau
 from l0quad.types import FloatArray, IntArray
 
 # The table of |S| x p costs is kept where it has at most this many entries.
 _TABLE_ENTRIES = 1 << 24
-# A swap must gain this share of the objective, and this share of that of w = 0, so that rounding cannot cycle.
-_LEAST_GAIN = 1e-9
-_NOISE = 1e-15
 # The table is computed from scratch when it has drifted by more than this; less is asked of one that proves something.
 _MOST_DRIFT = 1e-7
 _PROVEN_DRIFT = 1e-9
 # A kick takes out this many columns, as many as there are at most, and bars them from coming straight back.
 _KICK = 3
+# An exchange that the table had no digits for may be followed by others that it has.
+_CONCLUSIONS = 20
 
 
 def table_fits(problem: CoreProblem) -> bool:
@@ -40,9 +40,9 @@ class Swap:
     """Exchange columns (whole groups under `Groups`) while the refitted objective falls.
 
     The exact change of every single swap is known from the support's factor (`l0quad.solvers.tableau`), so each step
-    takes the best of all |S| (p - |S|) and the end is proven swap-optimal (`Status.SWAP_OPTIMAL`). Where that table is
-    too large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the
-    manner of splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.
+    takes the best of all |S| (p - |S|); the end is swap-optimal (`l0quad.solvers.settle`). Where that table is too
+    large, as many swaps as promise a gain are made at once, halved until the refitted objective falls (in the manner of
+    splicing, Zhu et al., PNAS 2020, with exact costs); its end is not proven. Never above its start's refit.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def _by_table(problem: CoreProblem, start: Point, options: Swap, monitor: Monito
     status = descend(tableau, options.max_iter, monitor)
     best = min(tableau.point(), problem.optimised(start), key=lambda each: each.objective)
     if monitor.expired() or monitor.record(best):
-        return Outcome(best, status)
-    return kicked(tableau, best, status, options.kicks, options.max_iter, monitor)
+        return Outcome(best, Status.CONVERGED)
+    ended = kicked(tableau, best, status, options.kicks, options.max_iter, monitor)
+    return concluded(tableau, ended, options.max_iter, monitor)
 
 
 def kicked(tableau: Tableau, best: Point, status: Status, kicks: int, max_iter: int, monitor: Monitor) -> Outcome:
@@ -89,7 +90,7 @@ def kicked(tableau: Tableau, best: Point, status: Status, kicks: int, max_iter: 
         kick(trial, monitor.rng)
         ended = descend(trial, max_iter, monitor)
         # What updates say is believed when a refit says so too.
-        target = best.objective - _LEAST_GAIN * abs(best.objective)
+        target = best.objective - LEAST_GAIN * abs(best.objective)
         if trial.objective < target and (point := trial.point()).objective < target:
             tableau, best, status = trial, point, ended
         if monitor.expired():
@@ -97,20 +98,35 @@ def kicked(tableau: Tableau, best: Point, status: Status, kicks: int, max_iter: 
     return Outcome(best, status)
 
 
+def concluded(tableau: Tableau, outcome: Outcome, max_iter: int, monitor: Monitor) -> Outcome:
+    """Return the outcome as swap-optimal where every exchange is settled; where one gains, go on from there."""
+    point, status = outcome.point, outcome.status
+    for _ in range(_CONCLUSIONS):
+        if status is Status.ITERATION_LIMIT or monitor.expired():
+            return Outcome(point, status)
+        found, settled = settle(tableau, point, monitor)
+        if found is point:
+            return Outcome(point, Status.SWAP_OPTIMAL if settled else Status.CONVERGED)
+        tableau.reset(found.support)
+        status = descend(tableau, max_iter, monitor)
+        point = min(found, tableau.point(), key=lambda each: each.objective)
+        monitor.record(point)
+    return Outcome(point, Status.CONVERGED)
+
+
 def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
     """Fill the budget, then take the best swap until none is left."""
     fill(tableau)
-    noise = _NOISE * tableau.problem.objective_at_zero
     fresh = False
     for _ in range(max_iter):
         slot, j, change = tableau.best_swap()
-        if slot < 0 or change > -_LEAST_GAIN * abs(tableau.objective) - noise:
+        if slot < 0 or change > -threshold(tableau.problem, tableau.objective):
             size = tableau.size
             fill(tableau)
             if tableau.size > size:
                 continue
             if fresh or tableau.drift <= _PROVEN_DRIFT:
-                return Status.SWAP_OPTIMAL
+                return Status.CONVERGED
             tableau.reset(tableau.support)
             fill(tableau)
             fresh = True
@@ -147,7 +163,7 @@ def _by_batches(problem: CoreProblem, start: Point, options: Swap, monitor: Moni
         if better is None:
             return Outcome(point, Status.CONVERGED)
         gain, point = point.objective - better.objective, better
-        if monitor.record(point) or gain <= _LEAST_GAIN * abs(point.objective):
+        if monitor.record(point) or gain <= LEAST_GAIN * abs(point.objective):
             return Outcome(point, Status.CONVERGED)
     return Outcome(point, Status.ITERATION_LIMIT)
 

@@ -247,6 +247,29 @@ class Tableau:
         found = best_swap(self._B, self.w, self.e.copy(), self.r, self.s, self.floor, *moves)
         return int(found[0]), int(found[1]), float(found[2])
 
+    def best_change(self) -> tuple[IntArray, float]:
+        """Return the support after the best exchange or addition, and its change; the support itself without one."""
+        leaving, joining, change = self.best_swap()
+        gains = self.allowed_gains()
+        move = int(np.argmax(gains)) if gains.size else -1
+        if move >= 0 and -gains[move] < change:
+            return np.array(sorted(self.with_move(move))), -float(gains[move])
+        if leaving < 0:
+            return self.support, 0.0
+        return self.after(leaving, joining), change
+
+    def after(self, slot: int, j: int) -> IntArray:
+        """Return the support after an exchange, sorted."""
+        return np.sort(np.append(np.delete(self.slots, slot), j))
+
+    def pivots(self, leaving: int | None) -> FloatArray:
+        """Return each column's Schur complement, as a share of its H_jj, were ``leaving`` taken out."""
+        s = self.s
+        if leaving is not None:
+            slot = int(np.flatnonzero(self.slots == leaving)[0])
+            s = s + self._B[slot] ** 2 / self._E[slot, slot]
+        return s / np.where(self.curvature > 0, self.curvature, 1.0)
+
     def point(self) -> Point:
         """Return the current support refitted from scratch."""
         return self.problem.restricted(self.support)

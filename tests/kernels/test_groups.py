@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from l0quad.kernels.groups import group_gains, subtract_outer_blocks
+from l0quad.kernels.groups import group_gains, group_pivots, subtract_outer_blocks
 
 pytestmark = pytest.mark.no_jit
 
@@ -64,3 +64,17 @@ def test_columns_at_their_floor_are_left_out():
     for gain, kept in zip(found, ([2], [1], [0, 3]), strict=True):
         assert gain == pytest.approx(0.5 * r[kept] @ np.linalg.solve(S[np.ix_(kept, kept)], r[kept]), rel=1e-9)
     assert gains(S, units, r, np.full(7, np.inf)).tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("units", UNITS, ids=len)
+def test_least_pivots(units):
+    rng = np.random.default_rng(3)
+    X, sizes = rng.standard_normal((9, 7)), rng.uniform(0.5, 2, 7)
+    S, found = X.T @ X, np.full(len(units), np.nan)
+    group_pivots(blocks_of(S, units), *layout(units), sizes, found)
+    for each, least in zip(units, found, strict=True):
+        pivots = np.linalg.cholesky(S[np.ix_(each, each)]).diagonal() ** 2
+        assert least == pytest.approx(min(1.0, (pivots / sizes[each]).min()), rel=1e-10)
+    X[:, 6] = X[:, 3] = 0.0
+    group_pivots(blocks_of(X.T @ X, units), *layout(units), sizes, found)
+    assert [least == 0.0 for least in found] == [bool(np.isin([3, 6], each).any()) for each in units]
