@@ -1,8 +1,8 @@
 """The diagonal that the curvature of a problem can give up: d > 0 with H - diag(d) positive semidefinite.
 
 H = A'A + mu I. With such a d, which may be far larger than mu, the perspective relaxation is far tighter
-(`l0quad.bounds.separable`). Two choices: `scaled_diagonal`, one number in the scale in which H^-1 has a unit diagonal, and
-`largest_diagonal`, which maximises a weighted sum. Neither is proven; `proven` makes it so. Source: Dong, Chen and
+(`l0quad.bounds.separable`). Two choices: `scaled_diagonal`, one number in the scale in which H^-1 has a unit diagonal,
+and `largest_diagonal`, which maximises a weighted sum. Neither is proven; `proven` makes it so. Source: Dong, Chen and
 Linderoth, "Regularization vs. relaxation: a conic optimization perspective of statistical variable selection", 2015;
 the barrier: Boyd and Vandenberghe, "Convex Optimization", 2004, section 11.8.3.
 """
@@ -18,7 +18,7 @@ from l0quad.linalg.rounding import SLACK, gamma
 from l0quad.linalg.semidefinite import is_semidefinite
 from l0quad.matrix.gram import GramMatrix
 from l0quad.problem.core import CoreProblem
-from l0quad.types import FloatArray
+from l0quad.types import FloatArray, Pause, go_on
 
 # Steps of Lanczos' method towards the least eigenvalue, and how much of it is given away at once.
 _LANCZOS_STEPS = 40
@@ -48,21 +48,19 @@ class Curvature(NamedTuple):
     error: FloatArray
 
 
-def curvature(problem: CoreProblem) -> Curvature:
-    """Return the curvature of a problem; some n p^2 flops.
+def curvature(problem: CoreProblem, pause: Pause = go_on) -> Curvature:
+    """Return the curvature of a problem; some n p^2 flops, ``pause`` is called between slices.
 
     Entry (i, j) of A'A is off by at most gamma(n) ``||a_i|| ||a_j||``, however it is summed, hence x'(.)x by
     ``gamma(n) (sum_j ||a_j|| |x_j|)^2 <= gamma(n) p sum_j ||a_j||^2 x_j^2``.
     """
     n, p = problem.shape
     matrix = problem.matrix
-    H = matrix.inner()
+    H = matrix.inner(None, pause)
     squares = H.diagonal().copy()
-    if isinstance(matrix, GramMatrix):
-        # Given, not computed; its symmetric part is what is meant.
-        error = 0.5 * np.abs(H - H.T).sum(axis=1)
-    else:
-        error = p * gamma(n + 8) * squares
+    # A given H is not computed; its symmetric part is what is meant.
+    given = isinstance(matrix, GramMatrix)
+    error = 0.5 * np.abs(H - H.T).sum(axis=1) if given else p * gamma(n + 8) * squares
     np.fill_diagonal(H, squares + problem.mu)
     return Curvature(H, SLACK * (error + gamma(2) * H.diagonal()))
 
@@ -77,9 +75,9 @@ def proven(curvature: Curvature, d: FloatArray) -> FloatArray | None:
 
 
 def scaled_diagonal(H: FloatArray) -> FloatArray | None:
-    """Return ``t / diag(H^-1)`` with t so large that H - diag(d) is barely positive definite; None where H is singular.
+    """Return ``t / diag(H^-1)`` with t such that H - diag(d) is barely positive definite; None where H is singular.
 
-    That is the least eigenvalue of H where all entries of diag(H^-1) are equal, and it follows the scale of the columns.
+    That is the least eigenvalue of H where all of diag(H^-1) are equal, and it follows the scale of the columns.
     """
     inverse = _inverse(H)
     if inverse is None:

@@ -15,7 +15,9 @@ _AT_ONCE = 4096
 _BLOCK = 512
 
 
-def cholesky(gram: FloatArray, shift: float | FloatArray, pause: Pause = go_on) -> Callable[[FloatArray], FloatArray] | None:
+def cholesky(
+    gram: FloatArray, shift: float | FloatArray, pause: Pause = go_on
+) -> Callable[[FloatArray], FloatArray] | None:
     """Factor as `cholesky_factor` does; return the solve, or None where the matrix is singular."""
     factor = cholesky_factor(gram, shift, pause)
     if factor is None:

@@ -2,7 +2,7 @@
 
 Source: Rump, "Verification of positive definiteness", BIT Numer. Math. 46 (2006): a Cholesky factorization that runs
 through in floating point proves its matrix to be definite but for a small diagonal. Its error by Demmel's bound, which
-does not depend on the scale of the columns: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, Theorem 10.5.
+follows the scale of the columns: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, Theorem 10.5.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ _SMALLEST = 2.0**-600
 def is_semidefinite(H: FloatArray, subtracted: FloatArray) -> bool:
     """Return whether ``H - diag(subtracted)`` is proven to be positive semidefinite; False where it is not proven.
 
-    H is the symmetric matrix that the lower triangle holds (p x p). With S = H - diag(subtracted) - diag(s) as computed,
+    H is the symmetric matrix that the lower triangle holds (p x p). With S = H - diag(subtracted + s) as computed,
     a factorization that runs through has ``S + E = LL'`` with ``|E_ij| <= g sqrt(S_ii S_jj)``, g some p roundings, so
     that ``x'Ex <= g p sum_j S_jj x_j^2``; s makes up for that, and for the rounding of its own subtraction.
     """

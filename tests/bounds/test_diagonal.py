@@ -48,8 +48,7 @@ def test_what_is_proven_is_true(ridge):
         if start is None:
             continue
         *_, largest = largest_diagonal(shape.H, 1 / start, start / 2)
-        for d in (start, largest):
-            d = proven(shape, d)
+        for d in (proven(shape, start), proven(shape, largest)):
             if d is not None:
                 found += 1
                 assert is_proven_exactly(A, ridge, d)
@@ -86,8 +85,8 @@ def test_the_curvature_is_as_near_as_it_says():
         difference = [
             [exact[i][j] - Fraction(float(shape.H[max(i, j), min(i, j)])) for j in range(5)] for i in range(5)
         ]
-        for x in rng.standard_normal((5, 5)) / np.sqrt(np.diag(shape.H)):
-            x = [Fraction(float(each)) for each in x]
+        for point in rng.standard_normal((5, 5)) / np.sqrt(np.diag(shape.H)):
+            x = [Fraction(float(each)) for each in point]
             form = sum(x[i] * difference[i][j] * x[j] for i in range(5) for j in range(5))
             assert abs(form) <= sum(Fraction(float(e)) * each**2 for e, each in zip(shape.error, x, strict=True))
 
@@ -121,7 +120,7 @@ def test_the_scaled_diagonal_follows_the_scale():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_largest_diagonal_is_optimal(seed):
-    """The dual of max c'd is min <H, X> over X >= 0 with X_jj >= c_j; the barrier's X is nearly feasible and closes it."""
+    """The dual of max c'd is min <H, X> over X >= 0 with X_jj >= c_j, and the barrier gives a nearly feasible X."""
     A = matrix(2 * seed + 1)
     H = np.asarray(A, dtype=float).T @ A
     rng = np.random.default_rng(seed)
