@@ -98,7 +98,8 @@ def _moved(scene: _Scene, relaxed: _Relaxed, moves: int, pause: Pause) -> _Relax
     length = _FIRST_MOVE
     for _ in range(moves):
         target = relaxed.d
-        for target in largest_diagonal(scene.shape.H, relaxed.weights, 0.5 * relaxed.d, _DIRECTION):
+        for reached in largest_diagonal(scene.shape.H, relaxed.weights, 0.5 * relaxed.d, _DIRECTION):
+            target = reached
             pause()
         better = None
         while better is None and length >= _LAST_MOVE:

@@ -9,9 +9,9 @@ At its least, a column j that x uses adds -q_j^2 / (2 d_j), and one that it does
 
     L(w) = F(w) - sum_{j in S} q_j^2 / (2 d_j) + sum_{j not in S} (q_j w_j + d_j w_j^2 / 2)  <=  F*,
 
-S the allowed support on which the difference of the two, (q_j + d_j w_j)^2 / (2 d_j), has the largest sum. The largest L
-is the value of the perspective relaxation with d_j in place of mu (`l0quad.bounds.reweighting`). Source: Dong, Chen and
-Linderoth, "Regularization vs. relaxation", 2015; Zheng, Sun and Li, "Improving the performance of MIQP solvers for
+S the allowed support on which the difference of the two, (q_j + d_j w_j)^2 / (2 d_j), has the largest sum. The largest
+L is the value of the perspective relaxation with d_j in place of mu (`l0quad.bounds.reweighting`). Source: Dong, Chen
+and Linderoth, "Regularization vs. relaxation", 2015; Zheng, Sun and Li, "Improving the performance of MIQP solvers for
 quadratic programs with cardinality and minimum threshold constraints", INFORMS J. Comput. 26 (2014).
 """
 
@@ -69,6 +69,18 @@ def separable_bound(problem: CoreProblem, w: FloatArray, d: FloatArray) -> Bound
     return Bound(down(F + float(terms.sum()) - allowance), Separable(w, d), _BASIS, allowance)
 
 
+def ridge_bound(problem: CoreProblem) -> Bound:
+    """Return L at the minimiser over all columns, d = mu: about the least F over all w, or more.
+
+    That A'A is semidefinite needs no proof.
+    """
+    w, d = np.zeros((2, problem.shape[1]))
+    usable = problem.constraint.usable
+    point = problem.restricted(usable)
+    w[point.support], d[usable] = point.w, problem.mu
+    return separable_bound(problem, w, d)
+
+
 def is_proven(problem: CoreProblem, w: FloatArray, d: FloatArray) -> bool:
     """Return whether w and d are what `separable_bound` asks for; some n p^2 flops."""
     if w.shape != (problem.shape[1],) or d.shape != w.shape or not np.all(np.isfinite(w)) or not np.all(d >= 0):
@@ -77,6 +89,9 @@ def is_proven(problem: CoreProblem, w: FloatArray, d: FloatArray) -> bool:
     rest = np.setdiff1d(np.flatnonzero(d == 0), problem.constraint.never, assume_unique=True)
     if np.any(w[d == 0]) or not adds_nothing(problem, rest):
         return False
+    if np.all(d <= problem.mu) and not isinstance(problem, GramCore):
+        # A'A is semidefinite.
+        return True
     shape = curvature(problem)
     return is_semidefinite(shape.H[np.ix_(kept, kept)], SLACK * (d[kept] + shape.error[kept]))
 
