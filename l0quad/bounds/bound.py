@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l0quad.bounds.columns import all_columns_bound, all_columns_flops
-from l0quad.bounds.dual import dual_bound
+from l0quad.bounds.dual import dual_bound, dual_value
 from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.reweighting import reweighted_bound
 from l0quad.bounds.separable import is_proven, ridge_bound, separable_bound
@@ -24,6 +24,8 @@ _FAST_STEPS = 4
 _FAST_FLOPS = 1e8
 _FAST_SHARE = 0.1
 _FAST_ENOUGH = 1e-4
+# Where the residual proves a gap of more than so many objectives, few steps lead to nothing.
+_HOPELESS = 10.0
 # "tight": the relative primal-dual gap of the relaxation at which it counts as solved; the steps are a safeguard.
 _TIGHT_TOLERANCE = 1e-5
 _TIGHT_STEPS = 500
@@ -39,7 +41,7 @@ _PRODUCT_SPEED = 15
 _MOVE_FLOPS = 1e7
 _TIGHT_MOVES = 10
 _MOST_EXPONENT = 500
-# A relative gap above this one is commented on; the ridge that is named would bring it to about as much.
+# A relative gap above this one is explained; the ridge that is named would bring it to about as much.
 _LARGE = 0.1
 
 
@@ -89,13 +91,15 @@ def lower_bound(
     if not monitor.affords(core.matrix.nbytes, 0.0):
         return Found(monitor.bound, True)
     best, cut = monitor.bound, False
+    nu = core.residual(point.support, point.w) if nu is None else nu
+    start = _Start(point, nu, core.matrix.rmatvec(nu), ascended)
     if not core.ridge_is_lost:
-        best = better(best, dual_bound(core, core.residual(point.support, point.w) if nu is None else nu))
+        best = better(best, dual_bound(core, nu, start.Atnu))
     for kind in (_separable, _ascent, _all_columns):
         if cut or _is_enough(point, best, mode):
             break
-        best, cut = kind(problem, point, mode, monitor, Known(best, nu, ascended))
-    return Found(best if cut else _explained(problem, point, best, mode), cut)
+        best, cut = kind(problem, start, best, mode, monitor)
+    return Found(best if cut else _explained(problem, start, best, mode), cut)
 
 
 def certified(core: CoreProblem, certificate: Certificate) -> Bound:
@@ -113,11 +117,12 @@ def certified(core: CoreProblem, certificate: Certificate) -> Bound:
             return trivial_bound(core)
 
 
-class Known(NamedTuple):
-    """The best bound so far, where to begin the ascent, and whether a solver has ascended already."""
+class _Start(NamedTuple):
+    """A feasible point, where the ascent begins, with A'nu, and whether a solver has ascended already."""
 
-    bound: Bound
-    nu: FloatArray | None
+    point: Point
+    nu: FloatArray
+    Atnu: FloatArray
     ascended: bool
 
 
@@ -127,21 +132,21 @@ def _is_enough(point: Point, bound: Bound, mode: str) -> bool:
     return gap <= max(bound.allowance, _FAST_ENOUGH * abs(point.objective) if mode == "fast" else 0.0)
 
 
-def _separable(problem: Problem, point: Point, mode: str, monitor: SolveMonitor, known: Known) -> Found:
+def _separable(problem: Problem, start: _Start, best: Bound, mode: str, monitor: SolveMonitor) -> Found:
     """Compute the bound of the separable relaxation, where A has full rank or may have it."""
     core = problem.core
     flops = _separable_flops(core)
     # d must be a number in the user's units too.
     if flops > _separable_budget(core, mode) or abs(problem.units.a) > _MOST_EXPONENT:
-        return Found(known.bound)
+        return Found(best)
     if not monitor.affords(2.0 * core.matrix.nbytes, flops):
-        return Found(known.bound, True)
+        return Found(best, True)
     moves = _TIGHT_MOVES if mode == "tight" else int(25.0 * core.shape[1] ** 3 <= _MOVE_FLOPS)
     try:
-        found = reweighted_bound(core, point, moves, monitor.pause)
+        found = reweighted_bound(core, start.point, moves, monitor.pause)
     except Stopped:
-        return Found(known.bound, True)
-    return Found(known.bound if found is None else better(known.bound, found))
+        return Found(best, True)
+    return Found(best if found is None else better(best, found))
 
 
 def _separable_flops(core: CoreProblem) -> float:
@@ -159,14 +164,16 @@ def _separable_budget(core: CoreProblem, mode: str) -> float:
     return max(_FAST_FLOPS, _PRODUCT_SPEED * 2.0 * n * p * (core.constraint.total + _PASSES))
 
 
-def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor, known: Known) -> Found:
+def _ascent(problem: Problem, start: _Start, best: Bound, mode: str, monitor: SolveMonitor) -> Found:
     """Ascend in the dual of the relaxation with the ridge alone, where the separable one does not contain it."""
-    core, best = problem.core, known.bound
+    core, point = problem.core, start.point
     contained = isinstance(best.certificate, Separable) and _contains_ridge(core, best.certificate)
-    if core.ridge_is_lost or core.proof is None or contained or (mode == "fast" and known.ascended):
+    if core.ridge_is_lost or core.proof is None or contained or (mode == "fast" and start.ascended):
         return Found(best)
-    relaxation = Relaxation(core, point, known.nu)
+    if mode == "fast" and _is_hopeless(core, start):
+        return Found(best)
     size = max(abs(point.objective), np.finfo(np.float64).tiny)
+    relaxation = Relaxation(core, point, start.nu, start.Atnu)
     work = _newton_work(core, point)
     few = max(_FAST_STEPS, min(_TIGHT_STEPS, int(_FAST_FLOPS / work[1])))
     for _ in range(few if mode == "fast" else _TIGHT_STEPS):
@@ -182,14 +189,20 @@ def _ascent(problem: Problem, point: Point, mode: str, monitor: SolveMonitor, kn
     return Found(best)
 
 
+def _is_hopeless(core: CoreProblem, start: _Start) -> bool:
+    """Whether the residual proves so little that a few steps from there lead to nothing."""
+    size = max(abs(start.point.objective), np.finfo(np.float64).tiny)
+    return core.ridge_is_lost or start.point.objective - dual_value(core, start.nu, start.Atnu) > _HOPELESS * size
+
+
 def _contains_ridge(core: CoreProblem, certificate: Separable) -> bool:
     """Whether d is nowhere below mu, so that the relaxation with d is tighter than that with mu."""
     return bool(np.all(certificate.d[certificate.d > 0] >= (1 - 1e-3) * core.mu))
 
 
-def _all_columns(problem: Problem, point: Point, mode: str, monitor: SolveMonitor, known: Known) -> Found:
+def _all_columns(problem: Problem, start: _Start, best: Bound, mode: str, monitor: SolveMonitor) -> Found:
     """Compute the all-columns bound, with the ridge where there is one, where it is affordable."""
-    core, best = problem.core, known.bound
+    core = problem.core
     flops, ridge = all_columns_flops(core), not core.ridge_is_lost
     if isinstance(best.certificate, Separable) or (ridge and core.shape[0] < core.shape[1]):
         # Contained in the relaxation's; next to nothing.
@@ -205,38 +218,39 @@ def _all_columns(problem: Problem, point: Point, mode: str, monitor: SolveMonito
     return Found(better(bound, best))
 
 
-def _explained(problem: Problem, point: Point, best: Bound, mode: str) -> Bound:
+def _explained(problem: Problem, start: _Start, best: Bound, mode: str) -> Bound:
     """Return the bound, its basis with the reason where it proves little, and what would prove more."""
-    core = problem.core
+    core, point = problem.core, start.point
     gap = point.objective - best.value
     if not gap > _LARGE * abs(point.objective) or best.allowance >= gap:
         return best
-    n, p = core.shape
-    if n < p:
-        reason = "A has fewer rows than columns, so that the ridge alone bounds it"
+    helps = []
+    if mode == "fast" and (core.shape[0] >= core.shape[1] or not _is_hopeless(core, start)):
+        helps.append("bound='tight'")
+    if core.shape[0] < core.shape[1]:
+        reason = "with fewer rows than columns the ridge alone bounds it"
+        helps.append("more rows")
     elif isinstance(best.certificate, Separable):
-        reason = "the columns are correlated, or explain little of b"
+        reason = "columns are correlated, or explain little of b"
+    elif mode == "fast" and _separable_flops(core) > _separable_budget(core, mode):
+        reason = "more would have cost more than the solve"
     else:
-        reason = (
-            "the separable relaxation was too costly for 'fast'" if mode == "fast" else "columns are nearly dependent"
-        )
-    help_ = ["more rows"] if n < p else []
-    help_ += ["bound='tight'"] if mode == "fast" else []
-    ridge = _useful_ridge(core, point)
-    help_ += [f"ridge >= {problem.units.ridge(ridge):.2g}"] if ridge > 0.5 * core.mu else []
-    advice = f"; {' or '.join(help_)} would help" if help_ else ""
-    return best._replace(basis=f"{best.basis}, and proves little, because {reason}{advice}")
+        reason = "columns are nearly dependent"
+    ridge = _useful_ridge(start, core)
+    if ridge > 0.5 * core.mu:
+        helps.append(f"ridge >= {problem.units.ridge(ridge):.2g}")
+    advice = f"; {', '.join(helps)} would help" if helps else ""
+    return best._replace(basis=f"{best.basis}, which proves little, because {reason}{advice}")
 
 
-def _useful_ridge(core: CoreProblem, point: Point) -> float:
-    """Return the ridge at which the residual of the point proves a gap of about `_LARGE`.
+def _useful_ridge(start: _Start, core: CoreProblem) -> float:
+    """Return the ridge at which the residual of the point alone proves a gap of about `_LARGE`.
 
-    With q = A'(A w - b), the gap of D there is (T(q^2) - sum of q^2 over the support) / (2 mu).
+    With q = A'(A w - b), the gap of D there is (T(q^2) - the sum of q^2 over the support) / (2 mu).
     """
-    q = core.matrix.rmatvec(core.residual(point.support, point.w))
-    lost = core.constraint.largest_sum(q * q) - float(q[point.support] @ q[point.support])
-    size = abs(point.objective - core.constant) if core.mu == 0 else abs(point.objective)
-    return lost / (4 * _LARGE * size) if size > 0 else 0.0
+    squares, point = start.Atnu**2, start.point
+    lost = core.constraint.largest_sum(squares) - float(squares[point.support].sum())
+    return lost / (4 * _LARGE * max(abs(point.objective), np.finfo(np.float64).tiny))
 
 
 def better(one: Bound, other: Bound) -> Bound:

@@ -59,12 +59,14 @@ class Relaxation:
         The least value of the relaxation seen, an upper bound on its optimum.
     """
 
-    def __init__(self, problem: CoreProblem, point: Point, nu: FloatArray | None = None) -> None:
+    def __init__(
+        self, problem: CoreProblem, point: Point, nu: FloatArray | None = None, Atnu: FloatArray | None = None
+    ) -> None:
         self.problem = problem
         self.centre = np.zeros(problem.shape[1])
         self.centre[point.support] = point.w
         self.nu = problem.residual(point.support, point.w) if nu is None else nu
-        self.Atnu = problem.matrix.rmatvec(self.nu)
+        self.Atnu = problem.matrix.rmatvec(self.nu) if Atnu is None else Atnu
         self.reach = float(np.linalg.norm(self.nu))
         self.primal = point.objective
         self.sigma = _FIRST_SIGMA / problem.mu
