@@ -172,7 +172,14 @@ def test_an_altered_result_is_not_ok(field):
     assert result.relative_gap > 1e-3
     assert isinstance(result.certificate, l0quad.Separable)
     assert result.check(problem).ok
-    altered = replace(result, **{field if field in ("objective", "lower_bound", "gap", "relative_gap", "w", "support", "status") else "certificate": ALTERED[field](result)})
+    altered = replace(
+        result,
+        **{
+            field
+            if field in ("objective", "lower_bound", "gap", "relative_gap", "w", "support", "status")
+            else "certificate": ALTERED[field](result)
+        },
+    )
     assert not altered.check(problem).ok
     if field in ("objective", "lower_bound"):
         # Nor where all that follows from it is altered too.

@@ -48,7 +48,7 @@ def exact_value(exact, k, w, d):
     q = [g - sum(h * v for h, v in zip(row, w, strict=True)) for g, row in zip(exact.g, exact.H, strict=True)]
     lowest = [
         sum(
-            (-q[j] ** 2 / d[j] / 2 if d[j] else Fraction(0)) if j in support else w[j] * (q[j] + d[j] * w[j] / 2)
+            (-(q[j] ** 2) / d[j] / 2 if d[j] else Fraction(0)) if j in support else w[j] * (q[j] + d[j] * w[j] / 2)
             for j in range(P)
         )
         for support in (set(each.tolist()) for each in reference.largest_supports(k, P))
@@ -118,8 +118,8 @@ def test_the_relaxation_is_solved(k, ridge):
 
     rng = np.random.default_rng(0)
     usable = np.isin(np.arange(P), np.concatenate(list(reference.largest_supports(k, P))))
-    best, w = primal(np.zeros(P)), np.zeros(P)
-    for size in np.geomspace(1, 1e-4, 1500):
+    best = primal(w)
+    for size in np.geomspace(0.1, 1e-4, 250):
         other = w + size * rng.standard_normal(P) * usable
         best, w = min((best, w), (primal(other), other), key=lambda each: each[0])
     assert bound.value <= best
