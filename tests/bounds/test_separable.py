@@ -8,7 +8,6 @@ import reference
 import scipy.sparse as sp
 from exact import Exact, rational
 
-import l0quad
 from l0quad import Cardinality, Groups, NofM, PerBlock, Problem, Separable
 from l0quad.bounds.diagonal import curvature, proven, scaled_diagonal
 from l0quad.bounds.reweighting import reweighted_bound
