@@ -40,6 +40,7 @@ _PASSES = 20
 _PRODUCT_SPEED = 15
 _MOVE_FLOPS = 1e7
 _TIGHT_MOVES = 10
+_TIGHT_FLOPS = 1e12
 _MOST_EXPONENT = 500
 # A relative gap above this one is explained; the ridge that is named would bring it to about as much.
 _LARGE = 0.1
@@ -141,7 +142,8 @@ def _separable(problem: Problem, start: _Start, best: Bound, mode: str, monitor:
         return Found(best)
     if not monitor.affords(2.0 * core.matrix.nbytes, flops):
         return Found(best, True)
-    moves = _TIGHT_MOVES if mode == "tight" else int(25.0 * core.shape[1] ** 3 <= _MOVE_FLOPS)
+    move = 25.0 * float(core.shape[1]) ** 3
+    moves = min(_TIGHT_MOVES, int(_TIGHT_FLOPS / move)) if mode == "tight" else int(move <= _MOVE_FLOPS)
     try:
         found = reweighted_bound(core, start.point, moves, monitor.pause)
     except Stopped:
