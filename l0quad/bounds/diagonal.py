@@ -56,7 +56,7 @@ def curvature(problem: CoreProblem, pause: Pause = go_on) -> Curvature:
     """
     n, p = problem.shape
     matrix = problem.matrix
-    H = matrix.inner(None, pause)
+    H = matrix.prepared.gram(pause)
     squares = H.diagonal().copy()
     # A given H is not computed; its symmetric part is what is meant.
     given = isinstance(matrix, GramMatrix)
