@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from l0quad.api.solve import solve as solve
     from l0quad.certificates import AllColumns as AllColumns
     from l0quad.certificates import Dual as Dual
+    from l0quad.certificates import Separable as Separable
     from l0quad.certificates import Trivial as Trivial
     from l0quad.errors import KernelCacheWarning as KernelCacheWarning
     from l0quad.errors import Unsuited as Unsuited
@@ -67,6 +68,7 @@ _HOME = {
     "Trivial": "certificates",
     "AllColumns": "certificates",
     "Dual": "certificates",
+    "Separable": "certificates",
     "Matrix": "matrix.base",
     "GramMatrix": "matrix.gram",
     "as_matrix": "matrix",

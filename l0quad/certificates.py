@@ -29,7 +29,23 @@ class Dual:
     nu: FloatArray
 
 
-Certificate = Trivial | AllColumns | Dual
+@dataclass(frozen=True, slots=True, eq=False)
+class Separable:
+    """A point and a separable diagonal: ``A'A + 2 ridge I - diag(d)`` is positive semidefinite.
+
+    Attributes
+    ----------
+    w : ndarray of shape (p,)
+        Any point, dense too; in the user's units (`Result.certificate`), or in a solver's own.
+    d : ndarray of shape (p,)
+        At least 0; 0 for columns that play no part.
+    """
+
+    w: FloatArray
+    d: FloatArray
+
+
+Certificate = Trivial | AllColumns | Dual | Separable
 
 
 class Bound(NamedTuple):

@@ -84,3 +84,18 @@ def rational(array):
     if array.ndim == 1:
         return [Fraction(float(each)) for each in array]
     return [[Fraction(float(each)) for each in row] for row in array]
+
+
+def is_semidefinite(M) -> bool:
+    """Whether a symmetric matrix of rationals is positive semidefinite, by elimination."""
+    M, left = [list(row) for row in M], list(range(len(M)))
+    while left:
+        pivot = max(left, key=lambda i: M[i][i])
+        if M[pivot][pivot] <= 0:
+            return not any(M[i][j] for i in left for j in left)
+        left.remove(pivot)
+        for i in left:
+            share = M[i][pivot] / M[pivot][pivot]
+            for j in left:
+                M[i][j] -= share * M[pivot][j]
+    return True

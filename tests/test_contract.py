@@ -165,15 +165,30 @@ ALTERED = {
     "w": lambda result: result.w[::-1].copy(),
     "support": lambda result: result.support[1:],
     "certificate": lambda result: l0quad.Dual(np.full(20, 3.0)),
+    "a large diagonal": lambda result: l0quad.Separable(result.certificate.w, 2 * result.certificate.d),
+    "a point elsewhere": lambda result: l0quad.Separable(result.certificate.w + 1, result.certificate.d),
     "status": lambda result: Status.OPTIMAL,
 }
 
 
 @pytest.mark.parametrize("field", ALTERED)
 def test_an_altered_result_is_not_ok(field):
-    problem, result = PROBLEMS["gaussian"].problem(), solved("auto", "gaussian")
+    rng = np.random.default_rng(5)
+    A = rng.standard_normal((20, 12)) + rng.standard_normal((20, 1))
+    instance = Instance(A, rng.standard_normal(20), 4, 0.1)
+    problem = instance.problem()
+    result = solve(problem)
+    assert result.relative_gap > 1e-3
+    assert isinstance(result.certificate, l0quad.Separable)
     assert result.check(problem).ok
-    altered = replace(result, **{field: ALTERED[field](result)})
+    altered = replace(
+        result,
+        **{
+            field
+            if field in ("objective", "lower_bound", "gap", "relative_gap", "w", "support", "status")
+            else "certificate": ALTERED[field](result)
+        },
+    )
     assert not altered.check(problem).ok
     if field in ("objective", "lower_bound"):
         # Nor where all that follows from it is altered too.
@@ -181,7 +196,7 @@ def test_an_altered_result_is_not_ok(field):
         assert not replace(altered, gap=gap, relative_gap=gap / altered.objective).check(problem).ok
     if field == "status":
         assert not replace(altered, relative_gap=1e-6).check(problem).ok
-    assert not result.check(PROBLEMS["gaussian"].but(k=3).problem()).ok
+    assert not result.check(instance.but(k=3).problem()).ok
 
 
 def test_forged_claims_about_a_small_objective():
@@ -197,15 +212,16 @@ def test_forged_claims_about_a_small_objective():
 
 
 def test_a_check_on_another_problem_answers():
-    instance = PROBLEMS["gaussian"]
-    result = solve(instance.problem(), bound="tight")
-    assert isinstance(result.certificate, l0quad.Dual)
-    for other in (instance.but(ridge=0.0), instance.but(A=instance.A[:9], b=instance.b[:9])):
-        check = result.check(other.problem())
-        assert not check.ok
-        assert "dual point, but of another problem" in check.message
-    with pytest.raises(ValueError, match="problem: must have 12 columns, as w has, got 25"):
-        result.check(PROBLEMS["wide"].problem())
+    for name, kind in (("gaussian", l0quad.Separable), ("wide", l0quad.Dual)):
+        instance = PROBLEMS[name]
+        result = solve(instance.problem(), bound="tight")
+        assert isinstance(result.certificate, kind)
+        for other in (instance.but(ridge=0.0), instance.but(A=instance.A[:9], b=instance.b[:9])):
+            check = result.check(other.problem())
+            assert not check.ok
+            assert name != "wide" or "dual point, but of another problem" in check.message
+    with pytest.raises(ValueError, match="problem: must have 25 columns, as w has, got 12"):
+        result.check(PROBLEMS["gaussian"].problem())
 
 
 @over(GLOBAL)

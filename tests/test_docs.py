@@ -28,7 +28,7 @@ def test_examples_run_one_after_the_other(page: Path) -> None:
             pytest.importorskip("torch")
         exec(compile(example, str(page), "exec"), namespace)
     if page.name == "README.md":
-        assert list(namespace["result"].support) == [7, 70, 700]
+        assert list(namespace["result"].support) == [7, 70, 170]
 
 
 def test_the_gallery_example_runs_and_draws(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """The instances that the benchmarks are run on, and the best objectives known for them.
 
-P0 to P3h are regressions with AR(1) columns of unit norm, P4 is shaped like a pruning problem. The MLPNet instance is
-made from real data (a small trained network and MNIST) in the folder that the variable L0QUAD_DATA names: A holds the
-gradients of the first 1000 training images, w0 the network's weights, b = A w0, ridge = n l2 / 2.
+P0 to P3h and P5 are regressions with AR(1) columns of unit norm, P4 is shaped like a pruning problem. The MLPNet
+instance is made from real data (a small trained network and MNIST) in the folder that the variable L0QUAD_DATA names: A
+holds the gradients of the first 1000 training images, w0 the network's weights, b = A w0, ridge = n l2 / 2.
 """
 
 import os
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ REGRESSION = {
     "P2": (1000, 20000, 50, 0.7, 5.0, 1e-3),
     "P3": (20000, 1000, 30, 0.9, 5.0, 1e-3),
     "P3h": (20000, 1000, 30, 0.9, 0.02, 1e-3),
+    "P5": (400, 200, 10, 0.9, 3.0, 1e-2),
 }
 #        n      p      k     rank noise ridge
 PRUNING = {"P4": (500, 20000, 2000, 50, 0.1, 1e-2)}
@@ -67,6 +69,34 @@ def make(name: str, seed: int) -> Instance:
     A /= np.linalg.norm(A, axis=0)
     w0 = rng.standard_normal(p)
     return Instance(A, A @ w0, k, ridge, w0)
+
+
+def diabetes(standardised: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the diabetes data with the products and squares of its columns (442 x 64), and its target.
+
+    The squares of all columns but the sex. Standardised, the target is centred too.
+    """
+    with resources.files("l0quad").joinpath("data/diabetes.csv").open(encoding="ascii") as file:
+        data = np.loadtxt(file, delimiter=",", skiprows=1)
+    X, y = data[:, :10], data[:, 10]
+    A = np.column_stack([X, *(X[:, i] * X[:, j] for i in range(10) for j in range(i, 10) if not i == j == 1)])
+    return ((A - A.mean(0)) / A.std(0), y - y.mean()) if standardised else (A, y)
+
+
+def uncentred(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return 2000 x 50 columns with a mean of 3 or more, each like its neighbour, and a target."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((2000, 50))
+    X[:, 1:] = 0.6 * X[:, 1:] + 0.8 * X[:, :-1] + 3
+    return X, X[:, 3] + rng.standard_normal(2000)
+
+
+def tall(seed: int = 0) -> Instance:
+    """Return a million rows in float32."""
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((10**6, 50), dtype=np.float32)
+    b = A[:, :5] @ np.ones(5) + rng.standard_normal(10**6)
+    return Instance(A, b, 5, 1.0, np.zeros(50))
 
 
 def data_folder() -> Path:

@@ -24,7 +24,7 @@ class LowerBound:
     ----------
     value : float
         No feasible point has a smaller objective.
-    certificate : Trivial, AllColumns or Dual
+    certificate : Trivial, AllColumns, Dual or Separable
     basis : str
         What it rests on, in words.
     seconds : float

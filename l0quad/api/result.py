@@ -7,7 +7,7 @@ import numpy as np
 from l0quad import validation
 from l0quad.api.claims import OPTIMAL, is_optimal, rounding_error
 from l0quad.bounds.bound import certified
-from l0quad.certificates import Certificate, Dual, Trivial
+from l0quad.certificates import Certificate, Dual, Separable, Trivial
 from l0quad.problem.problem import Problem
 from l0quad.problem.units import Units
 from l0quad.run.outcome import State, Status
@@ -26,12 +26,24 @@ def relative(gap: float, objective: float, status: Status) -> float:
 
 def public_certificate(certificate: Certificate, units: Units) -> Certificate:
     """Return a certificate in own units in the user's."""
-    return Dual(units.b(certificate.nu)) if isinstance(certificate, Dual) else certificate
+    match certificate:
+        case Dual(nu):
+            return Dual(units.b(nu))
+        case Separable(w, d):
+            return Separable(units.dense(w), units.diagonal(d))
+        case _:
+            return certificate
 
 
 def own_certificate(certificate: Certificate, units: Units) -> Certificate:
     """Return a certificate in the user's units in own ones."""
-    return Dual(units.own_b(certificate.nu)) if isinstance(certificate, Dual) else certificate
+    match certificate:
+        case Dual(nu):
+            return Dual(units.own_b(nu))
+        case Separable(w, d):
+            return Separable(units.own_w(w), units.own_diagonal(d))
+        case _:
+            return certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,7 @@ class Result:
     gap, relative_gap : float
         ``objective - lower_bound`` (at least 0), and the same over ``max(|objective|, tiny)``; beside
         `Status.OPTIMAL`, which is not decided by the size of the objective, at most 1e-6. Both are finite.
-    certificate : Trivial, AllColumns or Dual
+    certificate : Trivial, AllColumns, Dual or Separable
         What proves ``lower_bound``; `check` computes it from nothing else.
     status : Status
         How the solve ended; ``message`` says it in words and adds what the bound rests on.

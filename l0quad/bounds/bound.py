@@ -1,16 +1,19 @@
 """The lower bound of an answer: which kinds are tried, and how much is spent on them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from l0quad.bounds.columns import all_columns_bound, all_columns_flops
-from l0quad.bounds.dual import dual_bound
+from l0quad.bounds.dual import dual_bound, dual_value
 from l0quad.bounds.relaxation import Relaxation
+from l0quad.bounds.reweighting import reweighted_bound
+from l0quad.bounds.separable import is_proven, ridge_bound, separable_bound
 from l0quad.bounds.trivial import trivial_bound
-from l0quad.certificates import AllColumns, Bound, Certificate, Dual
+from l0quad.certificates import AllColumns, Bound, Certificate, Dual, Separable
 from l0quad.errors import Stopped
-from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.core import CoreProblem, GramCore, Point
 from l0quad.problem.problem import Problem
 from l0quad.run.monitor import SolveMonitor
 from l0quad.types import FloatArray
@@ -21,6 +24,8 @@ _FAST_STEPS = 4
 _FAST_FLOPS = 1e8
 _FAST_SHARE = 0.1
 _FAST_ENOUGH = 1e-4
+# Where the residual proves a gap of more than so many objectives, few steps lead to nothing.
+_HOPELESS = 10.0
 # "tight": the relative primal-dual gap of the relaxation at which it counts as solved; the steps are a safeguard.
 _TIGHT_TOLERANCE = 1e-5
 _TIGHT_STEPS = 500
@@ -28,6 +33,17 @@ _TIGHT_STEPS = 500
 _CHEAP_FLOPS = 1e10
 # With a ridge it is computed too where it takes at most this many, while the gap is more than `_FAST_ENOUGH`.
 _FREE_FLOPS = 2e8
+# The separable relaxation works on p x p matrices. A flop of a matrix product takes so much less time than one of a
+# pass over A, of which a solve makes some k + 20; "fast" spends as much, and moves d where that is next to nothing.
+_MOST_COLUMNS = 4096
+_PASSES = 20
+_PRODUCT_SPEED = 15
+_MOVE_FLOPS = 1e7
+_TIGHT_MOVES = 10
+_TIGHT_FLOPS = 1e12
+_MOST_EXPONENT = 500
+# A relative gap above this one is explained; the ridge that is named would bring it to about as much.
+_LARGE = 0.1
 
 
 class Found(NamedTuple):
@@ -75,16 +91,16 @@ def lower_bound(
         return Found(monitor.bound)
     if not monitor.affords(core.matrix.nbytes, 0.0):
         return Found(monitor.bound, True)
-    if core.ridge_is_lost or core.proof is None:
-        return _all_columns(problem, mode, monitor)
-    if mode == "fast" and ascended:
-        best, cut = better(monitor.bound, dual_bound(core, core.residual(point.support, point.w))), False
-    else:
-        best, cut = _ascent(core, point, mode, monitor, nu)
-    flops = all_columns_flops(core)
-    if point.objective - best.value <= _FAST_ENOUGH * abs(point.objective) or flops > _FREE_FLOPS or cut:
-        return Found(best, cut)
-    return Found(better(best, all_columns_bound(core)))
+    best, cut = monitor.bound, False
+    nu = core.residual(point.support, point.w) if nu is None else nu
+    start = _Start(point, nu, core.matrix.rmatvec(nu), ascended)
+    if not core.ridge_is_lost:
+        best = better(best, dual_bound(core, nu, start.Atnu))
+    for kind in (_separable, _ascent, _all_columns):
+        if cut or _is_enough(point, best, mode):
+            break
+        best, cut = kind(problem, start, best, mode, monitor)
+    return Found(best if cut else _explained(problem, start, best, mode), cut)
 
 
 def certified(core: CoreProblem, certificate: Certificate) -> Bound:
@@ -92,26 +108,81 @@ def certified(core: CoreProblem, certificate: Certificate) -> Bound:
     match certificate:
         case Dual(nu):
             return dual_bound(core, nu)
+        case Separable(w, d):
+            if is_proven(core, w, d):
+                return separable_bound(core, w, d)
+            return Bound(-math.inf, certificate, "the diagonal is not that of this problem")
         case AllColumns():
             return all_columns_bound(core)
         case _:
             return trivial_bound(core)
 
 
-def _ascent(core: CoreProblem, point: Point, mode: str, monitor: SolveMonitor, nu: FloatArray | None) -> Found:
-    relaxation = Relaxation(core, point, nu)
-    best = better(monitor.bound, relaxation.bound())
+class _Start(NamedTuple):
+    """A feasible point, where the ascent begins, with A'nu, and whether a solver has ascended already."""
+
+    point: Point
+    nu: FloatArray
+    Atnu: FloatArray
+    ascended: bool
+
+
+def _is_enough(point: Point, bound: Bound, mode: str) -> bool:
+    """Whether more work cannot matter: what is left of the gap is rounding, or little enough for "fast"."""
+    gap = point.objective - bound.value
+    return gap <= max(bound.allowance, _FAST_ENOUGH * abs(point.objective) if mode == "fast" else 0.0)
+
+
+def _separable(problem: Problem, start: _Start, best: Bound, mode: str, monitor: SolveMonitor) -> Found:
+    """Compute the bound of the separable relaxation, where A has full rank or may have it."""
+    core = problem.core
+    flops = _separable_flops(core)
+    # d must be a number in the user's units too.
+    if flops > _separable_budget(core, mode) or abs(problem.units.a) > _MOST_EXPONENT:
+        return Found(best)
+    if not monitor.affords(2.0 * core.matrix.nbytes, flops):
+        return Found(best, True)
+    move = 25.0 * float(core.shape[1]) ** 3
+    moves = min(_TIGHT_MOVES, int(_TIGHT_FLOPS / move)) if mode == "tight" else int(move <= _MOVE_FLOPS)
+    try:
+        found = reweighted_bound(core, start.point, moves, monitor.pause)
+    except Stopped:
+        return Found(best, True)
+    return Found(best if found is None else better(best, found))
+
+
+def _separable_flops(core: CoreProblem) -> float:
+    """Return the work of the separable relaxation without moves of d."""
+    n, p = core.shape
+    return (0.0 if isinstance(core, GramCore) else float(n) * p * p) + 3.0 * float(p) ** 3
+
+
+def _separable_budget(core: CoreProblem, mode: str) -> float:
+    n, p = core.shape
+    if n < p or p > _MOST_COLUMNS:
+        return 0.0
+    if mode == "tight":
+        return np.inf
+    return max(_FAST_FLOPS, _PRODUCT_SPEED * 2.0 * n * p * (core.constraint.total + _PASSES))
+
+
+def _ascent(problem: Problem, start: _Start, best: Bound, mode: str, monitor: SolveMonitor) -> Found:
+    """Ascend in the dual of the relaxation with the ridge alone, where the separable one does not contain it."""
+    core, point = problem.core, start.point
+    contained = isinstance(best.certificate, Separable) and _contains_ridge(core, best.certificate)
+    if core.ridge_is_lost or core.proof is None or contained or (mode == "fast" and start.ascended):
+        return Found(best)
+    if mode == "fast" and _is_hopeless(core, start):
+        return Found(best)
     size = max(abs(point.objective), np.finfo(np.float64).tiny)
+    relaxation = Relaxation(core, point, start.nu, start.Atnu)
     work = _newton_work(core, point)
     few = max(_FAST_STEPS, min(_TIGHT_STEPS, int(_FAST_FLOPS / work[1])))
     for _ in range(few if mode == "fast" else _TIGHT_STEPS):
         gap, gain = point.objective - best.value, relaxation.primal - best.value
-        if mode == "fast" and (gap <= _FAST_ENOUGH * size or gain <= _FAST_SHARE * gap):
+        if _is_enough(point, best, mode) or (mode == "fast" and gain <= _FAST_SHARE * gap):
             break
-        if mode == "tight" and (gain <= _TIGHT_TOLERANCE * abs(relaxation.primal) or relaxation.exhausted):
-            break
-        if gap <= best.allowance:
-            # What is left of the gap is what rounding takes.
+        if mode == "tight" and (gain <= _TIGHT_TOLERANCE * size or relaxation.exhausted):
             break
         if monitor.prove(best) or not monitor.affords(*work):
             return Found(best, not monitor.proven)
@@ -120,22 +191,68 @@ def _ascent(core: CoreProblem, point: Point, mode: str, monitor: SolveMonitor, n
     return Found(best)
 
 
-def _all_columns(problem: Problem, mode: str, monitor: SolveMonitor) -> Found:
-    """Return the all-columns bound where it is affordable, with advice on the ridge that would give a better one."""
+def _is_hopeless(core: CoreProblem, start: _Start) -> bool:
+    """Whether the residual proves so little that a few steps from there lead to nothing."""
+    size = max(abs(start.point.objective), np.finfo(np.float64).tiny)
+    return core.ridge_is_lost or start.point.objective - dual_value(core, start.nu, start.Atnu) > _HOPELESS * size
+
+
+def _contains_ridge(core: CoreProblem, certificate: Separable) -> bool:
+    """Whether d is nowhere below mu, so that the relaxation with d is tighter than that with mu."""
+    return bool(np.all(certificate.d[certificate.d > 0] >= (1 - 1e-3) * core.mu))
+
+
+def _all_columns(problem: Problem, start: _Start, best: Bound, mode: str, monitor: SolveMonitor) -> Found:
+    """Compute the all-columns bound, with the ridge where there is one, where it is affordable."""
     core = problem.core
-    useful = problem.units.ridge(1e-3 * float(core.column_sq_norms.mean()))
-    advice = f"ridge >= {useful:.2g} would give a useful one"
-    flops = all_columns_flops(core)
-    known, affordable = monitor.bound, monitor.affords(0.0, flops)
-    if mode == "fast" and flops > _CHEAP_FLOPS:
-        basis = f"{known.basis}, because the all-columns bound is costly (bound='tight' computes it); {advice}"
-        return Found(known._replace(basis=basis))
-    if affordable:
-        try:
-            known = better(all_columns_bound(core, monitor.pause), known)
-        except Stopped:
-            affordable = False
-    return Found(known._replace(basis=f"{known.basis}, because ridge is (next to) 0; {advice}"), not affordable)
+    flops, ridge = all_columns_flops(core), not core.ridge_is_lost
+    if isinstance(best.certificate, Separable) or (ridge and core.shape[0] < core.shape[1]):
+        # Contained in the relaxation's; next to nothing.
+        return Found(best)
+    if flops > (_FREE_FLOPS if ridge else _CHEAP_FLOPS if mode == "fast" else np.inf):
+        return Found(best)
+    if not monitor.affords(0.0, flops):
+        return Found(best, True)
+    try:
+        bound = ridge_bound(core) if ridge else all_columns_bound(core, monitor.pause)
+    except Stopped:
+        return Found(best, True)
+    return Found(better(bound, best))
+
+
+def _explained(problem: Problem, start: _Start, best: Bound, mode: str) -> Bound:
+    """Return the bound, its basis with the reason where it proves little, and what would prove more."""
+    core, point = problem.core, start.point
+    gap = point.objective - best.value
+    if not gap > _LARGE * abs(point.objective) or best.allowance >= gap:
+        return best
+    helps = []
+    if mode == "fast" and (core.shape[0] >= core.shape[1] or not _is_hopeless(core, start)):
+        helps.append("bound='tight'")
+    if core.shape[0] < core.shape[1]:
+        reason = "with fewer rows than columns the ridge alone bounds it"
+        helps.append("more rows")
+    elif isinstance(best.certificate, Separable):
+        reason = "columns are correlated, or explain little of b"
+    elif mode == "fast" and _separable_flops(core) > _separable_budget(core, mode):
+        reason = "more would have cost more than the solve"
+    else:
+        reason = "columns are nearly dependent"
+    ridge = _useful_ridge(start, core)
+    if ridge > 0.5 * core.mu:
+        helps.append(f"ridge >= {problem.units.ridge(ridge):.2g}")
+    advice = f"; {', '.join(helps)} would help" if helps else ""
+    return best._replace(basis=f"{best.basis}, which proves little, because {reason}{advice}")
+
+
+def _useful_ridge(start: _Start, core: CoreProblem) -> float:
+    """Return the ridge at which the residual of the point alone proves a gap of about `_LARGE`.
+
+    With q = A'(A w - b), the gap of D there is (T(q^2) - the sum of q^2 over the support) / (2 mu).
+    """
+    squares, point = start.Atnu**2, start.point
+    lost = core.constraint.largest_sum(squares) - float(squares[point.support].sum())
+    return lost / (4 * _LARGE * max(abs(point.objective), np.finfo(np.float64).tiny))
 
 
 def better(one: Bound, other: Bound) -> Bound:

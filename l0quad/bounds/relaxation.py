@@ -29,6 +29,8 @@ from l0quad.types import FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
 _DENSE_ROWS = 4096
+# Up to this share of the rows, the columns that are active make a smaller system.
+_FEW = 0.5
 # The first sigma is short of the ridge's own scale, which keeps the first Newton problems smooth; then it doubles. A
 # proximal point is reached when the gradient accounts for at most this share of the primal-dual gap.
 _FIRST_SIGMA = 0.1
@@ -57,12 +59,14 @@ class Relaxation:
         The least value of the relaxation seen, an upper bound on its optimum.
     """
 
-    def __init__(self, problem: CoreProblem, point: Point, nu: FloatArray | None = None) -> None:
+    def __init__(
+        self, problem: CoreProblem, point: Point, nu: FloatArray | None = None, Atnu: FloatArray | None = None
+    ) -> None:
         self.problem = problem
         self.centre = np.zeros(problem.shape[1])
         self.centre[point.support] = point.w
         self.nu = problem.residual(point.support, point.w) if nu is None else nu
-        self.Atnu = problem.matrix.rmatvec(self.nu)
+        self.Atnu = problem.matrix.rmatvec(self.nu) if Atnu is None else Atnu
         self.reach = float(np.linalg.norm(self.nu))
         self.primal = point.objective
         self.sigma = _FIRST_SIGMA / problem.mu
@@ -132,8 +136,11 @@ class Relaxation:
         beta = self.sigma * self.problem.mu
         ones = np.flatnonzero(prox.z == 1)
         between = self.problem.constraint.jacobian(prox.x, prox.z, beta)
+        n, active = self.problem.shape[0], ones.size + between.columns.size
+        if active <= min(_FEW * n, _DENSE_ROWS):
+            return self._newton_by_columns(gradient, ones, between, beta)
         rank = sum(each.weights.size for each in between.rank_ones)
-        if self.problem.shape[0] > _DENSE_ROWS or rank > self.problem.shape[0]:
+        if n > _DENSE_ROWS or rank > n:
             return self._newton_by_cg(gradient, ones, between, beta)
         system = (self.sigma / (1 + beta)) * self._outer_ones(ones) + self.sigma * self._weighted_outer(between)
         for each in between.rank_ones if between.columns.size else ():
@@ -141,6 +148,22 @@ class Relaxation:
             system += (coupled * (self.sigma * each.weights)) @ coupled.T
         solve = cholesky(system, 1.0)
         return gradient if solve is None else solve(gradient)
+
+    def _newton_by_columns(self, gradient: FloatArray, ones: IntArray, between: Jacobian, beta: float) -> FloatArray:
+        """Solve it by Woodbury's identity, where few columns S are active.
+
+        ``d = gradient - sigma A_S (I + sigma V A_S'A_S)^-1 V A_S' gradient``.
+        """
+        A_S = np.asarray(self.problem.matrix.take(np.concatenate([ones, between.columns])), dtype=np.float64)
+        V = np.zeros((A_S.shape[1], A_S.shape[1]))
+        V[: ones.size, : ones.size] = np.eye(ones.size) / (1 + beta)
+        V[ones.size :, ones.size :] = _times(between, np.eye(between.columns.size))
+        try:
+            x = np.linalg.solve(np.eye(V.shape[0]) + self.sigma * (V @ (A_S.T @ A_S)), V @ (A_S.T @ gradient))
+        except np.linalg.LinAlgError:
+            return gradient
+        direction = gradient - self.sigma * (A_S @ x)
+        return direction if float(direction @ gradient) > 0 else gradient
 
     def _weighted_outer(self, between: Jacobian) -> FloatArray:
         """Return A_S diag(d) A_S' for the columns in between."""
@@ -216,9 +239,10 @@ class _SlowlyChangingOuter:
 
 
 def _times(jacobian: Jacobian, t: FloatArray) -> FloatArray:
-    """Return the product of a Jacobian with a vector over its columns."""
-    product = t.copy() if jacobian.diagonal is None else jacobian.diagonal * t
+    """Return the product of a Jacobian with a vector over its columns, or with several vectors, the columns of t."""
+    product = t.copy() if jacobian.diagonal is None else (jacobian.diagonal * t.T).T
     for values, home, weights in jacobian.rank_ones:
-        inner = np.bincount(home, weights=values * t, minlength=weights.size)
-        product += values * (weights * inner)[home]
+        inner = np.zeros((weights.size, *t.shape[1:]))
+        np.add.at(inner, home, (values * t.T).T)
+        product += (values * ((weights * inner.T).T)[home].T).T
     return product

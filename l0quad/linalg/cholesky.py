@@ -15,16 +15,18 @@ _AT_ONCE = 4096
 _BLOCK = 512
 
 
-def cholesky(gram: FloatArray, shift: float, pause: Pause = go_on) -> Callable[[FloatArray], FloatArray] | None:
-    """Factor ``gram + shift I`` as `cholesky_factor` does; return its solve, or None where it is singular."""
+def cholesky(
+    gram: FloatArray, shift: float | FloatArray, pause: Pause = go_on
+) -> Callable[[FloatArray], FloatArray] | None:
+    """Factor as `cholesky_factor` does; return the solve, or None where the matrix is singular."""
     factor = cholesky_factor(gram, shift, pause)
     if factor is None:
         return None
     return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor.T, rhs, lower=0)[0])
 
 
-def cholesky_factor(gram: FloatArray, shift: float, pause: Pause = go_on) -> FloatArray | None:
-    """Return the lower Cholesky factor of ``gram + shift I``; None where it is numerically singular.
+def cholesky_factor(gram: FloatArray, shift: float | FloatArray, pause: Pause = go_on) -> FloatArray | None:
+    """Return the lower Cholesky factor of ``gram + shift I``, or ``+ diag(shift)``; None where it is singular.
 
     ``gram`` is worked on, so that no thread may share it, and comes out as it went in. ``pause`` is called
     between the slices of a large one.

@@ -249,6 +249,13 @@ class Prepared:
         """The squared norms of A's columns, read-only."""
         return self.once("column_sq_norms", 0, _column_sq_norms)
 
+    def gram(self, pause: Pause = go_on) -> FloatArray:
+        """Return A'A, a copy; it is kept where it is small or several problems share the matrix."""
+        nbytes = 8 * self._matrix.shape[1] ** 2
+        if nbytes > (SUPPORT_BYTES if self.problems > 1 else SINGLE_SUPPORT_BYTES):
+            return self._matrix.inner(None, pause)
+        return self.once("gram", nbytes, lambda matrix: matrix.inner(None, pause)).copy()
+
     def product(self, b: FloatArray) -> FloatArray:
         """Return A'b, read-only; that of the last b, which is read-only too, is kept."""
         with self._lock:

@@ -98,6 +98,14 @@ class Units:
         """Return a vector given in the user's units in own ones."""
         return np.ldexp(w, self.a - self.f)
 
+    def own_diagonal(self, d: FloatArray) -> FloatArray:
+        """Return second derivatives in the user's units in own ones."""
+        return np.ldexp(d, -2 * self.a)
+
+    def diagonal(self, d: FloatArray) -> FloatArray:
+        """Return second derivatives in the user's units."""
+        return np.ldexp(d, 2 * self.a)
+
     def own_b(self, vector: FloatArray) -> FloatArray:
         """Return a vector in the user's units of b in own ones."""
         return np.ldexp(vector, -self.f)
@@ -137,6 +145,10 @@ class Units:
             value = down(value + self.offset)
         bound = self.size(value)
         return max(down(bound) if abs(bound) < _TINY and bound != value else bound, -_LARGEST)
+
+    def dense(self, w: FloatArray) -> FloatArray:
+        """Return a dense vector of weights in the user's units."""
+        return np.ldexp(w, self.f - self.a)
 
     def gradient(self, gradient: FloatArray) -> FloatArray:
         """Return a gradient in the user's units."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from l0quad import validation
 from l0quad.bounds.relaxation import Relaxation
+from l0quad.bounds.reweighting import SeparableRelaxation
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
@@ -16,6 +17,8 @@ from l0quad.solvers.needs import Needs
 _SOLVED = 1e-4
 # A refit costs about as much as a Newton step, and the supports of neighbouring steps differ little.
 _REFIT_EVERY = 3
+# Up to so many columns the separable relaxation is looked at.
+_MOST_COLUMNS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Rounding:
 
     The relaxation and its Newton steps are those of `l0quad.relaxation`; rounding is what Bertsimas and Van Parys
     ("Sparse high-dimensional regression", Ann. Stat. 2020) do with its dual. On pruning-shaped problems (k > n) the
-    relaxation is nearly tight and its support nearly optimal. Needs ridge > 0. Never above the refit of its start.
+    relaxation is nearly tight and its support nearly optimal; with more rows than columns the separable relaxation
+    takes its place where that is tighter. Needs ridge > 0. Never above the refit of its start.
 
     Parameters
     ----------
@@ -49,7 +53,7 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
     best = problem.optimised(start)
     if monitor.record(best):
         return Outcome(best, Status.CONVERGED)
-    relaxation = Relaxation(problem, best)
+    relaxation: Relaxation | SeparableRelaxation = _tighter(problem, best) or Relaxation(problem, best)
     bound = relaxation.bound()
     last, solved = best.support, False
     for iteration in range(options.max_iter):
@@ -68,3 +72,11 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
         if monitor.record(best) or solved or proven:
             return Outcome(best, Status.CONVERGED, bound)
     return Outcome(best, Status.ITERATION_LIMIT, bound)
+
+
+def _tighter(problem: CoreProblem, point: Point) -> SeparableRelaxation | None:
+    """Return the separable relaxation, in p dimensions, where it is the tighter one."""
+    n, p = problem.shape
+    if n < p or p > _MOST_COLUMNS:
+        return None
+    return SeparableRelaxation.begun(problem, point, problem.pause)

@@ -7,7 +7,7 @@ from reference import brute_force
 from refusals import refuse
 
 import l0quad
-from l0quad import METHODS, Dual, Problem, Status, Trivial, as_matrix, solve
+from l0quad import METHODS, Dual, Problem, Separable, Status, Trivial, as_matrix, solve
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -64,13 +64,29 @@ def test_bound_refuses_by_name():
 
 @pytest.mark.parametrize("scale", [1.0, 1e-150, 1e150])
 def test_certificates_are_in_the_users_units(scale):
-    instance = gaussian(20, 12, 3, seed=4, ridge=0.1)
+    instance = gaussian(20, 30, 3, seed=4, ridge=0.1)
     result = solve(Problem(instance.A, scale * instance.b, 3, 0.1), bound="tight")
     nu = result.certificate.nu / scale
     v = -instance.A.T @ nu / 0.2
     value = -0.5 * nu @ nu - instance.b @ nu - 0.1 * np.sort(v**2)[-3:].sum()
     assert result.lower_bound == pytest.approx(value * scale**2, rel=1e-9)
     assert isinstance(solve(PROBLEMS["gaussian"].problem(), "magnitude", bound="none").certificate, Trivial)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-150, 1e150])
+def test_separable_certificates_are_in_the_users_units(scale):
+    rng = np.random.default_rng(1)
+    A, b = rng.standard_normal((20, 6)) + rng.standard_normal((20, 1)), rng.standard_normal(20)
+    problem = Problem(scale * A, b, 2)
+    result = solve(problem, bound="tight")
+    w, d = result.certificate.w * scale, result.certificate.d / scale**2
+    r = A @ w - b
+    q = -A.T @ r
+    used, unused = -0.5 * q * q / d, w * (q + 0.5 * d * w)
+    value = 0.5 * r @ r + unused.sum() + np.sort(used - unused)[:2].sum()
+    assert result.relative_gap > 1e-4
+    assert result.lower_bound == pytest.approx(value, rel=1e-9)
+    assert result.check(problem).ok
 
 
 def test_a_dual_point_bounds_what_is_fixed_in_and_out():
@@ -166,7 +182,7 @@ def test_brute_force_through_with():
         result = solve(problem.with_(k=k), l0quad.Auto("thorough"))
         assert result.objective == pytest.approx(optimum, rel=1e-9)
         assert result.lower_bound <= optimum * (1 + 1e-13)
-        assert isinstance(result.certificate, Dual | Trivial)
+        assert isinstance(result.certificate, Dual | Separable | Trivial)
 
 
 @pytest.mark.parametrize(
