@@ -1,6 +1,7 @@
 """Settings and fixtures that all tests share."""
 
 import os
+import random
 import signal
 import sys
 
@@ -18,10 +19,16 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("l0quad")
+# With -m fresh: new examples every time, from a seed that the report names.
+settings.register_profile("fresh", settings.get_profile("l0quad"), derandomize=False, database=None, print_blob=True)
 
 
 def pytest_configure(config):
     """Use no compiled kernel beyond a change of its sources, and let Ctrl-C reach the tests that are about it."""
+    if config.option.markexpr == "fresh":
+        settings.load_profile("fresh")
+        if config.option.hypothesis_seed is None:
+            config.option.hypothesis_seed = str(random.randrange(1 << 32))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell script has put in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     assert "numba" not in sys.modules, "numba has read its settings already"
@@ -31,6 +38,12 @@ def pytest_configure(config):
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
             os.environ.setdefault(name, "1")
     kernel_cache.use(config.cache.mkdir("l0quad") if cached else config.rootpath / ".pytest_cache" / "d" / "l0quad")
+
+
+def pytest_report_header(config):
+    if config.option.markexpr == "fresh":
+        return f"properties on new examples: --hypothesis-seed={config.option.hypothesis_seed}"
+    return None
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from strategies import AWKWARD, bounds, instances, methods, vectors
 
 from l0quad import METHODS, Status, solve
 
+pytestmark = pytest.mark.fresh
 ARGUMENTS = ("A:", "b:", "k:", "ridge:", "w0:", "linear:", "start:", "labels:", "budgets:", "must:", "never:")
 AWKWARD_RIDGES = st.sampled_from([0.0, 5e-324, 1e-300, 1e-30, 1e-12, 1.0, 1e12, 1e30, 1e150, 1e300])
 
