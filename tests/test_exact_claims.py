@@ -196,7 +196,7 @@ def test_a_column_next_to_another_is_not_called_settled():
 def test_messages_name_the_bound_that_was_computed():
     A, b = np.random.default_rng(0).standard_normal((20_000, 200)), np.random.default_rng(1).standard_normal(20_000)
     result = l0quad.minimize(A, b, 5, method="magnitude")
-    assert "the all-columns bound" in result.message
+    assert "the separable relaxation" in result.message
     assert 9000 < result.lower_bound < result.objective
     costly = l0quad.minimize(np.ones((400, 3000)), np.ones(400), 3, bound="none")
     assert "all-columns" not in costly.message
