@@ -8,7 +8,7 @@ pytest.importorskip("safetensors")
 
 from gradient_nets import NETS, Calls, N, by_autograd, close, rows_of, setting
 from l0quad_adapters.torch import choose, gradient_matrix
-from l0quad_adapters.torch.network.gradients import LayerGradients
+from l0quad_adapters.torch.network.layers import LayerGradients
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset
@@ -38,7 +38,7 @@ def test_the_ways_agree(name, way):
 def test_auto_takes_the_closed_form_where_there_is_one(name, monkeypatch):
     model, inputs, targets = setting(name)
     chunks, closed = [], LayerGradients.__call__
-    monkeypatch.setattr(LayerGradients, "__call__", lambda *args: chunks.append(len(args[1])) or closed(*args))
+    monkeypatch.setattr(LayerGradients, "__call__", lambda *args: chunks.append(len(args[1][0])) or closed(*args))
     rows_of(model, inputs, targets)
     assert chunks == [2, N]
 
@@ -77,7 +77,7 @@ LAYERS = {
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_each_kind_of_layer_is_right_or_refused(layer):
     torch.manual_seed(0)
-    model = nn.Sequential(layer(), nn.Tanh(), nn.Flatten())
+    model = nn.Sequential(layer(), nn.Tanh(), nn.Flatten()).eval()
     inputs, targets = torch.randn(N, 4, 5, 6), torch.randint(3, (N,))
     expected = by_autograd(model, cross_entropy, inputs, targets)
     close(rows_of(model, inputs, targets), expected)
@@ -92,7 +92,7 @@ def test_each_kind_of_layer_is_right_or_refused(layer):
 def test_layers_of_two_types_give_rows_of_the_wider():
     torch.manual_seed(0)
     narrow, wide = nn.Linear(4, 3), nn.Linear(3, 3, dtype=torch.float64)
-    model = Calls(lambda self, x: self.wide(self.narrow(x).double()), narrow=narrow, wide=wide)
+    model = Calls(lambda self, x: self.wide(self.narrow(x).double()), narrow=narrow, wide=wide).eval()
     # Few bits: the narrow layer's products and sums are exact in float32 in any order, for one sample as for a batch.
     inputs, targets = torch.randint(-8, 9, (N, 4)) / 8, torch.randint(3, (N,))
     with torch.no_grad():
@@ -106,13 +106,13 @@ def test_layers_of_two_types_give_rows_of_the_wider():
 
 def test_losses_of_other_targets_and_outputs():
     torch.manual_seed(0)
-    model, inputs, targets = nn.Linear(4, 2), torch.randn(N, 4), torch.randn(N, 2)
+    model, inputs, targets = nn.Linear(4, 2).eval(), torch.randn(N, 4), torch.randn(N, 2)
     for net, loss_fn in (
         (model, mse_loss),
         (Calls(lambda self, x: (self.fc(x), x), fc=model), lambda o, y: mse_loss(o[0], y)),
         (Calls(lambda self, x: {"out": self.fc(x)}, fc=model), lambda o, y: mse_loss(o["out"], y).reshape(1)),
     ):
-        found = rows_of(net, inputs, targets, loss_fn)
+        found = rows_of(net.eval(), inputs, targets, loss_fn)
         close(found, by_autograd(net, loss_fn, inputs, targets))
 
 
