@@ -8,8 +8,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from l0quad_adapters.torch.checks import check_integers
-from l0quad_adapters.torch.network.data import Data, Samples, part_of
+from l0quad_adapters.torch.network.data import Batch, Data, LossFn, Samples, part_of
 from l0quad_adapters.torch.network.trees import call, samples_in
+
+# How many samples go through the model at once.
+_AT_ONCE = 250
 
 
 def has_batchnorm(model: nn.Module) -> bool:
@@ -70,6 +73,40 @@ def recalibrate_batchnorm(
             # The forward pass may leave a layer out, such as those of an auxiliary output.
             if layer.num_batches_tracked == 0:
                 _restore(layer, statistics)
+
+
+def better_statistics(
+    model: nn.Module,
+    loss_fn: LossFn,
+    samples: Samples,
+    compared_on: Batch,
+    *,
+    n_samples: int,
+    seed: int | Sequence[int],
+) -> tuple[bool, float, float]:
+    """Return whether new statistics are better for a model than its own, and its loss with its own and with new ones.
+
+    The model is left as it was. A network that was fine-tuned with frozen statistics relies on these.
+    """
+    own = mean_loss(model, loss_fn, compared_on)
+    before = [(layer, _statistics(layer)) for layer in _layers(model)]
+    try:
+        recalibrate_batchnorm(model, samples, n_samples=n_samples, seed=seed)
+        new = mean_loss(model, loss_fn, compared_on)
+    finally:
+        for layer, statistics in before:
+            _restore(layer, statistics)
+    return new < own, own, new
+
+
+def mean_loss(model: nn.Module, loss_fn: LossFn, batch: Batch) -> float:
+    """Return a model's mean loss over samples, a part of them at a time."""
+    total, n = 0.0, samples_in(batch[0])
+    with torch.no_grad():
+        for first in range(0, n, _AT_ONCE):
+            inputs, targets = part_of(batch, first, first + _AT_ONCE)
+            total += samples_in(inputs) * float(loss_fn(call(model, inputs), targets))
+    return total / n
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Batches of samples from whatever the caller has: tensors, a data set, a loader, or a list of batches."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 from l0quad_adapters.torch.network.trees import joined, leaves, mapped, samples_in
 
 Batch = tuple[Any, Any]
+LossFn = Callable[[Any, Any], torch.Tensor]
 Data = tuple[Any, torch.Tensor] | Mapping[str, torch.Tensor] | Dataset[Any] | Iterable[Any]
 
 _FORMS = "(inputs, targets), a dict of tensors, a Dataset, a loader, or a list of batches"
@@ -50,6 +51,18 @@ class Samples:
             return self._read(n_batches, batch_size)
         self.require(skip + wanted)
         return self._indexed(self._permutation(seed)[skip : skip + wanted], batch_size)
+
+    @property
+    def about(self) -> int | None:
+        """How many samples there seem to be, also where they cannot be indexed; None where nothing tells."""
+        if self.size is not None:
+            return self.size
+        if isinstance(self._data, list):
+            return sum(samples_in(as_batch(batch)[0]) for batch in self._data)
+        try:
+            return len(self._data.dataset)
+        except (AttributeError, TypeError):
+            return None
 
     def require(self, samples: int) -> None:
         """Raise where there are fewer samples than this, as far as that can be known without reading them."""

@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from l0quad_adapters.torch.checks import check_choice, check_integers
-from l0quad_adapters.torch.network.data import Batch, as_batch, on_device, part_of, regrouped
+from l0quad_adapters.torch.network.data import Batch, LossFn, as_batch, on_device, part_of, regrouped
 from l0quad_adapters.torch.network.trees import leaves, samples_in
 from l0quad_adapters.torch.network.ways import (
     WAYS,
     Block,
-    LossFn,
     Rows,
     batch_row,
     chunk_size,

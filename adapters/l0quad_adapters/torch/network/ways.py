@@ -15,12 +15,11 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from l0quad_adapters.torch.network.data import Batch, part_of
+from l0quad_adapters.torch.network.data import Batch, LossFn, part_of
 from l0quad_adapters.torch.network.layers import LayerGradients, layers_of
 from l0quad_adapters.torch.network.trees import call, joined, leaves, mapped, samples_in
 from l0quad_adapters.torch.network.weights import Weights
 
-LossFn = Callable[[Any, Any], torch.Tensor]
 # The gradients of some rows, and the loss of each.
 Block = tuple[torch.Tensor, torch.Tensor]
 # A chunk of samples to its rows.

@@ -72,12 +72,13 @@ class Weights:
                 tensor.copy_(values)
 
 
-class LeftOut(NamedTuple):
-    """A parameter that is not pruned: its name, shape, and why."""
+class Dense(NamedTuple):
+    """A parameter that is not pruned: its name and shape, why, and whether no one expects it to be."""
 
     name: str
     shape: tuple[int, ...]
     reason: str
+    is_expected: bool
 
 
 def choose(
@@ -133,13 +134,13 @@ def choose(
     )
 
 
-def left_out(model: nn.Module, weights: Weights) -> tuple[LeftOut, ...]:
+def left_out(model: nn.Module, weights: Weights) -> list[Dense]:
     """Return the parameters that are not among the weights, and why."""
-    return tuple(
-        LeftOut(kind.names[0], tuple(kind.parameter.shape), kind.reason or "not chosen")
+    return [
+        Dense(kind.names[0], tuple(kind.parameter.shape), kind.reason or "not chosen", kind.is_expected)
         for kind in kinds_of(model)
         if not set(kind.names) & set(weights.names)
-    )
+    ]
 
 
 def names_of(model: nn.Module, weights: Weights, choice: Any, argument: str) -> list[str]:
@@ -189,11 +190,15 @@ def _found(model: nn.Module, kinds: list[Kind], choice: Any, argument: str) -> l
     """Return the parameters that a name, a pattern or a type means."""
     modules = dict(model.named_modules(remove_duplicate=False))
     if isinstance(choice, str):
-        found = _of_names(kinds, {choice}) or _of_modules(kinds, modules, [choice] if choice in modules else [])
+        found = _of_names(kinds, {choice}) or _of_modules(
+            kinds, modules, [choice] if choice and choice in modules else []
+        )
         if not found:
             found = [kind for kind in kinds if any(fnmatch.fnmatchcase(name, choice) for name in kind.names)]
         if not found:
-            found = _of_modules(kinds, modules, [path for path in modules if fnmatch.fnmatchcase(path, choice)])
+            found = _of_modules(
+                kinds, modules, [path for path in modules if path and fnmatch.fnmatchcase(path, choice)]
+            )
     else:
         paths = [path for path, module in modules.items() if isinstance(module, choice)]
         found = _of_modules(kinds, modules, paths)
