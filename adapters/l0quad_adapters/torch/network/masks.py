@@ -65,7 +65,7 @@ def attach_masks(
     for each in [each for each in named(model) if id(each.parameter) in wanted]:
         mask = wanted[id(each.parameter)] if each.mask is None else wanted[id(each.parameter)] & each.mask
         if _is_attached(each):
-            attached = mask_of(each.module.parametrizations[each.own])  # type: ignore[index]
+            attached = mask_of(each.module.parametrizations[each.own])  # type: ignore[index, arg-type]
             assert attached is not None
             attached.mask.copy_(mask)
             continue
@@ -193,12 +193,12 @@ def _is_attached(each: Named) -> bool:
 
 
 def _show_masked(layer: nn.Module, *_: Any) -> None:
-    layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]  # type: ignore[union-attr]
+    layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]  # type: ignore[assignment, union-attr]
 
 
 def _show_parameters(layer: nn.Module, *_: Any) -> None:
     own = {each.own: each.parameter for each in named(layer) if each.module is layer}
-    layer._flat_weights = [own[name] for name in layer._flat_weights_names]  # type: ignore[union-attr]
+    layer._flat_weights = [own[name] for name in layer._flat_weights_names]  # type: ignore[assignment, union-attr]
 
 
 def _hooked(layer: nn.Module) -> bool:

@@ -28,7 +28,7 @@ def mapped(change: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
     return joined([tree], lambda parts: change(parts[0]))
 
 
-def joined(trees: Sequence[Any], join: Callable[[Sequence[torch.Tensor]], torch.Tensor] = torch.cat) -> Any:
+def joined(trees: Sequence[Any], join: Callable[[Any], torch.Tensor] = torch.cat) -> Any:
     """Return one tree of several of the same form, tensors joined along the samples."""
     first = trees[0]
     if isinstance(first, torch.Tensor):

@@ -303,7 +303,7 @@ def _run_here(
     model: nn.Module, plan: Plan, todo: list[Stage], callback: Callable[[StageReport], object] | None
 ) -> tuple[Plan, Done]:
     rows = max(rows_of(plan, stage) for stage in todo)
-    width = max(1, np.count_nonzero(plan.weights.read(model)))
+    width = max(1, int(np.count_nonzero(plan.weights.read(model))))
     return run_stages(
-        model, plan, Window(max(1, rows), int(width)), todo, None, Done(math.nan, [], math.nan, 0.0), callback, False
+        model, plan, Window(max(1, rows), width), todo, None, Done(math.nan, [], math.nan, 0.0), callback, False
     )

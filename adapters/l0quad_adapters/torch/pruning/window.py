@@ -1,5 +1,6 @@
 """The matrix of gradients that the stages of one run share, in memory or in a file."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ class Window:
         self.n_rows, self.width, self.is_file = n_rows, width, path is not None
         size = n_rows * width
         if path is None:
-            self._room = np.empty(size, dtype=np.float32)
+            self._room: Any = np.empty(size, dtype=np.float32)
         else:
-            mode = "r+" if keep and Path(path).exists() else "w+"
-            self._room = np.memmap(path, dtype=np.float32, mode=mode, shape=(size,))  # type: ignore[assignment]
+            mode: Any = "r+" if keep and Path(path).exists() else "w+"
+            self._room = np.memmap(os.fspath(path), np.float32, mode, shape=(size,))
         self.first_order = np.zeros(n_rows)
         self._next = 0
 
@@ -51,7 +52,7 @@ class Window:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: where the oldest rows are, and the rows themselves unless a file has them."""
         if self.is_file:
-            self._room.flush()  # type: ignore[attr-defined]
+            self._room.flush()
         kept = {"next": self._next, "first_order": torch.from_numpy(self.first_order)}
         return kept if self.is_file else kept | {"rows": torch.from_numpy(self._room)}
 
