@@ -43,7 +43,7 @@ CHOICES = [
     ("first.[02].*", ("first.0.weight", "first.0.bias", "first.2.weight")),
     (nn.Linear, ("blocks.0.weight", "fc.weight")),
     ("first", ("first.0.weight", "first.2.weight")),
-    ("bl*s", ("blocks.0.weight",)),
+    ("b????s", ("blocks.0.weight",)),
     (nn.ModuleList, ("blocks.0.weight",)),
     (nn.modules.conv._ConvNd, ("first.0.weight", "first.2.weight")),
     (nn.BatchNorm2d, ("first.1.weight",)),
