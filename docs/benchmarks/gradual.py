@@ -1,8 +1,8 @@
 """Pruning with an optimizer in equal CPU seconds: gradual magnitude pruning, and `gradual_prune` with refits last.
 
 ``python gradual.py [NETWORK ...]``: MLPNet at .9 and .98 in 45 s, ResNet20 at .9 in 540 s. Every run is a process of
-its own on one thread; what is done is kept in results/gradual.jsonl and not run again. The epochs are those that fit into
-the seconds on an idle machine; the seconds of each run are reported beside.
+its own on one thread; what is done is kept in results/gradual.jsonl and not run again. The epochs are those that fit
+into the seconds on an idle machine; the seconds of each run are reported beside.
 """
 
 import functools

@@ -26,6 +26,50 @@ def test_auto_is_right_for_every_net(name):
     close(found, expected)
 
 
+def test_a_weight_used_twice_is_right_however_small_its_gradients():
+    model, inputs, targets = setting("twice_with_small_gradients")
+    found, expected = rows_of(model, inputs, targets), by_autograd(model, cross_entropy, inputs, targets)
+    part = choose(model).slices["fc.weight"]
+    assert np.abs(expected[:, part]).max() < 1e-4 * np.abs(expected).max(), "the largest entry would hide them"
+    close(found[:, part], expected[:, part], 1e-4)
+    halved = rows_of(model, inputs, targets, way="layers")
+    close(2 * halved[:, part], expected[:, part], 1e-4)
+
+
+class Several(nn.Module):
+    """Two inputs and a loss of its own, as in Hugging Face's libraries."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 3), nn.Linear(4, 3)
+
+    def forward(self, x, y, labels=None):
+        logits = self.a(x) + self.b(y)
+        return {"logits": logits, "loss": None if labels is None else cross_entropy(logits, labels)}
+
+
+@pytest.mark.parametrize("way", ["auto", "vmap", "loop"])
+@pytest.mark.parametrize("form", ["tuple", "dict", "one dict"])
+def test_inputs_may_be_several(form, way):
+    torch.manual_seed(0)
+    model, x, y, labels = Several().eval(), torch.randn(N, 5), torch.randn(N, 4), torch.randint(3, (N,))
+    batch, loss_fn = ((x, y), labels), lambda out, labels: cross_entropy(out["logits"], labels)
+    if form == "dict":
+        batch = {"x": x, "y": y}, labels
+    elif form == "one dict":
+        batch, loss_fn = {"x": x, "y": y, "labels": labels}, lambda out, batch: out["loss"]
+    expected = []
+    for i in range(N):
+        model.zero_grad()
+        cross_entropy(model(x[i : i + 1], y[i : i + 1])["logits"], labels[i : i + 1]).backward()
+        expected.append(np.concatenate([model.a.weight.grad.numpy().ravel(), model.b.weight.grad.numpy().ravel()]))
+    expected = np.array(expected, dtype=np.float64)
+    for options in ({}, {"chunk": 3}):
+        close(gradient_matrix(model, loss_fn, [batch], n_rows=N, way=way, **options), expected)
+    mean = gradient_matrix(model, loss_fn, [batch], n_rows=1, rows="batch")
+    close(mean, expected.mean(axis=0, keepdims=True))
+
+
 @pytest.mark.parametrize("way", ["layers", "vmap", "loop"])
 @pytest.mark.parametrize("name", CLOSED)
 def test_the_ways_agree(name, way):
