@@ -10,7 +10,7 @@ import torch
 from l0quad_adapters.torch import choose, prune
 from measure import PeakMemory, machine, report, table
 
-ROWS = 3000
+ROWS = 2000
 RUNS = {
     "backsolve, .9": (0.9, {"method": "backsolve", "stages": 2, "refit_stages": 2}),
     "backsolve, .3": (0.3, {"method": "backsolve", "stages": 2, "refit_stages": 2}),
@@ -39,8 +39,8 @@ def main() -> None:
     report(
         "prune-memory",
         "Peak memory of prune",
-        f"MLPNet, {ROWS} rows of single samples: A has {a / 2**20:.0f} MiB; two stages and two refits; private memory over "
-        f"what was there before. Asked: at most 1.3 A in memory. {machine(1)}.",
+        f"MLPNet, {ROWS} rows of single samples: A has {a / 2**20:.0f} MiB; two stages and two refits; private "
+        f"memory over what was there before. Asked: at most 1.3 A in memory. {machine(1)}.",
         table(["method, sparsity", "A in", "peak / A", "MiB", "CPU s"], rows),
     )
 
