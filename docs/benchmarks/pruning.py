@@ -21,10 +21,11 @@ import l0quad
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 WORKERS = int(os.environ.get("WORKERS", "2"))
-SINGLE = {"n_rows": 1000, "first_order": False, "l2": 1e-4}
+ONE_STAGE = {"stages": 1, "refit_stages": 0, "batch_size": 1, "recalibrate": True}
+SINGLE = ONE_STAGE | {"n_rows": 1000, "first_order": False, "l2": 1e-4}
 RESNET20_BASELINES: dict[str, dict[str, Any]] = {
-    "magnitude": {"method": "magnitude"},
-    "WoodFisher": {"method": "woodfisher", "n_rows": 500, "l2": 1e-5},
+    "magnitude": {"method": "magnitude", **ONE_STAGE},
+    "WoodFisher": {"method": "woodfisher", **ONE_STAGE, "n_rows": 500, "l2": 1e-5},
     "CHITA": {"method": "active_set", **SINGLE, "n_rows": 500},
     "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 500, "l2": 0.01, "scale_rows": True},
 }
@@ -32,9 +33,9 @@ RESNET20_BASELINES: dict[str, dict[str, Any]] = {
 KEPT = ", statistics kept"
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "MLPNet": {
-        "magnitude": {"method": "magnitude"},
-        "WoodFisher": {"method": "woodfisher", "n_rows": 2000, "l2": 1e-3},
-        "CBS": {"method": "cbs", "n_rows": 4000, "l2": 1e-2},
+        "magnitude": {"method": "magnitude", **ONE_STAGE},
+        "WoodFisher": {"method": "woodfisher", **ONE_STAGE, "n_rows": 2000, "l2": 1e-3},
+        "CBS": {"method": "cbs", **ONE_STAGE, "n_rows": 4000, "l2": 1e-2},
         "CHITA": {"method": "active_set", **SINGLE, "l2": 1e-2},
         "ours, one stage": {"method": "auto", **SINGLE, "n_rows": 2000, "l2": 0.02, "scale_rows": True},
         "ours, stages": {
@@ -46,7 +47,7 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         **RESNET20_BASELINES,
         **{name + KEPT: settings | {"recalibrate": False} for name, settings in RESNET20_BASELINES.items()},
         "ours, stages": {
-            "method": l0quad.Backsolve(steps=0), "n_rows": 500, "l2": 0.01, "scale_rows": True,
+            "method": l0quad.Backsolve(steps=0), "n_rows": 500, "batch_size": 1, "l2": 0.01, "scale_rows": True,
             "schedule": "geometric", "recalibrate": False, "softened": True,
         },
     },

@@ -19,11 +19,14 @@ Samples = tuple[torch.Tensor, torch.Tensor]
 
 SPARSITIES = (0.7, 0.8, 0.9, 0.95)
 
-# What `prune` is asked for. Magnitude pruning looks at no gradients, so one row is enough for it.
+# What `prune` is asked for.
 WAYS = {
-    "magnitude": {"method": "magnitude", "n_rows": 1},
+    "magnitude": {"method": "magnitude", "stages": 1, "refit_stages": 0},
     # One stage moves the weights far; without the gradient's own term in the model of the loss, less far.
-    "one stage": {"method": "auto", "n_rows": 500, "l2": 1e-2, "first_order": False, "scale_rows": True},
+    "one stage": {
+        "method": "auto", "stages": 1, "refit_stages": 0, "n_rows": 500, "batch_size": 1, "l2": 1e-2,
+        "scale_rows": True,
+    },
     # Many stages of few rows, each the mean gradient of 16 images, then some that renew the weights only.
     "20 + 10 stages": {
         "method": "backsolve", "stages": 20, "refit_stages": 10, "n_rows": 70, "batch_size": 16, "l2": 3e-3,

@@ -73,6 +73,22 @@ def called_faintly():
     return Calls(lambda self, x: self.fc(1e-5 * self.fc(x) + x)[:, :3], fc=nn.Linear(5, 5)), (5,)
 
 
+def twice_with_small_gradients():
+    """A layer called once, its weight used again elsewhere, whose gradients are small beside those of another."""
+    return Calls(lambda self, x: 1e-4 * self.fc(x) + 1e-4 * linear(x, self.fc.weight) + 100 * self.out(x),
+                 fc=nn.Linear(5, 3), out=nn.Linear(5, 3)), (5,)  # fmt: skip
+
+
+def attention():
+    return Calls(lambda self, x: self.out(self.heads(x, x, x)[0].mean(1)),
+                 heads=nn.MultiheadAttention(6, 2, batch_first=True), out=nn.Linear(6, 3)), (4, 6)  # fmt: skip
+
+
+def recurrent():
+    return Calls(lambda self, x: self.out(self.lstm(x)[0][:, -1]),
+                 lstm=nn.LSTM(4, 5, batch_first=True), out=nn.Linear(5, 3)), (6, 4)  # fmt: skip
+
+
 def tied():
     model = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 3))
     model[2].weight = model[0].weight
@@ -110,7 +126,7 @@ NETS = {
     make.__name__: make
     for make in (
         mlp, conv, conv_kinds, sequence, called_twice, called_faintly, tied, tied_elsewhere, used_beside_its_layer,
-        never_called, called_by_keyword, not_for_vmap, coupled,
+        never_called, twice_with_small_gradients, attention, recurrent, called_by_keyword, not_for_vmap, coupled,
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy
 
 SAMPLES, CLASSES = 240, 3
 BOTH = ("0.weight", "3.weight")
+ONE_STAGE = {"n_rows": 60, "batch_size": 1, "l2": 0.01, "method": "backsolve", "stages": 1, "refit_stages": 0}
 
 
 def mlp():
@@ -53,7 +54,7 @@ def again(make):
 
 
 def run(model, sparsity, *, data=DATA, loss_fn=cross_entropy, **options):
-    return prune(model, loss_fn, data, sparsity, **{"n_rows": 60, "l2": 0.01, "method": "backsolve"} | options)
+    return prune(model, loss_fn, data, sparsity, **(ONE_STAGE | options))
 
 
 def loss(model, data=DATA):

@@ -3,7 +3,8 @@
 import math
 
 import torch
-from l0quad_adapters.torch.report.report import LayerReport, PruneReport, StageReport
+from l0quad_adapters.torch.report.parts import LayerReport, StageReport
+from l0quad_adapters.torch.report.report import PruneReport
 from torch import nn
 
 NAN = math.nan

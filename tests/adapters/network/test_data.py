@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch.network.data import Samples, regrouped
+from l0quad_adapters.torch.network.data import Samples, as_batch, part_of, regrouped
 from refusals import refuse
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -155,11 +155,56 @@ def test_a_generator_is_not_closed_by_a_reader_that_stops():
         assert next(samples.batches(2, 6, 0))[1].tolist() == list(range(first, first + 6))
 
 
-def test_batches_of_more_than_two_parts_give_their_first_two():
+def test_three_tensors_are_never_misread():
     inputs, targets = pair()
-    batches = [(inputs, targets, "names")]
-    assert numbers(Samples(Cycle(batches)).batches(1, 3, 0)) == [[0, 1, 2]]
-    assert len(numbers(Samples(Cycle(batches)).all_batches(3))[0]) == N
+    for batches in (Cycle([(inputs, targets, targets)]), [(inputs, targets, targets)]):
+        call = lambda batches=batches: list(Samples(batches).batches(1, 3, 0))  # noqa: E731
+        refuse(call, TypeError, "data:", "((a, b), targets)", "3 parts")
+    refuse(
+        lambda: list(Samples(TensorDataset(inputs, inputs, targets)).batches(1, 3, 0)), TypeError, "data:", "3 parts"
+    )
+    refuse(lambda: Samples((inputs, inputs, targets)), TypeError, "data:", "tuple of Tensor, Tensor, Tensor")
+
+
+def several():
+    inputs, targets = pair()
+    return {
+        "tuple": ((inputs, inputs[:, 0]), targets),
+        "dict": ({"x": inputs, "y": inputs[:, 0], "names": None}, targets),
+        "one dict": {"x": inputs, "labels": targets},
+    }
+
+
+@pytest.mark.parametrize("form", several())
+@pytest.mark.parametrize("whole", [True, False])
+def test_inputs_may_be_several(form, whole):
+    data = several()[form]
+    batches = [part_of(as_batch(data), first, first + 6) for first in range(0, N, 6)]
+    if form == "one dict":
+        batches = [inputs for inputs, _ in batches]
+    samples = Samples(data if whole else batches)
+    assert samples.about == N
+    assert samples.size == (N if whole else None)
+    found = []
+    for inputs, targets in samples.batches(5, 4, 0):
+        x = inputs[0] if form == "tuple" else inputs["x"]
+        numbers_ = targets["labels"] if form == "one dict" else targets
+        assert (x == numbers_[:, None]).all()
+        assert x.shape == (4, 3)
+        assert (targets is inputs) == (form == "one dict")
+        found += numbers_.tolist()
+    assert sorted(found) == list(range(N))
+    assert (found == list(range(N))) == (not whole)
+
+
+def test_a_list_of_batches_is_read_like_a_loader():
+    inputs, targets = pair()
+    batches = list(zip(inputs.split(6), targets.split(6), strict=True))
+    found = numbers(Samples(batches).batches(4, 5, 0))
+    assert found == numbers(Samples(loader()).batches(4, 5, 0))
+    assert numbers(Samples([list(batch) for batch in batches[:2]]).batches(1, 12, 0)) == [list(range(12))]
+    assert Samples(loader()).about == N
+    assert Samples(iter(batches)).about is None
 
 
 class Cycle:
@@ -184,8 +229,8 @@ def test_regrouping_keeps_samples_and_order(size):
 
 
 @pytest.mark.parametrize("wrong", [
-    None, 5, pair()[0], np.ones((3, 2)), (np.ones((3, 2)), np.ones(3)), [], [pair(), pair()], (*pair(), pair()[0]),
-    {"inputs": pair()[0]}, "data.pt", Dataset,
+    None, 5, pair()[0], np.ones((3, 2)), (np.ones((3, 2)), np.ones(3)), (pair(), pair()), (*pair(), pair()[0]), [1, 2],
+    {"inputs": 1}, "data.pt", Dataset,
 ], ids=lambda wrong: type(wrong).__name__)  # fmt: skip
 def test_what_holds_no_samples_is_refused(wrong):
     refuse(lambda: Samples(wrong), TypeError, "data:", type(wrong).__name__)
@@ -194,4 +239,6 @@ def test_what_holds_no_samples_is_refused(wrong):
 def test_wrong_lengths_are_refused():
     refuse(lambda: Samples((pair(4)[0], pair(5)[1])), ValueError, "data:", "4", "5")
     refuse(lambda: Samples(pair(0)), ValueError, "data:", "none")
+    refuse(lambda: Samples([]), ValueError, "data:", "none")
+    refuse(lambda: Samples({"a": pair(4)[0], "b": pair(5)[1]}), ValueError, "data:", "[4, 5]")
     refuse(lambda: Samples(TensorDataset(*pair(0))), ValueError, "data:", "none")

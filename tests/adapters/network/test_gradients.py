@@ -8,7 +8,7 @@ pytest.importorskip("safetensors")
 
 from gradient_nets import NETS, Calls, N, by_autograd, close, rows_of, setting
 from l0quad_adapters.torch import choose, gradient_matrix
-from l0quad_adapters.torch.network.gradients import LayerGradients
+from l0quad_adapters.torch.network.layers import LayerGradients
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,6 +26,50 @@ def test_auto_is_right_for_every_net(name):
     close(found, expected)
 
 
+def test_a_weight_used_twice_is_right_however_small_its_gradients():
+    model, inputs, targets = setting("twice_with_small_gradients")
+    found, expected = rows_of(model, inputs, targets), by_autograd(model, cross_entropy, inputs, targets)
+    part = choose(model).slices["fc.weight"]
+    assert np.abs(expected[:, part]).max() < 1e-4 * np.abs(expected).max(), "the largest entry would hide them"
+    close(found[:, part], expected[:, part], 1e-4)
+    halved = rows_of(model, inputs, targets, way="layers")
+    close(2 * halved[:, part], expected[:, part], 1e-4)
+
+
+class Several(nn.Module):
+    """Two inputs and a loss of its own, as in Hugging Face's libraries."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 3), nn.Linear(4, 3)
+
+    def forward(self, x, y, labels=None):
+        logits = self.a(x) + self.b(y)
+        return {"logits": logits, "loss": None if labels is None else cross_entropy(logits, labels)}
+
+
+@pytest.mark.parametrize("way", ["auto", "vmap", "loop"])
+@pytest.mark.parametrize("form", ["tuple", "dict", "one dict"])
+def test_inputs_may_be_several(form, way):
+    torch.manual_seed(0)
+    model, x, y, labels = Several().eval(), torch.randn(N, 5), torch.randn(N, 4), torch.randint(3, (N,))
+    batch, loss_fn = ((x, y), labels), lambda out, labels: cross_entropy(out["logits"], labels)
+    if form == "dict":
+        batch = {"x": x, "y": y}, labels
+    elif form == "one dict":
+        batch, loss_fn = {"x": x, "y": y, "labels": labels}, lambda out, batch: out["loss"]
+    expected = []
+    for i in range(N):
+        model.zero_grad()
+        cross_entropy(model(x[i : i + 1], y[i : i + 1])["logits"], labels[i : i + 1]).backward()
+        expected.append(np.concatenate([model.a.weight.grad.numpy().ravel(), model.b.weight.grad.numpy().ravel()]))
+    expected = np.array(expected, dtype=np.float64)
+    for options in ({}, {"chunk": 3}):
+        close(gradient_matrix(model, loss_fn, [batch], n_rows=N, way=way, **options), expected)
+    mean = gradient_matrix(model, loss_fn, [batch], n_rows=1, rows="batch")
+    close(mean, expected.mean(axis=0, keepdims=True))
+
+
 @pytest.mark.parametrize("way", ["layers", "vmap", "loop"])
 @pytest.mark.parametrize("name", CLOSED)
 def test_the_ways_agree(name, way):
@@ -38,7 +82,7 @@ def test_the_ways_agree(name, way):
 def test_auto_takes_the_closed_form_where_there_is_one(name, monkeypatch):
     model, inputs, targets = setting(name)
     chunks, closed = [], LayerGradients.__call__
-    monkeypatch.setattr(LayerGradients, "__call__", lambda *args: chunks.append(len(args[1])) or closed(*args))
+    monkeypatch.setattr(LayerGradients, "__call__", lambda *args: chunks.append(len(args[1][0])) or closed(*args))
     rows_of(model, inputs, targets)
     assert chunks == [2, N]
 
@@ -77,7 +121,7 @@ LAYERS = {
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_each_kind_of_layer_is_right_or_refused(layer):
     torch.manual_seed(0)
-    model = nn.Sequential(layer(), nn.Tanh(), nn.Flatten())
+    model = nn.Sequential(layer(), nn.Tanh(), nn.Flatten()).eval()
     inputs, targets = torch.randn(N, 4, 5, 6), torch.randint(3, (N,))
     expected = by_autograd(model, cross_entropy, inputs, targets)
     close(rows_of(model, inputs, targets), expected)
@@ -92,7 +136,7 @@ def test_each_kind_of_layer_is_right_or_refused(layer):
 def test_layers_of_two_types_give_rows_of_the_wider():
     torch.manual_seed(0)
     narrow, wide = nn.Linear(4, 3), nn.Linear(3, 3, dtype=torch.float64)
-    model = Calls(lambda self, x: self.wide(self.narrow(x).double()), narrow=narrow, wide=wide)
+    model = Calls(lambda self, x: self.wide(self.narrow(x).double()), narrow=narrow, wide=wide).eval()
     # Few bits: the narrow layer's products and sums are exact in float32 in any order, for one sample as for a batch.
     inputs, targets = torch.randint(-8, 9, (N, 4)) / 8, torch.randint(3, (N,))
     with torch.no_grad():
@@ -106,13 +150,13 @@ def test_layers_of_two_types_give_rows_of_the_wider():
 
 def test_losses_of_other_targets_and_outputs():
     torch.manual_seed(0)
-    model, inputs, targets = nn.Linear(4, 2), torch.randn(N, 4), torch.randn(N, 2)
+    model, inputs, targets = nn.Linear(4, 2).eval(), torch.randn(N, 4), torch.randn(N, 2)
     for net, loss_fn in (
         (model, mse_loss),
         (Calls(lambda self, x: (self.fc(x), x), fc=model), lambda o, y: mse_loss(o[0], y)),
         (Calls(lambda self, x: {"out": self.fc(x)}, fc=model), lambda o, y: mse_loss(o["out"], y).reshape(1)),
     ):
-        found = rows_of(net, inputs, targets, loss_fn)
+        found = rows_of(net.eval(), inputs, targets, loss_fn)
         close(found, by_autograd(net, loss_fn, inputs, targets))
 
 

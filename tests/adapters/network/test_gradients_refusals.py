@@ -15,16 +15,40 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 
-def test_active_dropout_and_batchnorm_are_refused():
-    for place, word in ((6, "6"), (1, "1")):
-        model, inputs, targets = setting("conv")
-        model[place].train()
-        call = partial(rows_of, model, inputs, targets)
-        refuse(call, ValueError, f"model: {word} is in train mode", "eval()")
-        for module in model:
-            module.train(not isinstance(module, (nn.Dropout, nn.BatchNorm2d)))
-        assert np.isfinite(call()).all(), "others may be in train mode"
-    refuse(lambda: gradient_matrix(nn.Dropout(), cross_entropy, [], n_rows=1), ValueError, "weights:")
+@pytest.mark.parametrize("layer", [
+    nn.Dropout(0.5), nn.BatchNorm1d(5), nn.InstanceNorm1d(5, track_running_stats=True), nn.RReLU(), nn.Identity(),
+    nn.LSTM(5, 5, num_layers=2, dropout=0.5), nn.MultiheadAttention(5, 1, dropout=0.1),
+], ids=lambda layer: type(layer).__name__)  # fmt: skip
+def test_any_module_in_train_mode_is_refused_by_its_full_name(layer):
+    model = nn.Sequential(nn.Linear(5, 3), nn.Sequential(layer)).eval()
+    layer.train()
+    call = partial(rows_of, model, torch.zeros(2, 5), torch.zeros(2).long(), weights="0")
+    refuse(call, ValueError, "model: 1.0", "train mode", "eval()")
+    model.eval()
+    model.training = True
+    refuse(call, ValueError, "model: the model itself", "train mode")
+
+
+def test_frozen_weights_are_refused():
+    model, inputs, targets = setting("mlp")
+    model[0].weight.requires_grad_(False)
+    refuse(lambda: rows_of(model, inputs, targets), ValueError, "weights:", "0.weight")
+
+
+@pytest.mark.parametrize("way", ["auto", "batch"])
+def test_a_loss_that_is_no_mean_over_samples_is_told(way):
+    model, inputs, targets = setting("mlp")
+    weight = torch.tensor([1.0, 5.0, 20.0])
+    options = {"rows": "batch", "n_rows": 1} if way == "batch" else {}
+    for loss_fn in (nn.CrossEntropyLoss(weight=weight), nn.CrossEntropyLoss(reduction="sum")):
+        with pytest.warns(UserWarning, match=r"^loss_fn: .*mean.*reduction=\"none\""):
+            rows_of(model, inputs, targets, loss_fn, **options)
+
+    def that_works(outputs, targets):
+        return (weight[targets] * cross_entropy(outputs, targets, reduction="none")).mean()
+
+    found, plain = rows_of(model, inputs, targets, that_works), rows_of(model, inputs, targets)
+    np.testing.assert_allclose(found, plain * weight[targets].numpy()[:, None], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("way", ["auto", "layers", "vmap", "loop"])

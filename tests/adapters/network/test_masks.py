@@ -1,5 +1,7 @@
 """Masks: exact zeros through training, by torch.nn.utils.prune or by a hook of the optimizer."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -94,24 +96,117 @@ def test_what_a_mask_hides_is_zero(net):
     assert not masks(net)["4.weight"].any(), "not the product of the last forward pass"
 
 
-def test_attached_masks_are_those_of_torch_prune(net):
+def test_attached_masks_hold_through_training(net):
     halve(net)
     expected, parameters = masks(net), dict(net.named_parameters())
     inputs = torch.randn(8, 1, 3, 3)
     outputs = net.eval()(inputs)
     attach_masks(net)
-    assert torch_prune.is_pruned(net[0])
-    assert torch_prune.is_pruned(net[4])
     assert torch.equal(net(inputs), outputs)
     optimizer = OPTIMIZERS["sgd"](net.parameters())
     train(net, optimizer)
     same(masks(net), expected)
-    torch_prune.remove(net[0], "weight")
     detach_masks(net)
-    assert not torch_prune.is_pruned(net)
     same({name: dict(net.named_parameters())[name] != 0 for name in WEIGHTS}, expected)
     assert {name: id(value) for name, value in net.named_parameters()} == {n: id(v) for n, v in parameters.items()}
+    assert all(type(module) in (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Flatten, nn.Linear) for module in net)
     assert not torch.equal(net.eval()(inputs), outputs), "it was trained"
+
+
+def test_masks_of_torch_prune_are_taken_over(net):
+    torch_prune.l1_unstructured(net[4], "weight", amount=20)
+    second = torch.rand(4, 12, generator=torch.Generator().manual_seed(1)) < 0.5
+    expected = masks(net, "4")["4.weight"] & second
+    attach_masks(net, {"4.weight": second})
+    same(masks(net, "4"), {"4.weight": expected})
+    detach_masks(net)
+    torch_prune.l1_unstructured(net[0], "weight", amount=2)
+    detach_masks(net)
+    assert not torch_prune.is_pruned(net)
+    assert torch.equal(net[4].weight != 0, expected)
+
+
+class Reader(nn.Module):
+    """Attention, a recurrent layer and a linear one."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.recurrent = nn.LSTM(8, 6, num_layers=2, batch_first=True)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        x, _ = self.attention(x, x, x)
+        return self.fc(self.recurrent(x)[0][:, -1])
+
+
+def masked_reader():
+    torch.manual_seed(0)
+    model = Reader()
+    wanted = {name: torch.rand(tensor.shape) < 0.5 for name, tensor in choose(model).tensors(model).items()}
+    plain = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, mask in wanted.items():
+            plain.get_parameter(name).mul_(mask)
+    attach_masks(model, wanted)
+    return model, plain, wanted
+
+
+def steps_of(model, inputs):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        cross_entropy(model(inputs), torch.arange(4) % 3).backward()
+        optimizer.step()
+
+
+def test_attention_and_recurrent_layers_train_under_masks():
+    model, plain, wanted = masked_reader()
+    of_attention = ["attention.in_proj_weight", "attention.out_proj.weight"]
+    of_recurrent = [f"recurrent.weight_{kind}_l{layer}" for kind in ("hh", "ih") for layer in (0, 1)]
+    assert sorted(wanted) == [*of_attention, "fc.weight", *of_recurrent]
+    inputs = torch.randn(4, 5, 8)
+    assert torch.equal(model(inputs), plain(inputs))
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
+    keep_masks(optimizer, plain, wanted)
+    for _ in range(3):
+        optimizer.zero_grad()
+        cross_entropy(plain(inputs), torch.arange(4) % 3).backward()
+        optimizer.step()
+    steps_of(model, inputs)
+    same({name: masks(model)[name] for name in wanted}, wanted)
+    torch.testing.assert_close(model(inputs), plain(inputs))
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(inputs), plain.eval()(inputs))
+    detach_masks(model)
+    assert type(model.recurrent) is nn.LSTM
+    assert not model.recurrent._forward_pre_hooks
+    assert not model.recurrent._forward_hooks
+    with torch.no_grad():
+        torch.testing.assert_close(model(inputs), plain(inputs))
+
+
+def test_masked_models_are_copied_and_averaged():
+    model, _, wanted = masked_reader()
+    inputs = torch.randn(4, 5, 8)
+    model(inputs)
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(inputs), model(inputs))
+    before = model(inputs).detach()
+    steps_of(twin, inputs)
+    assert torch.equal(model(inputs), before), "they share nothing"
+    assert not torch.equal(twin(inputs), before)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    average.update_parameters(model)
+    average.update_parameters(twin)
+    found = masks(average.module)
+    assert all((found[name] <= wanted[name]).all() for name in wanted)
+    mean = (model.fc.weight + twin.fc.weight) / 2
+    torch.testing.assert_close(average.module.fc.weight, mean)
+    other = masked_reader()[0]
+    other.load_state_dict(twin.state_dict())
+    assert torch.equal(other(inputs), twin(inputs))
 
 
 def test_given_masks_are_attached_to_any_parameter(net):

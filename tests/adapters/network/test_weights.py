@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch import Weights, choose
+from l0quad_adapters.torch.network.weights import require_gradients
 from refusals import refuse
 from torch import nn
 
@@ -41,6 +42,9 @@ CHOICES = [
     ("*.bias", ("first.0.bias", "first.1.bias", "blocks.0.bias", "blocks.1.bias", "fc.bias")),
     ("first.[02].*", ("first.0.weight", "first.0.bias", "first.2.weight")),
     (nn.Linear, ("blocks.0.weight", "fc.weight")),
+    ("first", ("first.0.weight", "first.2.weight")),
+    ("b????s", ("blocks.0.weight",)),
+    (nn.ModuleList, ("blocks.0.weight",)),
     (nn.modules.conv._ConvNd, ("first.0.weight", "first.2.weight")),
     (nn.BatchNorm2d, ("first.1.weight",)),
     (["fc", "first.0.bias", nn.Conv1d], ("first.0.bias", "first.2.weight", "fc.weight")),
@@ -72,7 +76,7 @@ def test_a_layer_without_a_weight_of_its_own_is_passed_over():
     assert choose(model, nn.LayerNorm).names == ("1.weight",)
 
 
-@pytest.mark.parametrize("choice", ["nothing", "first", "fc.weights", "*.gamma", "FC", nn.Embedding, ["fc", "nothing"]])
+@pytest.mark.parametrize("choice", ["nothing", "", "fc.weights", "*.gamma", "FC", nn.Embedding, ["fc", "nothing"]])
 def test_what_chooses_nothing_is_refused(net, choice):
     last = choice[-1] if isinstance(choice, list) else choice
     refuse(lambda: choose(net, choice), ValueError, "weights:", repr(last))
@@ -95,12 +99,26 @@ def test_weights_of_another_model_are_refused(net):
     refuse(lambda: choose(nn.Linear(2, 2), weights), ValueError, "weights:", "fc.weight")
 
 
-def test_frozen_parameters_are_refused(net):
-    weights = choose(net)
+def test_frozen_parameters_are_chosen_and_refused_where_gradients_are_needed(net):
     net.fc.weight.requires_grad_(False)
-    for choice in (None, "fc", nn.Linear, weights):
-        refuse(lambda choice=choice: choose(net, choice), ValueError, "weights:", "require gradients", "fc.weight")
-    assert choose(net, "first.0").names == ("first.0.weight",)
+    weights = choose(net)
+    assert "fc.weight" in weights.names
+    refuse(lambda: require_gradients(net, weights), ValueError, "weights:", "require gradients", "fc.weight")
+    require_gradients(net, choose(net, "first.0"))
+
+
+@pytest.mark.parametrize(("choice", "names"), CHOICES[1:])
+def test_what_is_excluded_is_what_would_be_chosen(net, choice, names):
+    left = tuple(name for name in choose(net, "*").names if name not in names)
+    assert choose(net, "*", exclude=choice).names == left
+    assert choose(net, choose(net, "*"), exclude=choice).names == left
+
+
+def test_nothing_left_and_what_is_no_exclusion_are_refused(net):
+    refuse(lambda: choose(net, exclude=[nn.Linear, "first"]), ValueError, "exclude:", "nothing")
+    refuse(lambda: choose(net, exclude="nothing"), ValueError, "exclude:", "'nothing'")
+    refuse(lambda: choose(net, exclude=5), TypeError, "exclude:", "5")
+    refuse(lambda: choose(net, exclude=[]), ValueError, "exclude:", "empty")
 
 
 def test_slices_tell_where_each_parameter_lies(net):

@@ -1,9 +1,9 @@
 """gradual_prune: steps of pruning and training."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -24,6 +24,7 @@ from gradual_runs import (
     timeless,
     whole,
 )
+from l0quad_adapters.torch import Refit
 from l0quad_adapters.torch.network.masks import masks
 from l0quad_adapters.torch.pruning.gradual import cosine, gradual_prune
 from l0quad_adapters.torch.pruning.prune import prune
@@ -32,6 +33,12 @@ from refusals import refuse
 from torch.nn.functional import cross_entropy
 
 import l0quad
+
+
+def loss_of(model):
+    inputs, targets = data()
+    with torch.no_grad():
+        return float(cross_entropy(model(inputs), targets))
 
 
 def test_the_sparsity_is_exact_and_the_zeros_stay():
@@ -61,7 +68,7 @@ def test_training_after_each_step_learns():
     model.load_state_dict(state)
     assert report.metric_after == report.stages[-1].metric == accuracy(model)
     once = net()
-    prune(once, cross_entropy, data(), 0.8, n_rows=40)
+    prune(once, cross_entropy, data(), 0.8, n_rows=40, batch_size=1, stages=1)
     assert accuracy(once) < report.metric_after - 0.1
 
 
@@ -108,37 +115,79 @@ def test_the_callers_modes_and_generators_stay():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_learning_rate_is_asked_before_each_batch_and_restarts_at_each_step():
+def test_the_learning_rate_is_asked_before_each_batch():
     asked = []
 
-    def rate(epoch, first, last):
-        asked.append((epoch, first, last))
-        return 0.01
+    def rate(share):
+        asked.append(share)
+        return 0.1
 
     run(net(), learning_rate=rate)
-    expected = [
-        (step * EPOCHS + epoch + batch / BATCHES, step * EPOCHS, (step + 1) * EPOCHS)
-        for step in range(STEPS) for epoch in range(EPOCHS) for batch in range(BATCHES)
-    ]  # fmt: skip
-    assert np.array(asked) == pytest.approx(np.array(expected))
+    total = STEPS * EPOCHS * BATCHES
+    assert asked[4:] == pytest.approx([batch / total for batch in range(total)]), "after those of a checkpoint"
 
 
-def test_cosine_falls_from_a_tenth_to_almost_nothing():
-    assert cosine(4, 4, 6) == pytest.approx(0.1, rel=1e-12)
-    assert cosine(6, 4, 6) == pytest.approx(1e-5, rel=1e-9)
-    assert cosine(5, 4, 6) == pytest.approx((0.1 + 1e-5) / 2, rel=1e-12)
-    assert cosine(4.5, 4, 6) == pytest.approx(1e-5 + (0.1 - 1e-5) * (1 + math.sqrt(0.5)) / 2, rel=1e-12)
+def test_cosine_falls_from_one_to_nothing():
+    assert [cosine(share) for share in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, 0])
 
 
-def test_the_learning_rate_momentum_and_decay_are_those_of_sgd():
-    frozen_rate = run(model := net(), learning_rate=lambda *_: 0.0, steps=1)
+def test_any_optimizer_trains_at_its_own_rates():
+    frozen_rate = run(model := net(), learning_rate=lambda _: 0.0, steps=1)
     assert torch.equal(model[0].bias, net()[0].bias)
     assert frozen_rate.total.kept == P - math.floor(0.8 * P + 0.5)
     states = []
-    for changes in ({}, {"momentum": 0.0}, {"weight_decay": 0.1}, {"learning_rate": lambda *_: 0.01}, {"epochs": 1}):
+    for changes in (
+        {}, {"optimizer": partial(torch.optim.Adam, lr=1e-3)}, {"optimizer": partial(torch.optim.AdamW, lr=1e-3)},
+        {"optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9)}, {"learning_rate": lambda _: 0.1}, {"epochs": 1},
+        {"epochs": 0.4},
+    ):  # fmt: skip
         run(model := net(), steps=1, **changes)
         states.append(model[4].bias.detach().clone())
     assert len({tuple(state.tolist()) for state in states}) == len(states)
+    groups = lambda parameters: torch.optim.SGD([{"params": [p], "lr": 0.0} for p in parameters])  # noqa: E731
+    run(model := net(), optimizer=groups, steps=1)
+    assert torch.equal(model[4].bias, net()[4].bias), "each group's own"
+
+
+def test_pruning_ends_after_the_share_of_the_rise():
+    seen, model = [], net()
+
+    def loss(outputs, targets):
+        if model.training:
+            seen.append(sum(int(mask.sum()) for mask in masks(model).values()))
+        return cross_entropy(outputs, targets)
+
+    gradual_prune(model, loss, data(), 0.8, **SETTINGS | {"rise": 0.6, "steps": 2, "method": "magnitude"})
+    total = STEPS * EPOCHS * BATCHES
+    first = seen[0]
+    assert first > seen[-1] == P - math.floor(0.8 * P + 0.5)
+    assert seen == [first] * int(0.3 * total) + [seen[-1]] * (total - int(0.3 * total))
+
+
+def test_refits_come_last_and_are_kept_where_they_lower_the_loss():
+    plain, refitted = net(), net()
+    options = {"method": "magnitude", "epochs": 1, "evaluate": accuracy}
+    run(plain, **options)
+    report = run(refitted, refit_stages=4, refit=Refit(l2=1.0), **options)
+    assert [stage.stage for stage in report.stages] == list(range(1, STEPS + 5))
+    assert [stage.rows for stage in report.stages] == [0] * STEPS + [40] * 4
+    assert {stage.kept for stage in report.stages[STEPS - 1 :]} == {report.total.kept}
+    assert all(torch.equal(refitted[place].weight != 0, plain[place].weight != 0) for place in (0, 4))
+    assert torch.equal(refitted[4].bias, plain[4].bias)
+    assert loss_of(refitted) < loss_of(plain)
+    assert report.metric_after == accuracy(refitted)
+    harmed = net()
+    report = run(harmed, refit_stages=1, refit=Refit(l2=1e-9), **options | {"n_rows": 5})
+    assert loss_of(harmed) <= loss_of(plain)
+    assert (report.stages[-1].status == "taken back") == same(harmed, plain.state_dict())
+
+
+def test_defaults_are_enough():
+    report = gradual_prune(model := net(), cross_entropy, data(), 0.8, epochs=100)
+    assert report.method == "magnitude"
+    assert any(stage.rows for stage in report.stages), "refits"
+    assert report.total.kept == P - math.floor(0.8 * P + 0.5)
+    assert accuracy(model) > 0.8
 
 
 def test_every_epoch_has_all_samples_in_an_order_of_its_own():
@@ -162,8 +211,9 @@ def test_sparsity_by_layer_and_patterns():
     assert [int((model[place].weight != 0).sum()) for place in (0, 4)] == [18, 18]
     assert [stage.kept for stage in report.stages] == sorted((stage.kept for stage in report.stages), reverse=True)
     run(model := net(), sparsity=l0quad.NofM(2, 4))
-    groups = torch.cat([model[0].weight.reshape(-1), model[4].weight.reshape(-1)]).reshape(-1, 4)
-    assert ((groups != 0).sum(1) == 2).all()
+    assert ((model[4].weight.reshape(-1, 4) != 0).sum(1) == 2).all()
+    assert ((model[0].weight[:, :4] != 0).sum(1) == 2).all()
+    assert (model[0].weight[:, 4:] != 0).all(), "a last group of two"
     report = run(model := net(), sparsity=0.5, weights="4")
     assert int((model[4].weight != 0).sum()) == 18
     assert (model[0].weight != 0).all()
@@ -194,12 +244,12 @@ class Unsized:
 def test_batches_without_a_length_are_counted():
     asked, samples = [], Unsized()
 
-    def rate(epoch, first, last):
-        asked.append(epoch)
-        return 0.01
+    def rate(share):
+        asked.append(share)
+        return 0.1
 
     run(net(), samples=samples, learning_rate=rate, steps=1, epochs=2)
-    assert asked == pytest.approx([batch / 5 for batch in range(10)])
+    assert asked[4:] == pytest.approx([batch / 10 for batch in range(10)])
     assert samples.epochs == 1 + 1 + 2
 
 
@@ -208,20 +258,20 @@ def test_training_that_diverges_is_refused():
     with torch.no_grad():
         model[0].weight *= 100
     before = frozen(model)
-    rate = {"learning_rate": lambda *_: 1e30, "steps": 1}
-    refuse(lambda: run(model, **rate), ValueError, "learning_rate:", "step 1", "not finite")
+    rate = {"learning_rate": lambda _: 1e30, "steps": 1}
+    refuse(lambda: run(model, **rate), ValueError, "optimizer:", "not finite")
     assert same(model, before)
 
 
 @pytest.mark.parametrize(("name", "wrong", "error"), [
-    *((name, value, error) for name in ("steps", "epochs", "train_batch_size", "n_rows", "batch_size")
-      for values, error in (((0, -1), ValueError), ((1.5, True, "2", None), TypeError)) for value in values),
+    *((name, value, error) for name in ("steps", "train_batch_size", "n_rows", "batch_size")
+      for values, error in (((0, -1), ValueError), ((1.5, True, "2"), TypeError)) for value in values),
+    *(("epochs", value, error) for values, error in (((0, -1, math.nan), ValueError), ((True, "2", None), TypeError))
+      for value in values),
+    *(("rise", value, ValueError) for value in (0, 1.1)), ("refit", 0.9, TypeError), ("refit_stages", -1, ValueError),
+    ("exclude", "fc", ValueError),
     ("seed", -1, ValueError), ("seed", 0.5, TypeError), ("seed", None, TypeError),
-    *(("momentum", value, ValueError) for value in (1, -0.1, math.nan)),
-    *(("momentum", value, TypeError) for value in ("0.9", None, True)),
-    *(("weight_decay", value, ValueError) for value in (-1e-4, math.inf, math.nan)),
-    *(("weight_decay", value, TypeError) for value in ("0", None)),
-    *(("learning_rate", value, TypeError) for value in (0.1, None)),
+    *((name, value, TypeError) for name in ("learning_rate", "optimizer") for value in (0.1, None)),
     *(("sparsity", value, ValueError) for value in (1.0, -0.1, math.nan)), ("sparsity", True, TypeError),
     ("schedule", "steep", ValueError), ("weights", "fc", ValueError), ("method", "fastest", ValueError),
     ("l2", -1.0, ValueError),

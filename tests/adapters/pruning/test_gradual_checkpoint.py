@@ -76,7 +76,7 @@ def test_a_finished_run_is_read_from_its_checkpoint(tmp_path):
     again = run(model, checkpoint=path, evaluate=unasked, callback=unasked)
     assert same(model, whole()[0])
     assert model[2].training
-    assert (again.stages, again.metric_before) == (first.stages, first.metric_before)
+    assert (repr(again.stages), again.metric_before) == (repr(first.stages), first.metric_before)
     assert path.read_bytes() == content
 
 
@@ -157,8 +157,8 @@ def test_a_loader_that_shuffles_goes_on_to_the_same_bytes(tmp_path):
 
 OTHERS = {
     "sparsity": 0.7, "steps": 4, "epochs": 1, "schedule": "linear", "method": "backsolve", "l2": 0.1, "n_rows": 30,
-    "batch_size": 2, "train_batch_size": 16, "momentum": 0.5, "weight_decay": 0.1, "seed": 6, "weights": "4",
-    "learning_rate": lambda *_: 0.01,
+    "batch_size": 2, "train_batch_size": 16, "seed": 6, "weights": "4", "rise": 0.5, "refit_stages": 1,
+    "learning_rate": lambda share: 0.01, "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
 }  # fmt: skip
 
 

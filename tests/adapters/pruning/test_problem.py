@@ -8,8 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch import choose, gradient_matrix, problem_from_gradients, pruning_problem
-from l0quad_adapters.torch.pruning.problem import budget
+from l0quad_adapters.torch import budget, choose, gradient_matrix, problem_from_gradients, pruning_problem
 from refusals import refuse
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -23,7 +22,7 @@ over_batch_sizes = pytest.mark.parametrize("batch_size", [1, 4])
 
 def network():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double().eval()
     return model, torch.randn(N, 4).double(), torch.randint(3, (N,))
 
 
@@ -210,20 +209,16 @@ def net():
 
 
 def test_a_sparsity_by_layer_is_a_budget_for_each(net):
-    weights = choose(net)
-    by_layer = budget(weights, {"0": 0.75, "2.weight": 0.5})
+    by_layer = budget(net, {"0": 0.75, "2.weight": 0.5})
     assert isinstance(by_layer, l0quad.PerBlock)
     assert by_layer.budgets.tolist() == [20 - 15, 15 - 8, 9], "the layer that is not named is kept whole"
     assert by_layer.labels.tolist() == [0] * 20 + [1] * 15 + [2] * 9
-    assert budget(weights, {}).budgets.tolist() == [20, 15, 9]
-    assert budget(weights, 0.5) == l0quad.Cardinality(22)
-    pattern = l0quad.NofM(2, 4)
-    assert budget(weights, pattern) is pattern
+    assert budget(net, {}).budgets.tolist() == [20, 15, 9]
+    assert budget(net, 0.5) == l0quad.Cardinality(22)
 
 
 def test_a_layer_may_be_called_as_its_parameter(net):
-    weights = choose(net, "*")
-    assert budget(weights, {"0": 0.5, "0.bias": 0.4}).budgets.tolist() == [10, 3, 15, 3, 9, 3]
+    assert budget(net, {"0": 0.5, "0.bias": 0.4}, "*").budgets.tolist() == [10, 3, 15, 3, 9, 3]
 
 
 @pytest.mark.parametrize("wrong", [
@@ -239,4 +234,4 @@ def test_a_layer_may_be_called_as_its_parameter(net):
 ])  # fmt: skip
 def test_wrong_sparsities_are_refused_by_name(net, wrong):
     sparsity, error, *words = wrong
-    refuse(lambda: budget(choose(net), sparsity), error, *words)
+    refuse(lambda: budget(net, sparsity), error, *words)

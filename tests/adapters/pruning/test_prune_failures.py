@@ -12,8 +12,9 @@ pytest.importorskip("safetensors")
 
 from l0quad_adapters import torch as adapter
 from l0quad_adapters.torch import Refit, prune
-from prune_runs import DATA, SAMPLES, again, conv, mlp, run, same, state
+from prune_runs import DATA, ONE_STAGE, SAMPLES, again, conv, mlp, run, same, state
 from refusals import refuse
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 import l0quad
@@ -52,10 +53,12 @@ WRONG = [
     *(({name: value}, ValueError, f"{name}:", repr(value))
       for name in ("n_rows", "batch_size", "stages") for value in (0, -1)),
     *(({name: value}, TypeError, f"{name}:", repr(value))
-      for name in ("n_rows", "batch_size", "stages") for value in (1.0, True, "1", None)),
+      for name in ("n_rows", "batch_size", "stages") for value in (1.0, True, "1")),
+    *(({name: None}, TypeError, f"{name}:", "None") for name in ("batch_size", "stages")),
     *(({name: -1}, ValueError, f"{name}:", "-1") for name in ("refit_stages", "seed")),
     *(({name: value}, TypeError, f"{name}:", repr(value))
-      for name in ("refit_stages", "seed") for value in (1.0, False, None)),
+      for name in ("refit_stages", "seed") for value in (1.0, False)),
+    ({"seed": None}, TypeError, "seed:", "None"),
     *(({"l2": value}, ValueError, "l2:", repr(value)) for value in (-1.0, math.nan, math.inf)),
     *(({"l2": value}, TypeError, "l2:", "'auto'", repr(value)) for value in ("best", True, None)),
     ({"refit": Refit(n_rows=25)}, ValueError, "refit.n_rows:", "60", "25"),
@@ -68,7 +71,15 @@ WRONG = [
     ({"n_rows": 61, "batch_size": 4}, ValueError, "n_rows:", "244", "240"),
     ({"data": DATA[0]}, TypeError, "data:", "Tensor"),
     ({"data": (DATA[0], DATA[1][1:])}, ValueError, "data:", "240", "239"),
-    ({"data": [DATA, DATA]}, TypeError, "data:", "list"),
+    ({"data": (DATA, DATA)}, TypeError, "data:", "tuple"),
+    ({"data": (*DATA, DATA[0])}, TypeError, "data:", "Tensor, Tensor, Tensor"),
+    ({"l2": "auto", "n_rows": SAMPLES}, ValueError, "l2:", "240"),
+    ({"bound": "best"}, ValueError, "bound:", "'best'"),
+    ({"way": "fast"}, ValueError, "way:", "'fast'"),
+    ({"chunk": 0}, ValueError, "chunk:", "0"),
+    ({"recalibrate": 1}, TypeError, "recalibrate:", "1"),
+    ({"exclude": "nothing"}, ValueError, "exclude:", "'nothing'"),
+    ({"exclude": nn.Linear}, ValueError, "exclude:", "nothing"),
 ]  # fmt: skip
 
 
@@ -76,7 +87,7 @@ WRONG = [
 def test_wrong_arguments_are_refused_before_work_starts(net, wrong):
     arguments, error, *words = wrong
     before = state(net)
-    arguments = {"data": DATA, "sparsity": 0.5, "n_rows": 60, "loss_fn": untouched} | arguments
+    arguments = {"data": DATA, "sparsity": 0.5, "loss_fn": untouched, **ONE_STAGE} | arguments
     refuse(lambda: prune(net, **arguments), error, *words)
     assert same(net, before)
 
@@ -85,7 +96,11 @@ def test_a_model_in_train_mode_is_refused(net, normed):
     for model, place in ((net, 2), (normed, 2)):
         before = state(model)
         model.train()
-        refuse(lambda model=model: prune(model, untouched, DATA, 0.5), ValueError, "model:", str(place), "eval()")
+        call = lambda model=model: prune(model, untouched, DATA, 0.5)  # noqa: E731
+        refuse(call, ValueError, "model:", "0 (", "train mode", "eval()")
+        model.eval()[place].train()
+        refuse(call, ValueError, "model:", str(place), "train mode", "eval()")
+        model.train()
         assert same(model, before)
         assert all(module.training for module in model.modules()), "modes are as they were, too"
 
@@ -106,7 +121,7 @@ def test_values_that_are_not_finite_leave_the_model_as_it_was(net, normed, where
         (inputs if where == "inputs" else model.state_dict()[where]).view(-1)[0].fill_(bad)
     before = state(model)
     with pytest.raises(ValueError, match=r"^(model|w0):.*finite"):
-        prune(model, cross_entropy, (inputs, DATA[1]), 0.5, n_rows=SAMPLES)
+        prune(model, cross_entropy, (inputs, DATA[1]), 0.5, **ONE_STAGE | {"n_rows": SAMPLES})
     assert same(model, before)
 
 
@@ -159,7 +174,7 @@ def test_a_failure_midway_gives_the_old_model_back(normed, at, fail, error):
         return 0.0
 
     with pytest.raises(error):
-        run(normed, 0.8, loss_fn=loss_fn, stages=3, callback=after, evaluate=evaluate)
+        run(normed, 0.8, loss_fn=loss_fn, stages=3, callback=after, evaluate=evaluate, recalibrate=True)
     assert len(seen) == 1
     assert same(normed, before)
     assert not any(module.training or module._forward_hooks for module in normed.modules())

@@ -13,7 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from l0quad_adapters.torch.report.report import LayerReport, PruneReport
+from l0quad_adapters.torch.report.parts import LayerReport
+from l0quad_adapters.torch.report.report import PruneReport
 from refusals import refuse
 from reports import network, network_report, report_of, sparse, stage_report
 
@@ -141,11 +142,12 @@ def test_the_picture_shows_layers_and_metric(figure_class, tmp_path):
     stages = (stage_report(1, 0.9, sparsity=0.3), stage_report(2, 0.8, sparsity=0.6))
     report = network_report(stages=stages, metric_before=0.95)
     figure = report.plot()
-    layers, metric = figure.axes
+    layers, metric, beside = figure.axes
     assert [bar.get_width() for bar in layers.patches] == [layer.sparsity for layer in report.layers]
     assert [label.get_text() for label in layers.get_yticklabels()] == ["0.weight", "3.weight"]
-    assert metric.lines[0].get_xydata().tolist() == [[0.3, 0.9], [0.6, 0.8]]
-    assert metric.get_xlabel() == "sparsity"
+    assert metric.lines[0].get_xydata().tolist() == [[1, 0.9], [2, 0.8]], "stages side by side, refits too"
+    assert metric.get_xlabel() == "stage"
+    assert beside.lines[0].get_ydata().tolist() == [0.3, 0.6]
     assert metric.lines[1].get_ydata()[0] == 0.95
     figure.savefig(tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")

@@ -160,7 +160,7 @@ def changed_layers(**changes):
         ({"first_order": 1}, ["report.first_order", "bool"]),
         ({"method": None}, ["report.method", "str"]),
         ({"sparsity": [1]}, ["report.sparsity"]),
-        ({"sparsity": {"a": "b"}}, ["report.sparsity['a']"]),
+        ({"sparsity": {"a": [1]}}, ["report.sparsity['a']"]),
         ({"layers": []}, ["layers:", "empty"]),
         ({"layers": {}}, ["report.layers"]),
         ({"layers": [1]}, ["report.layers[0]", "LayerReport"]),

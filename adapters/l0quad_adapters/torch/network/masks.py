@@ -1,15 +1,16 @@
 """Masks: which weights a model uses, and what keeps the others at zero while it is trained on."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 from torch.utils.hooks import RemovableHandle
 
+from l0quad_adapters.torch.network.named import Mask, Named, mask_of, named
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
 
 Masks = Mapping[str, torch.Tensor]
@@ -21,27 +22,32 @@ def masks(model: nn.Module, weights: Choice | Iterable[Choice] | Weights | None 
     Parameters
     ----------
     weights : optional
-        Which parameters, see `choose`. One that carries a mask of ``torch.nn.utils.prune`` goes by its own name
-        (``"fc.weight"``, not ``"fc.weight_orig"``), and what its mask hides is zero.
+        Which parameters, see `choose`. One that carries a mask, of `attach_masks` or of ``torch.nn.utils.prune``, goes
+        by its own name (``"fc.weight"``, not ``"fc.weight_orig"``), and what its mask hides is zero.
 
     Returns
     -------
     dict of bool tensors
         By parameter, in its shape and on its device.
     """
-    with _under_own_names(model) as hidden_by:
-        tensors = choose(model, weights).tensors(model)
-        nonzero = {name: tensor.detach() != 0 for name, tensor in tensors.items()}
-        return {name: found & hidden_by.get(tensors[name], found) for name, found in nonzero.items()}
+    hidden_by = {id(each.parameter): each.mask for each in named(model) if each.mask is not None}
+    found = {}
+    for name, tensor in choose(model, weights).tensors(model).items():
+        nonzero = tensor.detach() != 0
+        found[name] = nonzero & hidden_by.get(id(tensor), nonzero)
+    return found
 
 
 def attach_masks(
     model: nn.Module, masks: Masks | None = None, weights: Choice | Iterable[Choice] | Weights | None = None
 ) -> None:
-    """Mask a model's weights with ``torch.nn.utils.prune``, so that no training brings a masked weight back.
+    """Mask a model's weights, so that no training brings a masked weight back.
 
-    Each parameter ``name`` becomes ``name_orig`` with a buffer ``name_mask``, in every layer that shares it;
-    ``torch.nn.utils.prune.is_pruned`` and ``remove`` work as after any of that module's own methods.
+    Each is parametrised (``torch.nn.utils.parametrize``) in every layer that shares it: whatever reads the layer's
+    weight, attention too, gets it with the mask's zeros, and masked weights get no gradient. So the model can be
+    trained, copied (``copy.deepcopy``, moving averages) and saved by its ``state_dict``; its parameters are the same
+    objects, so an optimizer that was made before still has them. A mask that is there already, also of
+    ``torch.nn.utils.prune``, holds as well.
 
     Parameters
     ----------
@@ -55,23 +61,37 @@ def attach_masks(
     ValueError, TypeError
         A name that is no parameter of the model, a mask of another shape or not boolean; nothing is changed.
     """
-    pairs = _parameters_with_masks(model, masks, weights)
-    with _under_own_names(model):
-        holders = [
-            (module, name, mask)
-            for parameter, mask in pairs
-            for module in model.modules()
-            for name, candidate in module.named_parameters(recurse=False)
-            if candidate is parameter
-        ]
-    for module, name, mask in holders:
-        torch_prune.custom_from_mask(module, name, mask)  # type: ignore[no-untyped-call]
+    wanted = {id(parameter): mask for parameter, mask in _parameters_with_masks(model, masks, weights)}
+    for each in [each for each in named(model) if id(each.parameter) in wanted]:
+        mask = wanted[id(each.parameter)] if each.mask is None else wanted[id(each.parameter)] & each.mask
+        if _is_attached(each):
+            attached = mask_of(each.module.parametrizations[each.own])  # type: ignore[index, arg-type]
+            assert attached is not None
+            attached.mask.copy_(mask)
+            continue
+        if each.mask is not None:
+            torch_prune.remove(each.module, each.own)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            each.parameter.masked_fill_(~mask, 0)
+        parametrize.register_parametrization(each.module, each.own, Mask(mask))
+        if isinstance(each.module, nn.RNNBase) and not _hooked(each.module):
+            each.module.register_forward_pre_hook(_show_masked)
+            each.module.register_forward_hook(_show_parameters, always_call=True)
 
 
 def detach_masks(model: nn.Module) -> None:
-    """Make the masks of ``torch.nn.utils.prune`` permanent: parameters have their own names again, and the zeros."""
-    for module, name in _masked(model):
-        torch_prune.remove(module, name)  # type: ignore[no-untyped-call]
+    """Make masks permanent, of `attach_masks` and of ``torch.nn.utils.prune``: parameters are plain, with the zeros."""
+    for each in [each for each in named(model) if each.mask is not None]:
+        if not _is_attached(each):
+            torch_prune.remove(each.module, each.own)  # type: ignore[no-untyped-call]
+            continue
+        with torch.no_grad():
+            each.parameter.masked_fill_(~each.mask, 0)  # type: ignore[operator]
+        parametrize.remove_parametrizations(each.module, each.own, leave_parametrized=False)
+        if isinstance(each.module, nn.RNNBase):
+            _show_parameters(each.module)
+            if not parametrize.is_parametrized(each.module):
+                _unhook(each.module)
 
 
 def keep_masks(
@@ -133,9 +153,9 @@ def flat_mask(weights: Weights, mask: Masks) -> np.ndarray:
 
 
 def refuse_masked(model: nn.Module) -> None:
-    """Raise where a parameter carries a mask of ``torch.nn.utils.prune``."""
-    if masked := _masked(model):
-        raise ValueError(f"model: carries masks of torch.nn.utils.prune ({masked[0][1]}); call detach_masks first")
+    """Raise where a parameter carries a mask."""
+    if carried := [each.name for each in named(model) if each.mask is not None]:
+        raise ValueError(f"model: carries masks ({carried[0]}); call detach_masks first")
 
 
 def _parameters_with_masks(
@@ -144,9 +164,8 @@ def _parameters_with_masks(
     """Return each parameter that is given a mask (by default where it is nonzero), with the mask on its device."""
     if given is not None and weights is not None:
         raise ValueError("weights: must not be given together with masks, which names the parameters")
-    with _under_own_names(model):
-        # A tied parameter may be given under each of its names.
-        parameters = dict(model.named_parameters(remove_duplicate=False))
+    # A tied parameter may be given under each of its names.
+    parameters = {each.name: each.parameter for each in named(model)}
     if given is None:
         given = masks(model, weights)
     _check(given, {name: tuple(parameter.shape) for name, parameter in parameters.items()}, "masks")
@@ -165,37 +184,29 @@ def _check(given: Masks, shapes: dict[str, tuple[int, ...]], argument: str) -> N
             raise ValueError(f"{argument}: {name} must have shape {shapes[name]}, got {tuple(mask.shape)}")
 
 
-def _masked(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Return the modules and names of the parameters that carry a mask of ``torch.nn.utils.prune``."""
-    found = []
-    for module in model.modules():
-        buffers = {name for name, _ in module.named_buffers(recurse=False)}
-        for name, _ in module.named_parameters(recurse=False):
-            own = name.removesuffix("_orig")
-            if own != name and f"{own}_mask" in buffers:
-                found.append((module, own))
-    return found
+def _is_attached(each: Named) -> bool:
+    return parametrize.is_parametrized(each.module, each.own)
 
 
-@contextmanager
-def _under_own_names(model: nn.Module) -> Iterator[dict[nn.Parameter, torch.Tensor]]:
-    """Let masked parameters have their own names for a while, as `choose` knows them; gives the mask of each."""
-    masked = [(module, name, getattr(module, name)) for module, name in _masked(model)]
-    hidden_by = {getattr(module, f"{name}_orig"): getattr(module, f"{name}_mask") != 0 for module, name, _ in masked}
-    for module, name, _ in masked:
-        _rename(module, f"{name}_orig", name)
-    try:
-        yield hidden_by
-    finally:
-        for module, name, product in masked:
-            _rename(module, name, f"{name}_orig")
-            setattr(module, name, product)
+# A recurrent layer computes with a list of its parameters, made once. It gets the masked ones for the time of a call:
+# between calls a list of tensors that belong to a graph could not be copied.
 
 
-def _rename(module: nn.Module, old: str, new: str) -> None:
-    parameter = getattr(module, old)
-    delattr(module, old)
-    # The product of weight and mask, a plain attribute, has the name otherwise.
-    if hasattr(module, new):
-        delattr(module, new)
-    setattr(module, new, parameter)
+def _show_masked(layer: nn.Module, *_: Any) -> None:
+    layer._flat_weights = [getattr(layer, name) for name in layer._flat_weights_names]  # type: ignore[assignment, union-attr]
+
+
+def _show_parameters(layer: nn.Module, *_: Any) -> None:
+    own = {each.own: each.parameter for each in named(layer) if each.module is layer}
+    layer._flat_weights = [own[name] for name in layer._flat_weights_names]  # type: ignore[assignment, union-attr]
+
+
+def _hooked(layer: nn.Module) -> bool:
+    return _show_masked in layer._forward_pre_hooks.values()
+
+
+def _unhook(layer: nn.Module) -> None:
+    for hooks, ours in ((layer._forward_pre_hooks, _show_masked), (layer._forward_hooks, _show_parameters)):
+        for key in [key for key, hook in hooks.items() if hook is ours]:
+            del hooks[key]
+            layer._forward_hooks_always_called.pop(key, None)

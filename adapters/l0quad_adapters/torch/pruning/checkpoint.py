@@ -1,16 +1,17 @@
-"""The file of a gradual run, from which it goes on after it was stopped."""
+"""The file of a long run, from which it goes on after it was stopped."""
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from l0quad_adapters.torch import packing
 from l0quad_adapters.torch.files import PathLike, write_atomically
-from l0quad_adapters.torch.report.report import StageReport
+from l0quad_adapters.torch.report.parts import StageReport
 
 # The number of the file's layout.
 _FORMAT = 1
@@ -18,12 +19,13 @@ _FORMAT = 1
 
 @dataclass(slots=True)
 class Done:
-    """What finished steps leave behind, beside the model."""
+    """What finished steps leave behind, beside the model; ``more`` is the run's own, of numbers, texts and tensors."""
 
     metric_before: float
     stages: list[StageReport]
     l2: float
     seconds: float
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,17 @@ class Checkpoint:
         file = Path(path)
         if file.is_dir() or not os.access(file.absolute().parent, os.W_OK):
             raise ValueError(f"checkpoint: must be a file in a folder that can be written to, got {str(path)!r}")
-        settings = {"model": _digest(model)} | told
+        digests = repr({name: packing.digest(value) for name, value in _state(model).items()})
+        settings = {"model": hashlib.sha256(digests.encode()).hexdigest()} | told
         return cls(file, {name: repr(value) for name, value in settings.items()})
 
     def write(self, model: nn.Module, done: Done) -> None:
         """Replace the file by the state after the steps that are done."""
-        content = {"format": _FORMAT, "settings": self.settings, "model": model.state_dict(), **asdict(done)}
+        content = {
+            "format": _FORMAT, "settings": self.settings, "model": _state(model), "metric_before": done.metric_before,
+            "stages": [asdict(stage) for stage in done.stages], "l2": done.l2, "seconds": done.seconds,
+            "more": done.more,
+        }  # fmt: skip
         write_atomically(self.path, lambda file: torch.save(content, file))
 
     def restore(self, model: nn.Module) -> Done | None:
@@ -58,23 +65,20 @@ class Checkpoint:
             except MemoryError:
                 raise
             except Exception as error:  # UnpicklingError, RuntimeError, OSError of a file cut short, KeyError, ...
-                raise ValueError(f"checkpoint: {self.path} is no checkpoint of gradual_prune: {error}") from error
+                raise ValueError(f"checkpoint: {self.path} is no checkpoint: {error}") from error
         if written != _FORMAT:
             raise ValueError(f"checkpoint: {self.path} must be of format {_FORMAT}, got {written}")
-        for name, here in self.settings.items():
-            if there.get(name) != here:
-                other = f"{name} is {there.get(name)} there, {here} here"
+        for name in {**self.settings, **there}:
+            if there.get(name) != self.settings.get(name):
+                other = f"{name} is {there.get(name)} there, {self.settings.get(name)} here"
                 raise ValueError(f"checkpoint: {self.path} is of another run: {other}")
-        model.load_state_dict(content["model"])
+        with torch.no_grad():
+            for name, value in _state(model).items():
+                value.copy_(content["model"][name])
         stages = [StageReport(**stage) for stage in content["stages"]]
-        return Done(content["metric_before"], stages, content["l2"], content["seconds"])
+        return Done(content["metric_before"], stages, content["l2"], content["seconds"], content["more"])
 
 
-def _digest(model: nn.Module) -> str:
-    """Return a digest of a model's names, shapes, dtypes and values."""
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
-            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a model's parameters and buffers, also those that its state_dict leaves out."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

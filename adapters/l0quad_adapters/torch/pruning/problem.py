@@ -1,4 +1,4 @@
-"""From gradients to a problem: the quadratic model of CHITA, and the budgets that a sparsity means.
+"""From gradients to a problem: the quadratic model of CHITA.
 
 With A the gradients at the weights w0, a row a sample (or the mean of m samples), the loss near w0 is modelled by
 
@@ -10,7 +10,6 @@ of that of single ones.) Source: Benbaki et al., "Fast as CHITA: neural network 
 optimization", ICML 2023, equations 3 to 6.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,43 +19,6 @@ from torch.utils.dlpack import from_dlpack
 import l0quad
 from l0quad_adapters.torch.budgets import Budget, checked_sparsity, kept
 from l0quad_adapters.torch.checks import check_integers, real, vector
-from l0quad_adapters.torch.network.weights import Weights
-
-Sparsity = float | Mapping[str, float] | l0quad.NofM
-
-# What a sparsity may be beside a number; for messages.
-SPARSITIES = "a number, a dict of numbers by layer, or NofM"
-
-
-def budget(weights: Weights, sparsity: Sparsity) -> Budget:
-    """Return the budget that a sparsity means.
-
-    Parameters
-    ----------
-    sparsity : float, dict or NofM
-        Of all weights together; of each parameter (or its module) that is named, the others kept whole; or a pattern.
-    """
-    if isinstance(sparsity, l0quad.NofM):
-        return sparsity
-    if not isinstance(sparsity, Mapping):
-        return l0quad.Cardinality(kept(checked_sparsity(sparsity, kind=SPARSITIES), weights.size))
-    by_layer = by_parameter(weights, sparsity)
-    sizes = [part.stop - part.start for part in weights.slices.values()]
-    budgets = [kept(by_layer.get(name, 0.0), size) for name, size in zip(weights.names, sizes, strict=True)]
-    return l0quad.PerBlock(np.repeat(np.arange(len(sizes)), sizes), np.array(budgets))
-
-
-def by_parameter(weights: Weights, sparsity: Mapping[str, float]) -> dict[str, float]:
-    """Return the sparsity of each named parameter, given under its own or its module's name."""
-    found = {}
-    for layer, value in sparsity.items():
-        name = layer if layer in weights.names else f"{layer}.weight"
-        if name not in weights.names:
-            raise ValueError(f"sparsity: names {layer!r}, which is not among the pruned weights {weights.names}")
-        if name in found:
-            raise ValueError(f"sparsity: must name each parameter once, got {name!r} and its module")
-        found[name] = checked_sparsity(value, f"sparsity[{layer!r}]")
-    return found
 
 
 def pruning_problem(
@@ -75,7 +37,8 @@ def pruning_problem(
     A : ndarray of shape (n, p)
         Gradients at w0, a row a sample or the mean over a batch.
     sparsity : float, Cardinality, PerBlock or NofM
-        A number s keeps k = p - floor(s p + 1/2) weights.
+        A number s keeps k = p - floor(s p + 1/2) weights. A pattern's groups run through the columns as they stand;
+        `budget` has those along the inputs of a model's parameters.
     l2 : float
         The damping; ridge = n l2 / 2.
     first_order : bool, float, or ndarray of shape (n,)

@@ -1,15 +1,16 @@
 """How sparsity rises over the stages."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 import l0quad
-from l0quad_adapters.torch.budgets import checked_sparsity
+from l0quad_adapters.torch.budgets import Budget
 from l0quad_adapters.torch.checks import check_choice
 from l0quad_adapters.torch.network.weights import Weights
-from l0quad_adapters.torch.pruning.problem import SPARSITIES, Sparsity, by_parameter
+from l0quad_adapters.torch.pruning.budget import budget_of
 
 # The sparsity after the share t of the stages.
 SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
@@ -40,15 +41,21 @@ def sparsities(schedule: str, initial: float, final: float, stages: int) -> list
     return [*before, final]
 
 
-def targets_of(model: nn.Module, weights: Weights, sparsity: Sparsity, schedule: str, stages: int) -> list[Sparsity]:
-    """Return the sparsity of each stage, rising from that of the model."""
+def targets_of(model: nn.Module, weights: Weights, sparsity: Any, schedule: str, stages: int) -> list[Budget]:
+    """Return the budget of each stage for a resolved sparsity, rising from that of the model; patterns hold at once."""
     check_choice(schedule, "schedule", tuple(SCHEDULES))
     w = weights.read(model)
-    if isinstance(sparsity, Mapping):
-        final = by_parameter(weights, sparsity)
-        first = {name: float(np.mean(w[part] == 0)) for name, part in weights.slices.items()}
-        paths = {name: sparsities(schedule, first[name], value, stages) for name, value in final.items()}
-        return [{name: path[stage] for name, path in paths.items()} for stage in range(stages)]
-    if isinstance(sparsity, l0quad.NofM):
-        return [sparsity] * stages
-    return list(sparsities(schedule, float(np.mean(w == 0)), checked_sparsity(sparsity, kind=SPARSITIES), stages))
+    if isinstance(sparsity, dict):
+        first = {name: float(np.mean(w[part] == 0)) for name, part in weights.slices.items() if name in sparsity}
+        paths = {
+            name: [value] * stages
+            if isinstance(value, l0quad.NofM)
+            else sparsities(schedule, first[name], value, stages)
+            for name, value in sparsity.items()
+        }
+        each: list[Any] = [{name: path[stage] for name, path in paths.items()} for stage in range(stages)]
+    elif isinstance(sparsity, l0quad.NofM):
+        each = [sparsity] * stages
+    else:
+        each = list(sparsities(schedule, float(np.mean(w == 0)), sparsity, stages))
+    return [budget_of(weights, target) for target in each]

@@ -1,5 +1,6 @@
 """How a report looks: its table and its picture, from plain rows of names and numbers."""
 
+import html
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,14 @@ def table(layers: Sequence[LayerRow], total: LayerRow) -> list[str]:
     if left_out > 0:
         aligned.insert(head, f"... {left_out + 1} layers more ...")
     return aligned
+
+
+def html_table(head: Sequence[str], layers: Sequence[LayerRow], total: LayerRow) -> str:
+    """Return the same as HTML."""
+    rows = [_HEADINGS, *(_cells(layer) for layer in layers), _cells(total)]
+    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    lines = "".join(f"<div>{html.escape(line)}</div>" for line in head)
+    return f"{lines}<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def _cells(row: LayerRow) -> tuple[str, ...]:
@@ -63,7 +72,7 @@ def draw(
     sparsity : float
         Of all layers together.
     stages : sequence of StageRow
-        Their metrics are drawn over their sparsities, or without a metric their gaps over their numbers.
+        Their metrics, or without a metric their gaps, are drawn over their numbers, above their sparsities.
     metric_before : float
         That of the network before the first stage.
     axes : pair of matplotlib Axes, optional
@@ -101,11 +110,16 @@ def _draw_layers(layers: Sequence[tuple[str, float]], sparsity: float, axes: Any
 
 def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: Any) -> None:
     numbers, sparsities, metrics, gaps = zip(*stages, strict=True)
-    if any(map(math.isfinite, metrics)):
-        axes.plot(sparsities, metrics, "o-", color="tab:orange", label="after the stage")
-        axes.axhline(metric_before, linestyle="--", color="0.35", label="before pruning")
-        axes.set(xlabel="sparsity", ylabel="metric", title="Metric by stage")
-        axes.legend(frameon=False)
-    else:
-        axes.plot(numbers, gaps, "o-", color="tab:orange")
-        axes.set(xlabel="stage", ylabel="relative gap", xticks=numbers, title="Gap by stage")
+    # Against their numbers: refits, which share a sparsity, would stand one above the other.
+    measured = any(map(math.isfinite, metrics))
+    values, name = (metrics, "metric") if measured else (gaps, "relative gap")
+    axes.plot(numbers, values, "o-", color="tab:orange", label=name)
+    if measured:
+        axes.axhline(metric_before, linestyle="--", color="0.35", label="metric before")
+    axes.set(xlabel="stage", ylabel=name, title=f"{name.capitalize()} by stage")
+    axes.locator_params(axis="x", integer=True)
+    beside = axes.twinx()
+    beside.step(numbers, sparsities, where="mid", color="tab:blue", alpha=0.6)
+    beside.set(ylim=(0, 1))
+    beside.set_ylabel("sparsity", color="tab:blue")
+    axes.legend(frameon=False)

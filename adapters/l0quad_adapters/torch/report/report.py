@@ -4,113 +4,29 @@ import csv
 import io
 import json
 import math
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
 
+from l0quad_adapters.torch import packing
 from l0quad_adapters.torch.files import PathLike, write_atomically
 from l0quad_adapters.torch.report import plots, storage
+from l0quad_adapters.torch.report.parts import LayerReport, LeftOut, StageReport, TotalReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # The number of the JSON's layout; nothing was released before it.
 _FORMAT = 1
+_MOST_NAMED = 8
 _SIZES = ("shape", "weights", "kept", "dense_bytes", "sparse_bytes")
 _COLUMNS = (
     "name", "shape", "weights", "kept", "sparsity", "dense_bytes", "sparse_bytes",
     "objective", "lower_bound", "relative_gap", "gradient_seconds", "solve_seconds",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class LayerReport:
-    """The sizes of one pruned parameter.
-
-    Attributes
-    ----------
-    name : str
-        As in ``model.named_parameters()``.
-    shape : tuple of int
-    weights, kept : int
-        How many weights there are, and how many of them are not zero.
-    dense_bytes, sparse_bytes : int
-        What storing them takes: every weight in its dtype, or a bit for each and the nonzeros.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    weights: int
-    kept: int
-    dense_bytes: int
-    sparse_bytes: int
-
-    @classmethod
-    def of(cls, name: str, weight: torch.Tensor) -> "LayerReport":
-        """Measure a parameter."""
-        weights, kept, size = weight.numel(), int(torch.count_nonzero(weight)), weight.element_size()
-        dense_bytes, sparse_bytes = weights * size, -(-weights // 8) + kept * size
-        return cls(name, tuple(weight.shape), weights, kept, dense_bytes, sparse_bytes)
-
-    @property
-    def sparsity(self) -> float:
-        """The share of zeros."""
-        return 1 - self.kept / self.weights if self.weights else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class TotalReport(LayerReport):
-    """All pruned parameters together: named ``"total"``, of shape (), and with what no single layer has.
-
-    Attributes
-    ----------
-    objective, lower_bound, relative_gap : float
-        Of the last stage's problem.
-    gradient_seconds, solve_seconds : float
-        Of all stages.
-    """
-
-    objective: float
-    lower_bound: float
-    relative_gap: float
-    gradient_seconds: float
-    solve_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class StageReport:
-    """One stage: a problem made of gradients, and its solution.
-
-    Attributes
-    ----------
-    stage : int
-        From 1.
-    sparsity : float
-        The stage's target.
-    kept : int
-        How many weights are not zero after it.
-    objective, lower_bound, relative_gap, status : float, float, float, str
-        Of its problem.
-    rows : int
-        How many rows of gradients its problem had.
-    gradient_seconds, solve_seconds : float
-    metric : float
-        What ``evaluate`` gave after it; nan without.
-    """
-
-    stage: int
-    sparsity: float
-    kept: int
-    objective: float
-    lower_bound: float
-    relative_gap: float
-    status: str
-    rows: int
-    gradient_seconds: float
-    solve_seconds: float
-    metric: float = math.nan
 
 
 # Without ==, for tensors have none that is true or false.
@@ -121,8 +37,9 @@ class PruneReport:
     Attributes
     ----------
     method : str
+        A method's name; ``"magnitude"`` is the baseline, which leaves what it keeps, ``"magnitude_refit"`` l0quad's.
     sparsity : float, dict or str
-        As it was asked for: a number, a number by layer, or words for a pattern.
+        As it was asked for: a number, words for a pattern, or these by layer.
     l2 : float
         The damping of the pruning stages.
     seed, n_rows, batch_size, first_order : int, int, int, bool
@@ -133,6 +50,12 @@ class PruneReport:
         What ``evaluate`` gave; nan without.
     seconds : float
         Of the whole.
+    left_out : tuple of LeftOut
+        The parameters that were not pruned, and why.
+    statistics : str
+        What became of those of batch normalisation, and why; empty without any.
+    others : dict of str
+        Digests of the parameters that it does not hold, by name.
     weights : dict of Tensor
         The pruned parameters by name, on the CPU. Empty in a report from JSON.
     buffers : dict of Tensor
@@ -140,7 +63,7 @@ class PruneReport:
     """
 
     method: str
-    sparsity: float | dict[str, float] | str
+    sparsity: float | dict[str, float | str] | str
     l2: float
     seed: int
     n_rows: int
@@ -151,6 +74,9 @@ class PruneReport:
     metric_before: float
     metric_after: float
     seconds: float
+    left_out: tuple[LeftOut, ...] = ()
+    statistics: str = ""
+    others: dict[str, str] = field(default_factory=dict)
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     buffers: dict[str, torch.Tensor] = field(default_factory=dict)
 
@@ -161,8 +87,9 @@ class PruneReport:
 
     @property
     def total(self) -> TotalReport:
-        """All layers together: sizes summed, seconds summed over the stages, objective and bound of the last one."""
-        last = self.stages[-1]
+        """All layers together: sizes and seconds summed, objective and bound of the last stage that has a bound."""
+        bounded = [stage for stage in self.stages if math.isfinite(stage.lower_bound)]
+        last = (bounded or self.stages)[-1]
         return TotalReport(
             name="total",
             shape=(),
@@ -188,20 +115,37 @@ class PruneReport:
         return {name: weight != 0 for name, weight in self.weights.items()}
 
     def __repr__(self) -> str:
+        return "\n".join([*self._head(), *plots.table([_row(layer) for layer in self.layers], _row(self.total))])
+
+    def _repr_html_(self) -> str:
+        return plots.html_table(self._head(), [_row(layer) for layer in self.layers], _row(self.total))
+
+    def _head(self) -> list[str]:
         total, last = self.total, self.stages[-1]
         asked = "by layer" if isinstance(self.sparsity, dict) else self.sparsity
         number = plots.number
-        head = (
+        head = [
             f"PruneReport: {self.method}, {total.kept} of {total.weights} weights kept, sparsity {total.sparsity:.6g} "
             f"({asked} asked), {last.stage} {'stage' if last.stage == 1 else 'stages'}, {self.seconds:.3g} s",
-            f"objective {number(last.objective)}, lower bound {number(last.lower_bound)}, relative gap "
-            f"{number(last.relative_gap)}, metric {number(self.metric_before)} before and "
+            f"objective {number(total.objective)}, lower bound {number(total.lower_bound)}, relative gap "
+            f"{number(total.relative_gap)}, metric {number(self.metric_before)} before and "
             f"{number(self.metric_after)} after",
-        )
-        return "\n".join([*head, *plots.table([_row(layer) for layer in self.layers], _row(total))])
+        ]
+        if self.left_out:
+            head.append(self._considered())
+        return head + [self.statistics] * bool(self.statistics)
+
+    def _considered(self) -> str:
+        """Say how many parameters pruning considered, and which it did not."""
+        here, out = self.total.weights, sum(each.weights for each in self.left_out)
+        odd = [f"{each.name} ({each.weights:,}, {each.reason})" for each in self.left_out if not each.is_expected]
+        rest = sum(each.weights for each in self.left_out if each.is_expected)
+        parts = odd[:_MOST_NAMED] + ([f"and {len(odd) - _MOST_NAMED} more"] if len(odd) > _MOST_NAMED else [])
+        parts += [f"{rest:,} in biases and other vectors"] if rest else []
+        return f"{here:,} of {here + out:,} parameters considered; left dense: {', '.join(parts)}"
 
     def plot(self, axes: Any = None) -> "Figure":
-        """Draw sparsity by layer, and metric against sparsity by stage (without ``evaluate``, the gap by stage).
+        """Draw sparsity by layer, and by stage the sparsity and the metric (without ``evaluate``, the gap).
 
         Parameters
         ----------
@@ -315,6 +259,9 @@ class PruneReport:
     def apply(self, model: nn.Module) -> None:
         """Write weights and buffers into a model, in its own dtypes and on its devices.
 
+        It must be the network that was pruned in all else: where another parameter, such as a bias, has other values
+        than there, a warning names it. `save_sparse` keeps a whole network.
+
         Raises
         ------
         ValueError
@@ -330,6 +277,13 @@ class PruneReport:
         with torch.no_grad():
             for place, value in places:
                 place.copy_(value)
+        if odd := [name for name, kept in self.others.items() if packing.digest(parameters[name]) != kept]:
+            warnings.warn(
+                f"model: {len(odd)} parameters that the report does not hold are not those of the pruned network, "
+                f"{odd[0]} first; keep a whole network by save_sparse",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _places(

@@ -1,10 +1,9 @@
 """What a report is on disk: its description as strict JSON, its weights as the values that are left and their places.
 
-The file is of the safetensors format, which holds tensors and text and nothing that runs. For each pruned parameter it
-has ``mask:NAME``, a bit a weight in C order (`numpy.packbits`), and ``values:NAME``, the nonzeros in that order; for
-each buffer ``buffer:NAME``; and the description, under the key ``report`` of its metadata. Shapes come from the
-description and are believed only as far as the masks bear them out, so that weights take at most 64 times as many bytes
-as their file (one of float64 for a bit).
+The file is of the safetensors format, which holds tensors and text and nothing that runs. It has each pruned parameter
+packed (`l0quad_adapters.torch.packing`), for each buffer ``buffer:NAME``, and the description, under the key ``report``
+of its metadata. Shapes come from the description and are believed only as far as the masks bear them out, so that
+weights take at most 64 times as many bytes as their file (one of float64 for a bit).
 """
 
 import dataclasses
@@ -19,11 +18,10 @@ from typing import Any, get_args, get_origin
 import numpy as np
 import safetensors
 import safetensors.torch
-import torch
 
+from l0quad_adapters.torch import packing
 from l0quad_adapters.torch.files import PathLike, write_atomically
-
-Tensors = dict[str, torch.Tensor]
+from l0quad_adapters.torch.packing import Tensors
 
 
 @contextmanager
@@ -41,10 +39,7 @@ def write(path: PathLike, description: str, weights: Tensors, buffers: Tensors) 
     """Write a report's file atomically."""
     tensors = {f"buffer:{name}": buffer.contiguous().clone() for name, buffer in buffers.items()}
     for name, weight in weights.items():
-        flat = weight.detach().reshape(-1)
-        mask = flat != 0
-        tensors[f"mask:{name}"] = torch.from_numpy(np.packbits(mask.numpy()))
-        tensors[f"values:{name}"] = flat[mask]
+        tensors |= packing.pack(name, weight)
     content = safetensors.torch.save(tensors, {"report": description})
     write_atomically(path, lambda file: file.write(content))
 
@@ -63,37 +58,13 @@ def read(path: PathLike) -> tuple[str, Tensors]:
 
 def unpack(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Tensors, Tensors]:
     """Return weights of these shapes, and buffers, from the tensors of a report's file."""
-    weights = {name: _unpacked(tensors, name, shape) for name, shape in shapes.items()}
+    weights = {name: packing.unpack(tensors, name, shape) for name, shape in shapes.items()}
     buffers = {key.removeprefix("buffer:"): value for key, value in tensors.items() if key.startswith("buffer:")}
     if len(tensors) != 2 * len(weights) + len(buffers):
         known = {f"{part}:{name}" for part in ("mask", "values") for name in weights}
         foreign = sorted(key for key in tensors if key not in known and not key.startswith("buffer:"))
         raise ValueError(f"holds {foreign[0]!r}, which belongs to no layer of the report")
     return weights, buffers
-
-
-def _unpacked(tensors: Tensors, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    for key in (f"mask:{name}", f"values:{name}"):
-        if key not in tensors:
-            raise ValueError(f"holds no {key!r}")
-    packed, values = tensors[f"mask:{name}"], tensors[f"values:{name}"]
-    size = math.prod(shape)
-    n_bytes = -(-size // 8)
-    if packed.dtype != torch.uint8 or packed.shape != (n_bytes,):
-        raise ValueError(
-            f"'mask:{name}' must be {n_bytes} bytes for shape {shape}, got {tuple(packed.shape)} of {packed.dtype}"
-        )
-    bits = np.unpackbits(packed.numpy())
-    kept = int(np.count_nonzero(bits))
-    if np.any(bits[size:]):
-        raise ValueError(f"'mask:{name}' has bits beyond its {size} weights")
-    if not values.is_floating_point() or values.shape != (kept,):
-        raise ValueError(
-            f"'values:{name}' must be {kept} floating-point numbers, got {tuple(values.shape)} of {values.dtype}"
-        )
-    weight = torch.zeros(size, dtype=values.dtype)
-    weight[torch.from_numpy(bits[:size] != 0)] = values
-    return weight.reshape(shape)
 
 
 def described(kind: Any) -> list[dataclasses.Field[Any]]:

@@ -1,0 +1,93 @@
+"""What a run needs of memory and disk, and whether there is as much."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from l0quad_adapters.torch.files import PathLike
+
+# Vectors of p float64 numbers that are there at once: weights, centre, scores, the solver's iterates, the budgets.
+_VECTORS = 14
+# Of n x n float64 matrices.
+_SQUARES = 4
+
+
+class Memory(NamedTuple):
+    """Bytes that a run needs.
+
+    Attributes
+    ----------
+    matrix : int
+        The matrix A of gradients, in memory, or in the file of ``out=``.
+    peak : int
+        Estimated, of memory in all, beside the model and its own passes; with A where no file has it.
+    disk : int
+        The file.
+    """
+
+    matrix: int
+    peak: int
+    disk: int
+
+
+def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool = False) -> Memory:
+    """Estimate what pruning needs.
+
+    Parameters
+    ----------
+    n_weights, n_rows : int
+        p, and the rows of a stage.
+    chunk : int
+        How many rows are computed at once.
+    in_file : bool
+        Whether A is in a file (``out=``).
+    """
+    matrix = 4 * n_rows * n_weights
+    # A chunk's rows, and what the layers keep for them.
+    beside = 8 * _VECTORS * n_weights + 8 * _SQUARES * n_rows**2 + 3 * 4 * chunk * n_weights
+    return Memory(matrix, beside + (0 if in_file else matrix), matrix if in_file else 0)
+
+
+def check_memory(needed: Memory, out: PathLike | None) -> None:
+    """Raise where memory or disk have less than is needed, as far as the system tells."""
+    free = _free_memory()
+    if free is not None and needed.peak > free:
+        advice = "fewer rows" if needed.disk else "fewer rows, or out= with a file"
+        raise ValueError(
+            f"n_rows: A takes {_told(needed.matrix)} and the run {_told(needed.peak)}, but {_told(free)} of memory "
+            f"are free: take {advice}"
+        )
+    if out is None:
+        return
+    path = Path(os.path.realpath(out))
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"out: must be a file in a folder that can be written to, got {str(out)!r}")
+    there = path.stat().st_size if path.exists() else 0
+    space = shutil.disk_usage(path.parent).free + there
+    if needed.disk > space:
+        raise ValueError(f"out: A takes {_told(needed.disk)}, but {_told(space)} are free in {path.parent}")
+
+
+def _free_memory() -> int | None:
+    """Return the bytes of memory that can be had, None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    except (OSError, StopIteration):
+        return None
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):  # No such group, or "max".
+        return free
+    cached = sum(
+        int(line.split()[1])
+        for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        if line.startswith(("inactive_file ", "active_file "))
+    )
+    return min(free, limit - used + cached)
+
+
+def _told(size: int) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"

@@ -1,0 +1,197 @@
+"""prune: memory told and kept to, runs that go on, statistics that are compared, names that tell methods apart."""
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from l0quad_adapters.torch import MagnitudePruning, Refit, choose, gradient_matrix, memory_needed, prune
+from l0quad_adapters.torch.network.batchnorm import better_statistics, has_batchnorm
+from l0quad_adapters.torch.network.data import Samples
+from l0quad_adapters.torch.pruning import memory, stages
+from l0quad_adapters.torch.pruning.window import Window
+from prune_runs import BOTH, DATA, again, conv, loss, mlp, nonzeros, run, same, state, supports
+from refusals import refuse
+from torch.nn.functional import cross_entropy
+
+import l0quad
+
+SHARING = {"stages": 3, "refit_stages": 2, "refit": Refit(between=1, n_rows=20, momentum=0.5, average=2)}
+
+
+@pytest.mark.parametrize("options", [{}, SHARING, {"stages": 2, "refit_stages": 1, "method": "auto"}])
+def test_rows_in_a_file_give_the_same_network(tmp_path, options):
+    here, there = again(conv), again(conv)
+    run(here, 0.8, **options)
+    run(there, 0.8, out=tmp_path / "A.bin", **options)
+    for name in ("1.weight", "5.weight"):
+        assert torch.equal(here.get_parameter(name) != 0, there.get_parameter(name) != 0)
+        torch.testing.assert_close(here.get_parameter(name), there.get_parameter(name), rtol=1e-3, atol=1e-4)
+    assert (tmp_path / "A.bin").stat().st_size == 4 * 60 * choose(here).size
+
+
+def test_rows_in_memory_lie_by_columns_and_in_a_file_by_rows(tmp_path):
+    for window, order in ((Window(6, 5), "F_CONTIGUOUS"), (Window(6, 5, tmp_path / "A"), "C_CONTIGUOUS")):
+        for shape in ((6, 5), (3, 2), (6, 1)):
+            room = window.fresh(*shape)
+            assert room.shape == shape
+            assert room.flags[order]
+            room[:] = 1.0
+        assert [window.oldest(2).start for _ in range(4)] == [0, 2, 4, 0]
+
+
+def test_refits_hold_the_columns_of_the_support_alone(monkeypatch):
+    seen, solve = [], stages.pruning_problem
+    monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A) or solve(A, *rest))
+    run(again(mlp), 0.8, refit_stages=2)
+    first, *refits = seen
+    assert [A.shape for A in seen] == [(60, 110), (60, 22), (60, 22)]
+    assert all(np.shares_memory(A, first) for A in refits), "in the memory that there is"
+
+
+def test_gradients_of_some_columns():
+    model = again(mlp)
+    whole = gradient_matrix(model, cross_entropy, [DATA], n_rows=20)
+    columns = np.array([3, 0, 109])
+    found = gradient_matrix(model, cross_entropy, [DATA], n_rows=20, columns=columns)
+    assert np.array_equal(found, whole[:, columns])
+
+
+def test_what_cannot_fit_is_refused_before_any_work(tmp_path, monkeypatch):
+    needed = memory_needed(10**9, 1000)
+    assert needed.matrix == 4 * 10**12 < needed.peak
+    in_file = memory_needed(10**9, 1000, in_file=True)
+    assert in_file.disk == in_file.matrix == needed.peak - in_file.peak
+    model = again(mlp)
+    before = state(model)
+    monkeypatch.setattr(memory, "_free_memory", lambda: 1000)
+    refuse(lambda: run(model, 0.5, loss_fn=None), ValueError, "n_rows:", "0.0264 MB", "out=")
+    monkeypatch.undo()
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    refuse(lambda: run(model, 0.5, loss_fn=None, out=tmp_path / "A"), ValueError, "out:", "0.0264 MB")
+    monkeypatch.undo()
+    refuse(lambda: run(model, 0.5, loss_fn=None, out=tmp_path), ValueError, "out:", "file")
+    assert same(model, before)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize("stage", [1, 2, 4, 7])
+def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path, stage, in_file):
+    def stop(report):
+        if report.stage == stage:
+            raise Stop
+
+    options = SHARING | {"l2": "auto"} | ({"out": tmp_path / "A"} if in_file else {})
+    model, whole = again(conv), again(conv)
+    expected = run(whole, 0.8, **SHARING | {"l2": "auto"} | ({"out": tmp_path / "B"} if in_file else {}))
+    path = tmp_path / "run.pt"
+    with pytest.raises(Stop):
+        run(model, 0.8, checkpoint=path, callback=stop, **options)
+    assert same(model, state(again(conv)))
+    seen = []
+    report = run(model, 0.8, checkpoint=path, callback=lambda each: seen.append(each.stage), **options)
+    assert seen == list(range(stage + 1, 8))
+    assert same(model, state(whole))
+    assert [each.kept for each in report.stages] == [each.kept for each in expected.stages]
+    assert report.l2 == expected.l2
+    refuse(lambda: run(model, 0.7, checkpoint=path, **options), ValueError, "checkpoint:", "another run")
+
+
+def test_frozen_weights_are_pruned_by_magnitude_alone():
+    model = again(mlp)
+    model[3].weight.requires_grad_(False)
+    run(model, 0.8, method="magnitude")
+    assert sum(nonzeros(model, name) for name in BOTH) == 22
+    for options in ({}, {"method": "magnitude", "refit_stages": 1}):
+        refuse(lambda options=options: run(model, 0.9, **options), ValueError, "weights:", "3.weight", "magnitude")
+
+
+def test_two_methods_of_one_name_are_told_apart():
+    plain, refitted, by_options = again(mlp), again(mlp), again(mlp)
+    assert run(plain, 0.8, method="magnitude").method == "magnitude"
+    assert run(again(mlp), 0.8, method=MagnitudePruning()).method == "magnitude"
+    report = run(refitted, 0.8, method="magnitude_refit")
+    assert report.method == "magnitude_refit"
+    assert repr(report).startswith("PruneReport: magnitude_refit,")
+    assert run(by_options, 0.8, method=l0quad.Magnitude()).method == "magnitude_refit"
+    assert same(by_options, state(refitted))
+    assert not same(refitted, state(plain))
+    assert all(torch.equal(mask, supports(plain)[name]) for name, mask in supports(refitted).items())
+
+
+@pytest.mark.parametrize("bound", ["none", "fast", "tight"])
+def test_the_total_keeps_the_bound_that_was_paid_for(bound):
+    report = run(again(mlp), 0.8, stages=2, refit_stages=2, bound=bound)
+    pruned = report.stages[1]
+    assert math.isnan(pruned.lower_bound) == (bound == "none")
+    kept = report.stages[-1] if bound == "none" else pruned
+    assert repr(report.total.objective) == repr(kept.objective)
+    assert repr(report.total.lower_bound) == repr(kept.lower_bound)
+
+
+def test_the_better_statistics_are_kept_and_it_is_said():
+    own, foreign = again(conv), again(conv)
+    with torch.no_grad():
+        foreign[2].running_mean += 3.0
+    for model, words in ((own, "kept"), (foreign, "renewed")):
+        before = state(model)
+        better, old, new = better_statistics(model, cross_entropy, Samples(DATA), DATA, n_samples=240, seed=0)
+        assert same(model, before)
+        assert better == (new < old)
+        if model is own:
+            assert old == pytest.approx(loss(model), rel=1e-4)
+        report = run(model, 0.5, l2=1.0)
+        assert report.statistics.startswith("batch statistics renewed" if better else "batch statistics kept")
+        assert torch.equal(model[2].running_mean, before["2.running_mean"]) == (not better)
+        assert words == "kept" or better
+    assert run(again(conv), 0.5, recalibrate=False).statistics == "batch statistics kept, as asked"
+    assert run(again(mlp), 0.5).statistics == ""
+
+
+def test_frozen_statistics_stay():
+    model = again(conv)
+    model[2].momentum = 0.0
+    before = state(model)
+    assert not has_batchnorm(model)
+    assert run(model, 0.5, recalibrate=True).statistics == ""
+    assert torch.equal(model[2].running_mean, before["2.running_mean"])
+
+
+def test_l2_is_compared_with_the_statistics_that_it_would_have(monkeypatch):
+    calls, renew, measure = [], stages.recalibrate_batchnorm, stages.mean_loss
+    monkeypatch.setattr(stages, "recalibrate_batchnorm", lambda *a, **k: calls.append("renew") or renew(*a, **k))
+    monkeypatch.setattr(stages, "mean_loss", lambda *a: calls.append("loss") or measure(*a))
+    run(again(conv), 0.5, l2="auto", recalibrate=True)
+    assert calls == ["renew", "loss"] * len(stages.L2_GRID) + ["renew"]
+
+
+def test_missing_samples_for_auto_are_found_before_any_gradient():
+    before = state(model := again(mlp))
+    refuse(lambda: run(model, 0.5, l2="auto", n_rows=240, loss_fn=None), ValueError, "l2:", "240")
+    assert same(model, before)
+
+
+def test_a_report_on_another_network_warns():
+    model, other = again(mlp), again(mlp)
+    report = run(model, 0.8)
+    report.apply(fresh := again(mlp))
+    assert same(fresh, state(model))
+    with torch.no_grad():
+        other[3].bias += 1
+    with pytest.warns(UserWarning, match=r"^model: 1 parameters .*3\.bias.*save_sparse"):
+        report.apply(other)
+
+
+def test_defaults_take_what_the_data_have():
+    report = prune(model := again(mlp), cross_entropy, DATA, 0.5)
+    assert (report.n_rows, report.batch_size, len(report.stages)) == (240 * 9 // 10 // 16, 16, 15)
+    assert sum(nonzeros(model, name) for name in BOTH) == 55
+    batches = list(zip(DATA[0].split(50), DATA[1].split(50), strict=True))
+    assert prune(again(mlp), cross_entropy, batches, 0.5).n_rows == 13
