@@ -90,8 +90,8 @@ def main() -> None:
         "Limits",
         machine(1),
         f"Above: seconds beyond a time limit of {LIMIT} s, the bound included. Below: the peak beside A in MB, with "
-        "the default bound, and A_S + .1 A + 3 min(n, p)^2 doubles, which is asked; A_S is what the budget takes, not all "
-        "columns, which the default start is solved on.",
+        "the default bound, and A_S + .1 A + 3 min(n, p)^2 doubles, which is asked; A_S is what the budget takes, not "
+        "all columns, which the default start is solved on.",
         table(["", *METHODS], late) + "\n\n" + table(["", "A", "asked", *METHODS], held),
     )
 
