@@ -11,6 +11,7 @@ from l0quad.linalg.orthogonal import independent_columns
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.enumeration import best_of_all, enumeration_flops
 from l0quad.solvers.forward import Forward, grow
 from l0quad.solvers.group_moves import tableau_of
 from l0quad.solvers.iht import IHT, iht
@@ -39,6 +40,8 @@ class _Effort:
 
     Attributes
     ----------
+    enumeration_flops : float
+        Of trying every support.
     table_flops : float
         Of one descent over the table of swaps; where it would take more, the relaxation is rounded instead.
     forward_flops : float
@@ -57,6 +60,7 @@ class _Effort:
         Batches of swaps after rounding.
     """
 
+    enumeration_flops: float
     table_flops: float
     forward_flops: float
     width: int
@@ -71,6 +75,7 @@ class _Effort:
 
 _EFFORTS = {
     "fast": _Effort(
+        enumeration_flops=3e7,
         table_flops=1e8,
         forward_flops=5e8,
         width=1,
@@ -83,6 +88,7 @@ _EFFORTS = {
         batches=0,
     ),
     "thorough": _Effort(
+        enumeration_flops=3e9,
         table_flops=1e9,
         forward_flops=1e11,
         width=8,
@@ -142,6 +148,8 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
     """Descend over exact swaps from several starts, then from kicks of the best end."""
     tableau = tableau_of(problem, np.empty(0, dtype=np.int64))
     best, status = problem.restricted(start.support), Status.CONVERGED
+    if enumeration_flops(problem) <= effort.enumeration_flops:
+        return _enumerated(tableau, best, monitor)
     seen: set[bytes] = set()
     for begin in _starts(problem, tableau, start, effort, monitor):
         if begin.support.tobytes() not in seen and not monitor.expired():
@@ -157,6 +165,16 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
     flops = _KICK_OVERHEAD + problem.shape[1] * (6.0 * problem.shape[0] + 40.0 * problem.constraint.total)
     kicks = min(effort.kicks, int(effort.kick_flops / flops))
     return concluded(tableau, kicked(tableau, best, status, kicks, _SWAPS, monitor), _SWAPS, monitor)
+
+
+def _enumerated(tableau: Tableau, start: Point, monitor: Monitor) -> Outcome:
+    """Take the best of all supports; where the search over exchanges cannot get away from it, it is swap-optimal."""
+    best = min(best_of_all(tableau.problem), start, key=lambda each: each.objective)
+    if monitor.record(best):
+        return Outcome(best, Status.CONVERGED)
+    tableau.reset(best.support)
+    status = descend(tableau, _SWAPS, monitor)
+    return Outcome(min(best, tableau.point(), key=lambda each: each.objective), status)
 
 
 def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:

@@ -142,12 +142,15 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
 
 
 def kick(tableau: Tableau, rng: np.random.Generator) -> None:
-    """Take a few random columns (or groups) out and fill up with others."""
+    """Take a few random columns (or groups) out and a random one in, and fill up with the best others."""
     barred: list[int] = []
-    for _ in range(_KICK):
+    for _ in range(int(rng.integers(1, _KICK + 1))):
         if (places := tableau.removable()).size:
             barred += tableau.take_out(int(places[rng.integers(places.size)]))
     tableau.bar(barred)
+    moves = np.flatnonzero(tableau.allowed_gains() > 0)
+    if moves.size:
+        tableau.join(int(moves[rng.integers(moves.size)]))
     fill(tableau)
     tableau.admit(barred)
 
