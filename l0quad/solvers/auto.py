@@ -19,7 +19,7 @@ from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.needs import Needs
 from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
-from l0quad.solvers.swap import Swap, concluded, descend, kicked, swap, table_fits
+from l0quad.solvers.swap import Swap, concluded, descend, kicked, paired, swap, table_fits
 from l0quad.solvers.tableau import Tableau
 
 _SWAPS = 1000
@@ -50,6 +50,8 @@ class _Effort:
         The most columns for which elimination and rounding are starts of descents.
     kicks, kick_flops : int, float
         The most kicks, and their work all together.
+    pair_flops : float
+        Of looking for an exchange of two columns at once.
     basis_flops : float
         Of looking for independent columns where there is no ridge.
     rounding_steps : int
@@ -67,6 +69,7 @@ class _Effort:
     elimination_columns: int
     kicks: int
     kick_flops: float
+    pair_flops: float
     basis_flops: float
     rounding_steps: int
     proven: float
@@ -81,7 +84,8 @@ _EFFORTS = {
         width=1,
         elimination_columns=100,
         kicks=10,
-        kick_flops=5e7,
+        kick_flops=1.25e7,
+        pair_flops=3e8,
         basis_flops=5e8,
         rounding_steps=12,
         proven=1e-3,
@@ -95,6 +99,7 @@ _EFFORTS = {
         elimination_columns=4096,
         kicks=100,
         kick_flops=1e10,
+        pair_flops=1e10,
         basis_flops=1e11,
         rounding_steps=40,
         proven=0.0,
@@ -161,6 +166,8 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
         # Asked before the next start is computed.
         if monitor.expired() or best.objective - problem.constant <= _ZERO * problem.objective_at_zero:
             return Outcome(best, Status.CONVERGED)
+    if problem.constraint.units is None:
+        best, status = paired(tableau, best, status, effort.pair_flops, _SWAPS, monitor)
     # A kick brings in some three new columns, a pass over A each, and updates the table some ten times.
     flops = _KICK_OVERHEAD + problem.shape[1] * (6.0 * problem.shape[0] + 40.0 * problem.constraint.total)
     kicks = min(effort.kicks, int(effort.kick_flops / flops))

@@ -13,6 +13,7 @@ from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.forward import fill
 from l0quad.solvers.group_moves import group_scores, tableau_of
 from l0quad.solvers.needs import Needs
+from l0quad.solvers.pairs import best_pair_exchange, exchange_pair
 from l0quad.solvers.settle import LEAST_GAIN, settle, threshold
 from l0quad.solvers.tableau import Tableau
 from l0quad.types import FloatArray, IntArray
@@ -112,6 +113,25 @@ def concluded(tableau: Tableau, outcome: Outcome, max_iter: int, monitor: Monito
         point = min(found, tableau.point(), key=lambda each: each.objective)
         monitor.record(point)
     return Outcome(point, Status.CONVERGED)
+
+
+def paired(
+    tableau: Tableau, best: Point, status: Status, flops: float, max_iter: int, monitor: Monitor
+) -> tuple[Point, Status]:
+    """Exchange two columns at once and descend from there, as long as that lowers the objective."""
+    tableau.reset(best.support)
+    for _ in range(max_iter):
+        pair = best_pair_exchange(tableau, flops, monitor)
+        target = best.objective - threshold(tableau.problem, best.objective)
+        if pair is None or tableau.objective + pair.change > target:
+            break
+        exchange_pair(tableau, pair)
+        ended = descend(tableau, max_iter, monitor)
+        point = tableau.point()
+        if point.objective > target:
+            break
+        best, status = point, ended
+    return best, status
 
 
 def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
