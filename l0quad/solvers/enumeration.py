@@ -61,7 +61,7 @@ def best_of_all(problem: CoreProblem) -> Point:
 
 def _coordinates(problem: CoreProblem) -> tuple[FloatArray, FloatArray]:
     """Return the columns of [A; mu^1/2 I], a row each, and [b; mu^1/2 w0], in at most p + 1 coordinates."""
-    n, p = problem.shape
+    p = problem.shape[1]
     A = np.asarray(problem.matrix.take(np.arange(p)), dtype=np.float64)
     system = np.column_stack([A, problem.b])
     if problem.mu > 0:

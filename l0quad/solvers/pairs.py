@@ -1,7 +1,7 @@
 """Exchanges of two columns at once, at exact cost: what single exchanges cannot see.
 
-Two columns that nearly repeat each other, with coefficients of opposite sign, gain much together and nothing alone. With
-S the Schur complement of the support, and T the support without the slots a and b, that of T is
+Two columns that nearly repeat each other, with coefficients of opposite sign, gain much together and nothing alone.
+With S the Schur complement of the support, and T the support without the slots a and b, that of T is
 S + B_ab' E_ab^-1 B_ab; in it every pair's gain is known from a 2 x 2 system (`l0quad.kernels.tableau.best_pair`).
 """
 
