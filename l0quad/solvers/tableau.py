@@ -283,7 +283,7 @@ class Tableau:
     def without(self, slots: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Return (B_i:, E_ii^-1 B_i:, r, s) for slots i: without them, r and s, and S is larger by their product."""
         B, E = self._B[slots], self._E[np.ix_(slots, slots)]
-        solved = np.linalg.solve(E, B)
+        solved: FloatArray = np.asarray(np.linalg.solve(E, B), dtype=np.float64)
         return B, solved, self.r + self._w[slots] @ solved, self.s + np.einsum("ij,ij->j", solved, B)
 
     def point(self) -> Point:

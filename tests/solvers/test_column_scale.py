@@ -18,7 +18,7 @@ def test_methods_find_the_same_at_any_scale_of_the_columns(method, from_gram):
     def solved(scale):
         B = A * scale
         problem = Problem.from_gram(B.T @ B, B.T @ b, 6, 0.5 * b @ b) if from_gram else Problem(B, b, 6)
-        start = np.where(np.arange(30) % 4 == 0, 1.0, 0.0) / scale if method == "coordinate_descent" else None
+        start = np.where(np.arange(30) % 5 == 0, 1.0, 0.0) / scale if method == "coordinate_descent" else None
         return solve(problem, method, start=start, bound="none")
 
     try:
