@@ -23,6 +23,9 @@ _TABLE_ENTRIES = 1 << 24
 # The table is computed from scratch when it has drifted by more than this; less is asked of one that proves something.
 _MOST_DRIFT = 1e-7
 _PROVEN_DRIFT = 1e-9
+# A fall of the objective to this share of what it was pays for more work, up to so many times as much.
+_MUCH = 0.9
+_MOST_DOUBLED = 16
 # A kick takes out this many columns, as many as there are at most, and bars them from coming straight back.
 _KICK = 3
 # An exchange that the table had no digits for may be followed by others that it has.
@@ -118,8 +121,12 @@ def concluded(tableau: Tableau, outcome: Outcome, max_iter: int, monitor: Monito
 def paired(
     tableau: Tableau, best: Point, status: Status, flops: float, max_iter: int, monitor: Monitor
 ) -> tuple[Point, Status]:
-    """Exchange two columns at once and descend from there, as long as that lowers the objective."""
+    """Exchange two columns at once and descend from there, as long as that lowers the objective.
+
+    Where that is by much, the starts were bad ones, and twice as much work is allowed from then on.
+    """
     tableau.reset(best.support)
+    most = _MOST_DOUBLED * flops
     for _ in range(max_iter):
         pair = best_pair_exchange(tableau, flops, monitor)
         target = best.objective - threshold(tableau.problem, best.objective)
@@ -130,6 +137,8 @@ def paired(
         point = tableau.point()
         if point.objective > target:
             break
+        if point.objective < _MUCH * best.objective:
+            flops = min(2 * flops, most)
         best, status = point, ended
     return best, status
 
