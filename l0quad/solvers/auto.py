@@ -175,13 +175,11 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
 
 
 def _enumerated(tableau: Tableau, start: Point, monitor: Monitor) -> Outcome:
-    """Take the best of all supports; where the search over exchanges cannot get away from it, it is swap-optimal."""
+    """Take the best of all supports; swap-optimal where every exchange is settled."""
     best = min(best_of_all(tableau.problem), start, key=lambda each: each.objective)
     if monitor.record(best):
         return Outcome(best, Status.CONVERGED)
-    tableau.reset(best.support)
-    status = descend(tableau, _SWAPS, monitor)
-    return Outcome(min(best, tableau.point(), key=lambda each: each.objective), status)
+    return concluded(tableau, Outcome(best, Status.CONVERGED), _SWAPS, monitor)
 
 
 def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:
