@@ -166,8 +166,13 @@ def _run(
         reduce = needs.reducible and n >= _TALL * p and p <= _REDUCED_COLUMNS
         interruptible = replace(core, pause=monitor.pause)
         try:
-            working = interruptible.reduced() if reduce else interruptible
-            outcome = method.solver(working, begin(working), options, SubMonitor(monitor) if reduce else monitor)
+            working = (interruptible.reduced() if reduce else interruptible).evened()
+            exponents = working.exponents
+            inner = SubMonitor(monitor, None, exponents) if reduce or exponents is not None else monitor
+            outcome = method.solver(working, begin(working), options, inner)
+            if exponents is not None:
+                found = outcome.point
+                outcome = outcome._replace(point=replace(found, w=np.ldexp(found.w, exponents[found.support])))
         except Stopped:
             outcome = Outcome(monitor.best, Status.CONVERGED)
         point = outcome.point

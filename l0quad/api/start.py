@@ -43,6 +43,8 @@ def _point(working: CoreProblem, support: IntArray, w: FloatArray, needs: Needs)
 
 
 def _evaluate_start(support: IntArray, w: FloatArray, working: CoreProblem) -> Point:
+    if working.exponents is not None:
+        w = np.ldexp(w, -working.exponents[support])
     with np.errstate(over="ignore", invalid="ignore"):
         point = working.evaluate(support, w)
     if not np.isfinite(point.objective):

@@ -48,3 +48,51 @@ def subtract_outer(B: FloatArray, x: FloatArray, y: FloatArray) -> None:
         if x[i] != 0.0:
             for j in range(y.size):
                 B[i, j] -= x[i] * y[j]
+
+
+@kernel
+def best_pair(
+    S: FloatArray,
+    rows: IntArray,
+    left: FloatArray,
+    right: FloatArray,
+    r: FloatArray,
+    s: FloatArray,
+    floor: FloatArray,
+    part: IntArray,
+    room: IntArray,
+    least: float,
+) -> tuple[int, int, float]:
+    """Return (j, l, gain): adding the columns j, one of ``rows``, and l lowers the objective most, by over ``least``.
+
+    (-1, -1, least) where no pair does.
+
+    The Schur complement of a support is ``S[q] + left[:, rows[q]]' right`` (right: 2 x p), ``s`` its diagonal and ``r``
+    the residuals; gain = (r_j^2 s_l - 2 r_j r_l S_jl + r_l^2 s_j) / (2 (s_j s_l - S_jl^2)). A NaN in S bars a pair.
+    Pairs of which one column keeps at most ``floor`` outside the span of the rest are passed over, and those that their
+    parts have no room for.
+    """
+    best_j, best_m, best_gain = -1, -1, least
+    for q in range(rows.size):
+        j = rows[q]
+        if not s[j] > floor[j] or (part.size and room[part[j]] < 1):
+            continue
+        u, v, rj, sj, twice = left[0, j], left[1, j], r[j], s[j], 2.0 * best_gain
+        row, first, second, better = S[q], right[0], right[1], 0
+        # Without a branch, so that it vectorises; the pairs themselves are looked at only where one is better.
+        for m in range(r.size):
+            c = row[m] + u * first[m] + v * second[m]
+            num = rj * rj * s[m] - 2.0 * rj * r[m] * c + r[m] * r[m] * sj
+            better += num > twice * (sj * s[m] - c * c)
+        if better == 0:
+            continue
+        for m in range(r.size):
+            c = row[m] + u * first[m] + v * second[m]
+            den = sj * s[m] - c * c
+            num = rj * rj * s[m] - 2.0 * rj * r[m] * c + r[m] * r[m] * sj
+            # The floors are at least 0, so that den > 0.
+            if num > 2.0 * best_gain * den and den > floor[m] * sj and den > floor[j] * s[m]:
+                needed = 1 + (part.size > 0 and part[j] == part[m])
+                if part.size == 0 or room[part[m]] >= needed:
+                    best_j, best_m, best_gain = j, m, 0.5 * num / den
+    return best_j, best_m, best_gain

@@ -9,6 +9,7 @@ import numpy as np
 
 from l0quad.linalg.rounding import SLACK, gamma, norm_above
 from l0quad.matrix import Matrix
+from l0quad.matrix.columns import ScaledColumns
 from l0quad.matrix.gram import GramMatrix
 from l0quad.problem.constraints.base import Constraint
 from l0quad.problem.proof import Proof
@@ -56,6 +57,8 @@ class CoreProblem:
         What is left out of the objective where a linear term was folded, to be added to it.
     pause : callable
         What a solve's long work calls between slices: at a limit of the solve it raises `Stopped`.
+    exponents : ndarray of int, shape (p,), or None
+        Where the columns have been brought to one size (`evened`): w stands for ``2**exponents`` times itself.
     """
 
     matrix: Matrix
@@ -67,6 +70,7 @@ class CoreProblem:
     slack: float = 0.0
     fold: float = 0.0
     pause: Pause = go_on
+    exponents: IntArray | None = None
 
     @property
     def proof(self) -> "Proof | None":
@@ -154,6 +158,23 @@ class CoreProblem:
         outside[columns] = 0.0
         return 0.5 * self.mu * float(outside @ outside) if outside.any() else 0.0
 
+    def evened(self) -> "CoreProblem":
+        """Return the problem with columns of about norm 1, by powers of two, where they differ and no ridge is there.
+
+        The optimum does not depend on the columns' sizes then, and what solvers find should not.
+        """
+        if self.mu > 0:
+            return self
+        squares = self.column_sq_norms
+        exponents = np.where(squares > 0, -(np.frexp(squares)[1] // 2), 0)
+        if np.unique(exponents[squares > 0]).size <= 2:
+            return self
+        return self._with_columns(exponents.astype(np.int64))
+
+    def _with_columns(self, exponents: IntArray) -> "CoreProblem":
+        matrix, w0 = ScaledColumns(self.matrix, exponents), frozen(np.ldexp(self.w0, -exponents))
+        return replace(self, matrix=matrix, w0=w0, exponents=exponents)
+
     def reduced(self) -> "CoreProblem":
         """Return an equivalent problem with at most p rows.
 
@@ -203,6 +224,10 @@ class GramCore(CoreProblem):
         """Return the problem over these columns, the others held at zero."""
         own = replace(self, g=self.g[columns], const=self.const + self._held_at_zero(columns))
         return CoreProblem.restrict(own, columns)
+
+    def _with_columns(self, exponents: IntArray) -> "CoreProblem":
+        own = replace(self, g=np.ldexp(self.g, exponents))
+        return CoreProblem._with_columns(own, exponents)
 
     def reduced(self) -> "CoreProblem":
         """Return the problem itself: it has p rows."""

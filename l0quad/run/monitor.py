@@ -166,11 +166,13 @@ class SolveMonitor:
 class SubMonitor:
     """Passes on what a run on another problem records; its bounds are not bounds of the whole and are dropped.
 
-    ``columns`` are the whole problem's columns that the other problem has; None where it has all of them.
+    ``columns`` are the whole problem's columns that the other problem has; None where it has all of them. The whole
+    problem's w is ``2**exponents`` times the other's; None where it is the same.
     """
 
     parent: Monitor
     columns: IntArray | None = None
+    exponents: IntArray | None = None
 
     @property
     def n_threads(self) -> int:
@@ -181,9 +183,11 @@ class SubMonitor:
         return self.parent.rng
 
     def record(self, point: Point) -> bool:
-        if self.columns is None:
-            return self.parent.record(point)
-        return self.parent.record(replace(point, support=self.columns[point.support]))
+        if self.exponents is not None:
+            point = replace(point, w=np.ldexp(point.w, self.exponents[point.support]))
+        if self.columns is not None:
+            point = replace(point, support=self.columns[point.support])
+        return self.parent.record(point)
 
     def prove(self, bound: Bound) -> bool:
         return self.parent.expired()

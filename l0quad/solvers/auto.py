@@ -11,6 +11,7 @@ from l0quad.linalg.orthogonal import independent_columns
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.enumeration import best_of_all, enumeration_flops
 from l0quad.solvers.forward import Forward, grow
 from l0quad.solvers.group_moves import tableau_of
 from l0quad.solvers.iht import IHT, iht
@@ -18,7 +19,7 @@ from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.needs import Needs
 from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
-from l0quad.solvers.swap import Swap, concluded, descend, kicked, swap, table_fits
+from l0quad.solvers.swap import Swap, concluded, descend, kicked, paired, swap, table_fits
 from l0quad.solvers.tableau import Tableau
 
 _SWAPS = 1000
@@ -39,6 +40,8 @@ class _Effort:
 
     Attributes
     ----------
+    enumeration_flops : float
+        Of trying every support.
     table_flops : float
         Of one descent over the table of swaps; where it would take more, the relaxation is rounded instead.
     forward_flops : float
@@ -47,6 +50,8 @@ class _Effort:
         The most columns for which elimination and rounding are starts of descents.
     kicks, kick_flops : int, float
         The most kicks, and their work all together.
+    pair_flops : float
+        Of looking for an exchange of two columns at once.
     basis_flops : float
         Of looking for independent columns where there is no ridge.
     rounding_steps : int
@@ -57,12 +62,14 @@ class _Effort:
         Batches of swaps after rounding.
     """
 
+    enumeration_flops: float
     table_flops: float
     forward_flops: float
     width: int
     elimination_columns: int
     kicks: int
     kick_flops: float
+    pair_flops: float
     basis_flops: float
     rounding_steps: int
     proven: float
@@ -71,24 +78,28 @@ class _Effort:
 
 _EFFORTS = {
     "fast": _Effort(
+        enumeration_flops=3e7,
         table_flops=1e8,
         forward_flops=5e8,
         width=1,
         elimination_columns=100,
         kicks=10,
-        kick_flops=5e7,
+        kick_flops=1.25e7,
+        pair_flops=3e8,
         basis_flops=5e8,
         rounding_steps=12,
         proven=1e-3,
         batches=0,
     ),
     "thorough": _Effort(
+        enumeration_flops=3e9,
         table_flops=1e9,
         forward_flops=1e11,
         width=8,
         elimination_columns=4096,
         kicks=100,
         kick_flops=1e10,
+        pair_flops=1e10,
         basis_flops=1e11,
         rounding_steps=40,
         proven=0.0,
@@ -142,6 +153,8 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
     """Descend over exact swaps from several starts, then from kicks of the best end."""
     tableau = tableau_of(problem, np.empty(0, dtype=np.int64))
     best, status = problem.restricted(start.support), Status.CONVERGED
+    if enumeration_flops(problem) <= effort.enumeration_flops:
+        return _enumerated(tableau, best, monitor)
     seen: set[bytes] = set()
     for begin in _starts(problem, tableau, start, effort, monitor):
         if begin.support.tobytes() not in seen and not monitor.expired():
@@ -153,10 +166,20 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
         # Asked before the next start is computed.
         if monitor.expired() or best.objective - problem.constant <= _ZERO * problem.objective_at_zero:
             return Outcome(best, Status.CONVERGED)
+    if problem.constraint.units is None:
+        best, status = paired(tableau, best, status, effort.pair_flops, _SWAPS, monitor)
     # A kick brings in some three new columns, a pass over A each, and updates the table some ten times.
     flops = _KICK_OVERHEAD + problem.shape[1] * (6.0 * problem.shape[0] + 40.0 * problem.constraint.total)
     kicks = min(effort.kicks, int(effort.kick_flops / flops))
     return concluded(tableau, kicked(tableau, best, status, kicks, _SWAPS, monitor), _SWAPS, monitor)
+
+
+def _enumerated(tableau: Tableau, start: Point, monitor: Monitor) -> Outcome:
+    """Take the best of all supports; swap-optimal where every exchange is settled."""
+    best = min(best_of_all(tableau.problem), start, key=lambda each: each.objective)
+    if monitor.record(best):
+        return Outcome(best, Status.CONVERGED)
+    return concluded(tableau, Outcome(best, Status.CONVERGED), _SWAPS, monitor)
 
 
 def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:

@@ -13,6 +13,7 @@ from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.forward import fill
 from l0quad.solvers.group_moves import group_scores, tableau_of
 from l0quad.solvers.needs import Needs
+from l0quad.solvers.pairs import best_pair_exchange, exchange_pair
 from l0quad.solvers.settle import LEAST_GAIN, settle, threshold
 from l0quad.solvers.tableau import Tableau
 from l0quad.types import FloatArray, IntArray
@@ -22,6 +23,9 @@ _TABLE_ENTRIES = 1 << 24
 # The table is computed from scratch when it has drifted by more than this; less is asked of one that proves something.
 _MOST_DRIFT = 1e-7
 _PROVEN_DRIFT = 1e-9
+# A fall of the objective to this share of what it was pays for more work, up to so many times as much.
+_MUCH = 0.9
+_MOST_DOUBLED = 16
 # A kick takes out this many columns, as many as there are at most, and bars them from coming straight back.
 _KICK = 3
 # An exchange that the table had no digits for may be followed by others that it has.
@@ -114,6 +118,31 @@ def concluded(tableau: Tableau, outcome: Outcome, max_iter: int, monitor: Monito
     return Outcome(point, Status.CONVERGED)
 
 
+def paired(
+    tableau: Tableau, best: Point, status: Status, flops: float, max_iter: int, monitor: Monitor
+) -> tuple[Point, Status]:
+    """Exchange two columns at once and descend from there, as long as that lowers the objective.
+
+    Where that is by much, the starts were bad ones, and twice as much work is allowed from then on.
+    """
+    tableau.reset(best.support)
+    most = _MOST_DOUBLED * flops
+    for _ in range(max_iter):
+        pair = best_pair_exchange(tableau, flops, monitor)
+        target = best.objective - threshold(tableau.problem, best.objective)
+        if pair is None or tableau.objective + pair.change > target:
+            break
+        exchange_pair(tableau, pair)
+        ended = descend(tableau, max_iter, monitor)
+        point = tableau.point()
+        if point.objective > target:
+            break
+        if point.objective < _MUCH * best.objective:
+            flops = min(2 * flops, most)
+        best, status = point, ended
+    return best, status
+
+
 def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
     """Fill the budget, then take the best swap until none is left."""
     fill(tableau)
@@ -142,12 +171,15 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
 
 
 def kick(tableau: Tableau, rng: np.random.Generator) -> None:
-    """Take a few random columns (or groups) out and fill up with others."""
+    """Take a few random columns (or groups) out and a random one in, and fill up with the best others."""
     barred: list[int] = []
-    for _ in range(_KICK):
+    for _ in range(int(rng.integers(1, _KICK + 1))):
         if (places := tableau.removable()).size:
             barred += tableau.take_out(int(places[rng.integers(places.size)]))
     tableau.bar(barred)
+    moves = np.flatnonzero(tableau.allowed_gains() > 0)
+    if moves.size:
+        tableau.join(int(moves[rng.integers(moves.size)]))
     fill(tableau)
     tableau.admit(barred)
 

@@ -270,6 +270,22 @@ class Tableau:
             s = s + self._B[slot] ** 2 / self._E[slot, slot]
         return s / np.where(self.curvature > 0, self.curvature, 1.0)
 
+    def schur(self, columns: IntArray) -> FloatArray:
+        """Return these columns' rows of the Schur complement H - H_S:' B."""
+        rows = self._rows(columns)
+        rows -= rows[:, self.slots] @ self._B[: self.size]
+        return rows
+
+    def inverse(self, pairs: IntArray) -> FloatArray:
+        """Return the blocks of H_SS^-1 that belong to rows of slots."""
+        return self._E[pairs[:, :, None], pairs[:, None, :]]
+
+    def without(self, slots: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return (B_i:, E_ii^-1 B_i:, r, s) for slots i: without them, r and s, and S is larger by their product."""
+        B, E = self._B[slots], self._E[np.ix_(slots, slots)]
+        solved: FloatArray = np.asarray(np.linalg.solve(E, B), dtype=np.float64)
+        return B, solved, self.r + self._w[slots] @ solved, self.s + np.einsum("ij,ij->j", solved, B)
+
     def point(self) -> Point:
         """Return the current support refitted from scratch."""
         return self.problem.restricted(self.support)

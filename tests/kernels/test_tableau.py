@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from l0quad.kernels.tableau import best_swap, subtract_outer
+from l0quad.kernels.tableau import best_pair, best_swap, subtract_outer
 
 pytestmark = pytest.mark.no_jit
 
@@ -103,3 +103,28 @@ def test_subtract_outer_leaves_rows_of_zero_alone():
     B, x, y = np.ones((3, 4)), np.array([0.0, 2.0, 0.0]), np.full(4, np.inf)
     subtract_outer(B, x, y)
     np.testing.assert_array_equal(B, [[1.0] * 4, [-np.inf] * 4, [1.0] * 4])
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_best_pair(seed, parts):
+    rng = np.random.default_rng(seed)
+    p, rows = 7, np.array([1, 4, 5])
+    factor = rng.standard_normal((p + 1, p))
+    full, r, right, left = factor.T @ factor, rng.standard_normal(p), rng.standard_normal((2, p)), np.empty((2, p))
+    left[:] = 0.3 * right
+    S = (full - left.T @ right)[rows]
+    S[np.arange(rows.size), rows] = np.nan
+    s, floor = full.diagonal().copy(), np.full(p, 1e-12)
+    floor[2] = np.inf
+    part, room = (np.arange(p) % 2, np.array([2, 1])) if parts else (NO_PARTS, np.array([2]))
+    pairs = {}
+    for j in rows:
+        for m in range(p):
+            both = [j, m]
+            if m not in (j, 2) and not (parts and part[j] == part[m] == 1):
+                pairs[j, m] = 0.5 * r[both] @ np.linalg.solve(full[np.ix_(both, both)], r[both])
+    j, m, gain = best_pair(S, rows, left, right, r, s, floor, part, room, 0.0)
+    assert gain == pytest.approx(max(pairs.values()), rel=1e-9)
+    assert pairs[j, m] == pytest.approx(gain, rel=1e-9)
+    assert best_pair(S, rows, left, right, r, s, floor, part, room, 1.001 * gain)[:2] == (-1, -1)
