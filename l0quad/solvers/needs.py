@@ -19,6 +19,10 @@ class Needs:
         The largest n, and the largest min(n, p), that its factorizations take.
     single_columns : bool
         A constraint whose columns come and go one by one, not in groups.
+    most_columns : int, optional
+        The largest p.
+    parts : bool
+        A constraint that is a budget of columns, or groups, for each part of a partition.
     unless : callable, optional
         On problems for which this is true, nothing of the above is needed.
     from_zero : bool
@@ -35,6 +39,8 @@ class Needs:
     most_rows: int | None = None
     most_order: int | None = None
     single_columns: bool = False
+    most_columns: int | None = None
+    parts: bool = False
     unless: Callable[[CoreProblem], bool] | None = None
     from_zero: bool = False
     solves_start: bool = False
@@ -45,16 +51,18 @@ class Needs:
         """Return the need that the problem does not meet, in words, or None."""
         if self.unless is not None and self.unless(problem):
             return None
-        n, order = problem.shape[0], min(problem.shape)
-        if self.ridge and problem.ridge_is_lost:
-            return "a ridge that is not lost beside A"
-        if self.most_rows is not None and n > self.most_rows:
-            return f"at most {self.most_rows} rows, got {n}"
-        if self.most_order is not None and order > self.most_order:
-            return f"min(n, p) of at most {self.most_order}, got {order}"
-        if self.single_columns and problem.constraint.units is not None:
-            return "columns that come and go one by one, not in groups"
-        return None
+        n, p = problem.shape
+        order, constraint = min(n, p), problem.constraint
+        unmet = {
+            "a ridge that is not lost beside A": self.ridge and problem.ridge_is_lost,
+            f"at most {self.most_rows} rows, got {n}": self.most_rows is not None and n > self.most_rows,
+            f"min(n, p) of at most {self.most_order}, got {order}": self.most_order is not None
+            and order > self.most_order,
+            f"at most {self.most_columns} columns, got {p}": self.most_columns is not None and p > self.most_columns,
+            "budgets for the parts of a partition": self.parts and constraint.parts() is None,
+            "columns that come and go one by one, not in groups": self.single_columns and constraint.units is not None,
+        }
+        return next((need for need, lacks in unmet.items() if lacks), None)
 
 
 def require(name: str, needs: Needs, problem: CoreProblem, others: dict[str, Needs]) -> None:
