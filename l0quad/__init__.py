@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from l0quad.certificates import AllColumns as AllColumns
     from l0quad.certificates import Dual as Dual
     from l0quad.certificates import Separable as Separable
+    from l0quad.certificates import Tree as Tree
     from l0quad.certificates import Trivial as Trivial
     from l0quad.errors import KernelCacheWarning as KernelCacheWarning
     from l0quad.errors import Unsuited as Unsuited
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from l0quad.solvers.backsolve import Backsolve as Backsolve
     from l0quad.solvers.block_backsolve import BlockBacksolve as BlockBacksolve
     from l0quad.solvers.coordinate_descent import CoordinateDescent as CoordinateDescent
+    from l0quad.solvers.exact.exact import Exact as Exact
     from l0quad.solvers.forward import Forward as Forward
     from l0quad.solvers.iht import IHT as IHT
     from l0quad.solvers.magnitude import Magnitude as Magnitude
@@ -69,6 +71,7 @@ _HOME = {
     "AllColumns": "certificates",
     "Dual": "certificates",
     "Separable": "certificates",
+    "Tree": "certificates",
     "Matrix": "matrix.base",
     "GramMatrix": "matrix.gram",
     "as_matrix": "matrix",
@@ -87,6 +90,7 @@ _HOME = {
     "BlockBacksolve": "solvers.block_backsolve",
     "ADMM": "solvers.admm",
     "OBS": "solvers.obs",
+    "Exact": "solvers.exact.exact",
     "Forward": "solvers.forward",
     "Rounding": "solvers.rounding",
     "Swap": "solvers.swap",

@@ -45,7 +45,27 @@ class Separable:
     d: FloatArray
 
 
-Certificate = Trivial | AllColumns | Dual | Separable
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """A branch-and-bound tree, of which only the root can be computed anew.
+
+    Attributes
+    ----------
+    root : Trivial, AllColumns, Dual or Separable
+        What proves the bound of the root, ``root_bound``.
+    root_bound : float
+    lower_bound : float
+        What the whole tree has proven.
+    n_nodes : int
+    """
+
+    root: "Trivial | AllColumns | Dual | Separable"
+    root_bound: float
+    lower_bound: float
+    n_nodes: int
+
+
+Certificate = Trivial | AllColumns | Dual | Separable | Tree
 
 
 class Bound(NamedTuple):

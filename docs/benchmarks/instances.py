@@ -50,18 +50,9 @@ BEST_KNOWN = {
 
 def make(name: str, seed: int) -> Instance:
     """Return one of the synthetic instances."""
-    rng = np.random.default_rng(seed)
     if name in REGRESSION:
-        n, p, k, rho, snr, ridge = REGRESSION[name]
-        innovation = np.sqrt(1 - rho**2)
-        z = rng.standard_normal((n, p))
-        z[:, 0] /= innovation
-        A = lfilter([innovation], [1, -rho], z, axis=1)
-        support = np.sort(rng.choice(p, k, replace=False))
-        signal = A[:, support] @ rng.choice([-1.0, 1.0], k)
-        noise = rng.standard_normal(n)
-        b = signal + np.sqrt(np.mean(signal**2) / snr) * noise
-        return Instance(A / np.linalg.norm(A, axis=0), b / np.sqrt(np.mean(b**2)), k, ridge, np.zeros(p))
+        return regression(*REGRESSION[name], seed)
+    rng = np.random.default_rng(seed)
     n, p, k, rank, noise_level, ridge = PRUNING[name]
     left = rng.standard_normal((n, rank)) / np.sqrt(rank)
     right = rng.standard_normal((rank, p))
@@ -69,6 +60,20 @@ def make(name: str, seed: int) -> Instance:
     A /= np.linalg.norm(A, axis=0)
     w0 = rng.standard_normal(p)
     return Instance(A, A @ w0, k, ridge, w0)
+
+
+def regression(n: int, p: int, k: int, rho: float, snr: float, ridge: float, seed: int) -> Instance:
+    """Return AR(1) columns of unit norm, and a target from k of them."""
+    rng = np.random.default_rng(seed)
+    innovation = np.sqrt(1 - rho**2)
+    z = rng.standard_normal((n, p))
+    z[:, 0] /= innovation
+    A = lfilter([innovation], [1, -rho], z, axis=1)
+    support = np.sort(rng.choice(p, k, replace=False))
+    signal = A[:, support] @ rng.choice([-1.0, 1.0], k)
+    noise = rng.standard_normal(n)
+    b = signal + np.sqrt(np.mean(signal**2) / snr) * noise
+    return Instance(A / np.linalg.norm(A, axis=0), b / np.sqrt(np.mean(b**2)), k, ridge, np.zeros(p))
 
 
 def diabetes(standardised: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """What a solve returns: the answer, how good it is, and what proves it."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from l0quad import validation
 from l0quad.api.claims import OPTIMAL, is_optimal, rounding_error
 from l0quad.bounds.bound import certified
-from l0quad.certificates import Certificate, Dual, Separable, Trivial
+from l0quad.certificates import Bound, Certificate, Dual, Separable, Tree, Trivial
 from l0quad.problem.problem import Problem
 from l0quad.problem.units import Units
 from l0quad.run.outcome import State, Status
@@ -31,17 +32,22 @@ def public_certificate(certificate: Certificate, units: Units) -> Certificate:
             return Dual(units.b(nu))
         case Separable(w, d):
             return Separable(units.dense(w), units.diagonal(d))
+        case Tree(root, root_bound, lower_bound, n_nodes):
+            root = public_certificate(root, units)
+            return Tree(root, units.lower(root_bound), units.lower(lower_bound), n_nodes)
         case _:
             return certificate
 
 
 def own_certificate(certificate: Certificate, units: Units) -> Certificate:
-    """Return a certificate in the user's units in own ones."""
+    """Return a certificate in the user's units in own ones; of a tree, that of its root."""
     match certificate:
         case Dual(nu):
             return Dual(units.own_b(nu))
         case Separable(w, d):
             return Separable(units.own_w(w), units.own_diagonal(d))
+        case Tree(root):
+            return own_certificate(root, units)
         case _:
             return certificate
 
@@ -57,7 +63,7 @@ class Check:
     feasible : bool
         Whether the support of ``w`` is ``support`` and within the budget.
     lower_bound : float
-        From the certificate alone.
+        From the certificate alone; of a tree, whose root alone is computed anew, what it says.
     ok : bool
         Whether all of it bears out what the result says.
     message : str
@@ -89,8 +95,8 @@ class Result:
     gap, relative_gap : float
         ``objective - lower_bound`` (at least 0), and the same over ``max(|objective|, tiny)``; beside
         `Status.OPTIMAL`, which is not decided by the size of the objective, at most 1e-6. Both are finite.
-    certificate : Trivial, AllColumns, Dual or Separable
-        What proves ``lower_bound``; `check` computes it from nothing else.
+    certificate : Trivial, AllColumns, Dual, Separable or Tree
+        What proves ``lower_bound``; `check` computes it from nothing else, of a tree the bound of its root.
     status : Status
         How the solve ended; ``message`` says it in words and adds what the bound rests on.
     n_iter : int
@@ -171,8 +177,15 @@ class Result:
         # What is proven exactly lies at most two allowances above what was computed, and so does any proof of it.
         bound = bound._replace(value=bound.value + 2 * bound.allowance)
         most = units.lower(bound.value) + 2 * units.size(units.fold_error)
-        if not self.lower_bound <= most + 8 * _EPS * abs(most) + _TINY:
-            faults.append(f"the certificate proves {lower_bound:.10g}, not {self.lower_bound:.10g}")
+        tree = self.certificate if isinstance(self.certificate, Tree) else None
+        claimed = self.lower_bound if tree is None else tree.root_bound
+        if not claimed <= most + 8 * _EPS * abs(most) + _TINY:
+            faults.append(f"the certificate proves {lower_bound:.10g}, not {claimed:.10g}")
+        if tree is not None:
+            lower_bound = tree.lower_bound
+            bound = Bound(units.own_lower(lower_bound), tree, bound.basis, math.inf)
+            if not self.lower_bound <= lower_bound:
+                faults.append(f"the tree has proven {lower_bound:.10g}, not {self.lower_bound:.10g}")
         if self.gap != min(self.objective - self.lower_bound, _LARGEST) or self.gap < 0:
             faults.append(f"the gap is {self.objective - self.lower_bound:.10g}, not {self.gap:.10g}")
         expected = relative(self.gap, self.objective, self.status)
@@ -180,7 +193,10 @@ class Result:
             faults.append(f"the relative gap is {expected:.10g}, not {self.relative_gap:.10g}")
         if self.status is Status.OPTIMAL and not is_optimal(problem, point, bound, lambda *_: True):
             faults.append("the certificate does not prove it optimal")
-        message = "; ".join(faults) or "objective, budget and lower bound are as the result says"
+        message = "objective, budget and lower bound are as the result says"
+        if tree is not None:
+            message += f", of the bound only what the root of its tree of {tree.n_nodes} nodes proves"
+        message = "; ".join(faults) or message
         return Check(objective, feasible, lower_bound, not faults, message)
 
     def __repr__(self) -> str:

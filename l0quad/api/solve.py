@@ -113,7 +113,7 @@ def solve(
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), np.errstate(all="ignore"):
         try:
-            outcome = _run(problem, chosen, options, begin, monitor)
+            outcome = _run(problem, chosen, options, begin, monitor, bound)
             return _result(problem, outcome, bound, options.name, monitor)
         finally:
             if progress is not None:
@@ -157,7 +157,12 @@ def _both(progress: Progress | None, callback: Callback | None) -> Callback | No
 
 
 def _run(
-    problem: Problem, method: Method, options: Any, begin: Callable[[CoreProblem], Point], monitor: SolveMonitor
+    problem: Problem,
+    method: Method,
+    options: Any,
+    begin: Callable[[CoreProblem], Point],
+    monitor: SolveMonitor,
+    bound_mode: str,
 ) -> Outcome:
     """Run the method and solve on its support; on Ctrl-C return the best point so far."""
     core, needs = problem.core, method.needs
@@ -166,7 +171,8 @@ def _run(
         reduce = needs.reducible and n >= _TALL * p and p <= _REDUCED_COLUMNS
         interruptible = replace(core, pause=monitor.pause)
         try:
-            working = (interruptible.reduced() if reduce else interruptible).evened()
+            working = interruptible.reduced() if reduce else interruptible
+            working = working if needs.any_size else working.evened()
             exponents = working.exponents
             inner = SubMonitor(monitor, None, exponents) if reduce or exponents is not None else monitor
             outcome = method.solver(working, begin(working), options, inner)
@@ -176,6 +182,8 @@ def _run(
         except Stopped:
             outcome = Outcome(monitor.best, Status.CONVERGED)
         point = outcome.point
+        # What is proven of a reduced problem is not proven of the one that it stands for.
+        outcome = outcome._replace(bound=None) if reduce else outcome
         if reduce or (needs.final_solve and not point.restricted_optimum):
             # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
             point = core.evaluate(point.support, point.w)
@@ -190,14 +198,25 @@ def _run(
         if monitor.stopped is not None and needs.final_solve and best.objective < point.objective:
             # A part that is stopped need not hand over the best point that another has recorded.
             point = min(core.evaluate(best.support, best.w), point, key=lambda each: each.objective)
+        if method.prove is not None and bound_mode != "none" and not monitor.expired():
+            outcome = _proven(method.prove(core, point, options, monitor), outcome, point)
+            point = outcome.point
         # A block-diagonal model may lead where the objective overflows.
         finite = np.isfinite(problem.units.size(point.objective))
-        bound = None if reduce else outcome.bound
-        return Outcome(point if finite else core.zero(), monitor.stopped or outcome.status, bound)
+        return Outcome(point if finite else core.zero(), monitor.stopped or outcome.status, outcome.bound)
     except KeyboardInterrupt:
         monitor.stopped = Status.INTERRUPTED
         # What was recorded may carry the objective of a reduced problem, or one kept over many updates.
         return Outcome(core.evaluate(monitor.best.support, monitor.best.w), Status.INTERRUPTED)
+
+
+def _proven(tree: Outcome | None, outcome: Outcome, point: Point) -> Outcome:
+    """Return the outcome with the point of a tree where that is better, and its bound."""
+    if tree is None:
+        return outcome._replace(point=point)
+    if tree.point.objective < point.objective:
+        return tree._replace(status=Status.CONVERGED)
+    return outcome._replace(point=point, bound=tree.bound)
 
 
 def _restricted_work(problem: CoreProblem, point: Point) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.reweighting import reweighted_bound
 from l0quad.bounds.separable import is_proven, ridge_bound, separable_bound
 from l0quad.bounds.trivial import trivial_bound
-from l0quad.certificates import AllColumns, Bound, Certificate, Dual, Separable
+from l0quad.certificates import AllColumns, Bound, Certificate, Dual, Separable, Tree
 from l0quad.errors import Stopped
 from l0quad.problem.core import CoreProblem, GramCore, Point
 from l0quad.problem.problem import Problem
@@ -96,7 +96,9 @@ def lower_bound(
     start = _Start(point, nu, core.matrix.rmatvec(nu), ascended)
     if not core.ridge_is_lost:
         best = better(best, dual_bound(core, nu, start.Atnu))
-    for kind in (_separable, _ascent, _all_columns):
+    # The root of a tree is the separable relaxation.
+    in_tree = isinstance(monitor.bound.certificate, Tree)
+    for kind in (_all_columns,) if in_tree else (_separable, _ascent, _all_columns):
         if cut or _is_enough(point, best, mode):
             break
         best, cut = kind(problem, start, best, mode, monitor)
@@ -114,6 +116,8 @@ def certified(core: CoreProblem, certificate: Certificate) -> Bound:
             return Bound(-math.inf, certificate, "the diagonal is not that of this problem")
         case AllColumns():
             return all_columns_bound(core)
+        case Tree(root):
+            return certified(core, root)
         case _:
             return trivial_bound(core)
 
@@ -224,7 +228,7 @@ def _explained(problem: Problem, start: _Start, best: Bound, mode: str) -> Bound
     """Return the bound, its basis with the reason where it proves little, and what would prove more."""
     core, point = problem.core, start.point
     gap = point.objective - best.value
-    if not gap > _LARGE * abs(point.objective) or best.allowance >= gap:
+    if not gap > _LARGE * abs(point.objective) or best.allowance >= gap or isinstance(best.certificate, Tree):
         return best
     helps = []
     if mode == "fast" and (core.shape[0] >= core.shape[1] or not _is_hopeless(core, start)):

@@ -30,7 +30,7 @@ from l0quad.types import FloatArray, IntArray
 _BASIS = "the bound is the separable relaxation's"
 
 
-class _Expansion(NamedTuple):
+class Expansion(NamedTuple):
     """F(w) and q = -grad F(w), and by how much each is off at most."""
 
     value: float
@@ -49,7 +49,7 @@ def separable_bound(problem: CoreProblem, w: FloatArray, d: FloatArray) -> Bound
         Of which it is proven that H - diag(d) is semidefinite on the columns with d > 0 (`proven`, `is_proven`). Where
         d = 0, w = 0, and the column is in ``never`` or adds nothing to F.
     """
-    F, q, F_error, q_error = _expansion(problem, w)
+    F, q, F_error, q_error = expansion(problem, w)
     p, constraint = w.size, problem.constraint
     kept = d > 0
     inverse = np.divide(1.0, d, out=np.zeros(p), where=kept)
@@ -107,7 +107,7 @@ def adds_nothing(problem: CoreProblem, columns: IntArray) -> bool:
     return not np.any(problem.matrix.take(columns))
 
 
-def _expansion(problem: CoreProblem, w: FloatArray) -> _Expansion:
+def expansion(problem: CoreProblem, w: FloatArray) -> Expansion:
     mu, p, pull = problem.mu, w.size, w - problem.w0
     length = norm_above(w) + norm_above(problem.w0)
     ridge = 0.5 * mu * float(pull @ pull)
@@ -123,7 +123,7 @@ def _expansion(problem: CoreProblem, w: FloatArray) -> _Expansion:
         value = 0.5 * float(w @ Hw) - inner + ridge + problem.const
         data_error = gamma(2 * p + 16) * (float(np.abs(w) @ (sizes + g)) + abs(problem.const))
         q_error = gamma(p + 16) * (sizes + g) + pull_error + slack
-        return _Expansion(value, problem.g - Hw - mu * pull, SLACK * (data_error + rest_error), SLACK * q_error)
+        return Expansion(value, problem.g - Hw - mu * pull, SLACK * (data_error + rest_error), SLACK * q_error)
     support = np.flatnonzero(w)
     r = problem.residual(support, w[support])
     size, n, norms = norm_above(r), r.size, np.sqrt(problem.column_sq_norms) * (1 + gamma(r.size + 8))
@@ -132,4 +132,4 @@ def _expansion(problem: CoreProblem, w: FloatArray) -> _Expansion:
     q_error = norms * (gamma(n + 16) * size + wrong) + pull_error + slack
     value = 0.5 * float(r @ r) + ridge + problem.constant
     q = -problem.matrix.rmatvec(r) - mu * pull
-    return _Expansion(value, q, SLACK * (data_error + rest_error), SLACK * q_error)
+    return Expansion(value, q, SLACK * (data_error + rest_error), SLACK * q_error)

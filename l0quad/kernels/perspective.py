@@ -54,7 +54,7 @@ def _largest_zero(a: FloatArray, beta: float, c: float) -> float:
 
 
 @inlined
-def _threshold(a: FloatArray, beta: float, budget: int) -> float:
+def threshold(a: FloatArray, beta: float, budget: int) -> float:
     """Solve sum_i clip(a_i / c - beta, 0, 1) = budget for c: once it is known which terms are 0 and 1, exactly.
 
     The sum falls in c. Where the terms that are 0 and 1 at the solution for the last c's sets are again these, it is
@@ -100,4 +100,4 @@ def part_thresholds(
     and infinite where the budget is 0.
     """
     for q in range(budgets.size):
-        thresholds[q] = _threshold(magnitudes[starts[q] : starts[q + 1]], beta, budgets[q])
+        thresholds[q] = threshold(magnitudes[starts[q] : starts[q + 1]], beta, budgets[q])

@@ -22,7 +22,7 @@ def _select_small(scores: FloatArray, budget: int, chosen: BoolArray) -> None:
 
 
 @inlined
-def _largest(scores: FloatArray, k: int) -> float:
+def largest(scores: FloatArray, k: int) -> float:
     """Return the k-th largest score by quickselect; reorders the scores."""
     low, high, place, state = 0, scores.size - 1, k - 1, 1
     while low < high:
@@ -55,7 +55,7 @@ def _largest(scores: FloatArray, k: int) -> float:
 @inlined
 def _select_large(scores: FloatArray, budget: int, chosen: BoolArray) -> None:
     """Mark what is above the budget-th largest score, then the first ones equal to it."""
-    threshold = _largest(scores.copy(), budget)
+    threshold = largest(scores.copy(), budget)
     left = budget
     for i in range(scores.size):
         if scores[i] > threshold:

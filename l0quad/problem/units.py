@@ -150,6 +150,10 @@ class Units:
         """Return a dense vector of weights in the user's units."""
         return np.ldexp(w, self.f - self.a)
 
+    def own_lower(self, value: float) -> float:
+        """Return a lower bound given in the user's units in own ones, up to rounding."""
+        return self.own_objective(value) - self.offset - self.fold
+
     def gradient(self, gradient: FloatArray) -> FloatArray:
         """Return a gradient in the user's units."""
         return np.ldexp(gradient, self.f + self.a)

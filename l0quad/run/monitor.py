@@ -41,7 +41,7 @@ class Monitor(Protocol):
     @property
     def rng(self) -> np.random.Generator: ...
 
-    def record(self, point: Point) -> bool: ...
+    def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool: ...
 
     def prove(self, bound: Bound) -> bool: ...
 
@@ -87,8 +87,11 @@ class SolveMonitor:
         if self.optimum is not None:
             debug.check(self.units.lower(bound.value), self.optimum)
 
-    def record(self, point: Point) -> bool:
-        """Note an iterate; True when the solver must stop, `stopped` then says why."""
+    def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool:
+        """Note an iterate; True when the solver must stop, `stopped` then says why.
+
+        ``tree`` is how many nodes have been looked at and how many are open.
+        """
         best = self.best
         if point.objective < best.objective or (point.restricted_optimum and point.objective == best.objective):
             self.best = point
@@ -102,6 +105,7 @@ class SolveMonitor:
             self.seconds(),
             self.units.objective(self.best.objective),
             self.units.lower(self.bound.value),
+            *(tree or (0, 0)),
         )
         self.history.append(state)
         if self.callback is not None and self.callback(state):
@@ -182,12 +186,12 @@ class SubMonitor:
     def rng(self) -> np.random.Generator:
         return self.parent.rng
 
-    def record(self, point: Point) -> bool:
+    def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool:
         if self.exponents is not None:
             point = replace(point, w=np.ldexp(point.w, self.exponents[point.support]))
         if self.columns is not None:
             point = replace(point, support=self.columns[point.support])
-        return self.parent.record(point)
+        return self.parent.record(point, tree)
 
     def prove(self, bound: Bound) -> bool:
         return self.parent.expired()

@@ -42,6 +42,8 @@ class State:
         The least objective so far, in the user's units.
     lower_bound : float
         The largest lower bound so far, in the user's units; the trivial one until a method finds another.
+    nodes, open_nodes : int
+        Of a branch-and-bound tree: how many have been looked at, and how many are still to be.
     """
 
     n_iter: int
@@ -50,6 +52,8 @@ class State:
     seconds: float
     best_objective: float
     lower_bound: float
+    nodes: int = 0
+    open_nodes: int = 0
 
 
 class Outcome(NamedTuple):

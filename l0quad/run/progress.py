@@ -10,6 +10,7 @@ from l0quad.run.outcome import State
 
 T = TypeVar("T")
 _EVERY = 0.2
+_TINY = 2.0**-1022
 
 
 class Progress:
@@ -34,8 +35,13 @@ class Progress:
         if state.n_iter > 1 and state.seconds < self._due:
             return
         self._due = state.seconds + _EVERY
+        counted = f"iteration {state.n_iter}"
+        if state.nodes:
+            counted = f"nodes {state.nodes}  open {state.open_nodes}"
+        gap = (state.best_objective - state.lower_bound) / max(abs(state.best_objective), _TINY)
+        proven = f"  gap {100 * gap:.3g} %" if state.nodes else ""
         self.show(
-            f"iteration {state.n_iter}  best {state.best_objective:.8g}  bound {state.lower_bound:.8g}  "
+            f"{counted}  best {state.best_objective:.8g}  bound {state.lower_bound:.8g}{proven}  "
             f"{state.nonzeros} nonzeros  {state.seconds:.1f} s"
         )
 

@@ -12,6 +12,7 @@ from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.enumeration import best_of_all, enumeration_flops
+from l0quad.solvers.exact.exact import within
 from l0quad.solvers.forward import Forward, grow
 from l0quad.solvers.group_moves import tableau_of
 from l0quad.solvers.iht import IHT, iht
@@ -56,6 +57,8 @@ class _Effort:
         Of looking for independent columns where there is no ridge.
     rounding_steps : int
         Newton steps of the relaxation, where they are not nearly free.
+    tree_flops : float
+        Of the branch and bound that follows.
     proven : float
         The relative gap at which rounding ends.
     batches : int
@@ -72,6 +75,7 @@ class _Effort:
     pair_flops: float
     basis_flops: float
     rounding_steps: int
+    tree_flops: float
     proven: float
     batches: int
 
@@ -88,6 +92,7 @@ _EFFORTS = {
         pair_flops=3e8,
         basis_flops=5e8,
         rounding_steps=12,
+        tree_flops=2e9,
         proven=1e-3,
         batches=0,
     ),
@@ -102,6 +107,7 @@ _EFFORTS = {
         pair_flops=1e10,
         basis_flops=1e11,
         rounding_steps=40,
+        tree_flops=2e11,
         proven=0.0,
         batches=5,
     ),
@@ -137,6 +143,11 @@ def auto(problem: CoreProblem, start: Point, options: Auto, monitor: Monitor) ->
     if table_fits(problem) and _descent_flops(problem) <= effort.table_flops:
         return _small(problem, start, effort, monitor)
     return _large(problem, start, effort, monitor)
+
+
+def prove(problem: CoreProblem, best: Point, options: Auto, monitor: Monitor) -> Outcome | None:
+    """Close the gap, or find a better point, as far as the effort goes; on the problem itself, not a reduced one."""
+    return within(problem, best, _EFFORTS[options.effort].tree_flops, monitor)
 
 
 def _descent_flops(problem: CoreProblem) -> float:

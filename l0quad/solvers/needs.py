@@ -19,6 +19,10 @@ class Needs:
         The largest n, and the largest min(n, p), that its factorizations take.
     single_columns : bool
         A constraint whose columns come and go one by one, not in groups.
+    most_columns : int, optional
+        The largest p.
+    parts : bool
+        A constraint that is a budget of columns, or groups, for each part of a partition.
     unless : callable, optional
         On problems for which this is true, nothing of the above is needed.
     from_zero : bool
@@ -27,6 +31,8 @@ class Needs:
         It begins with the exact solve on its start's support, so that the objective of the start is not asked for.
     reducible : bool
         It passes over A so often that a tall problem is reduced to p rows first.
+    any_size : bool
+        The columns' sizes change nothing for it; for others, without a ridge, they are brought to one size first.
     final_solve : bool
         The exact solve on its support belongs to its answer.
     """
@@ -35,26 +41,31 @@ class Needs:
     most_rows: int | None = None
     most_order: int | None = None
     single_columns: bool = False
+    most_columns: int | None = None
+    parts: bool = False
     unless: Callable[[CoreProblem], bool] | None = None
     from_zero: bool = False
     solves_start: bool = False
     reducible: bool = False
+    any_size: bool = False
     final_solve: bool = True
 
     def lacking(self, problem: CoreProblem) -> str | None:
         """Return the need that the problem does not meet, in words, or None."""
         if self.unless is not None and self.unless(problem):
             return None
-        n, order = problem.shape[0], min(problem.shape)
-        if self.ridge and problem.ridge_is_lost:
-            return "a ridge that is not lost beside A"
-        if self.most_rows is not None and n > self.most_rows:
-            return f"at most {self.most_rows} rows, got {n}"
-        if self.most_order is not None and order > self.most_order:
-            return f"min(n, p) of at most {self.most_order}, got {order}"
-        if self.single_columns and problem.constraint.units is not None:
-            return "columns that come and go one by one, not in groups"
-        return None
+        n, p = problem.shape
+        order, constraint = min(n, p), problem.constraint
+        unmet = {
+            "a ridge that is not lost beside A": self.ridge and problem.ridge_is_lost,
+            f"at most {self.most_rows} rows, got {n}": self.most_rows is not None and n > self.most_rows,
+            f"min(n, p) of at most {self.most_order}, got {order}": self.most_order is not None
+            and order > self.most_order,
+            f"at most {self.most_columns} columns, got {p}": self.most_columns is not None and p > self.most_columns,
+            "budgets for the parts of a partition": self.parts and constraint.parts() is None,
+            "columns that come and go one by one, not in groups": self.single_columns and constraint.units is not None,
+        }
+        return next((need for need, lacks in unmet.items() if lacks), None)
 
 
 def require(name: str, needs: Needs, problem: CoreProblem, others: dict[str, Needs]) -> None:

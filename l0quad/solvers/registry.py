@@ -8,10 +8,11 @@ from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome
 from l0quad.solvers.active_set import ActiveSet, active_set
 from l0quad.solvers.admm import ADMM, admm
-from l0quad.solvers.auto import Auto, auto
+from l0quad.solvers.auto import Auto, auto, prove
 from l0quad.solvers.backsolve import Backsolve, backsolve
 from l0quad.solvers.block_backsolve import BlockBacksolve, block_backsolve
 from l0quad.solvers.coordinate_descent import CoordinateDescent, coordinate_descent
+from l0quad.solvers.exact.exact import Exact, exact
 from l0quad.solvers.forward import Forward, forward
 from l0quad.solvers.iht import IHT, iht
 from l0quad.solvers.magnitude import Magnitude, magnitude
@@ -24,10 +25,14 @@ Solver = Callable[[CoreProblem, Point, Any, Monitor], Outcome]
 
 
 class Method(NamedTuple):
-    """A solver with the type of its options, on which stands what it needs."""
+    """A solver with the type of its options, on which stands what it needs.
+
+    ``prove`` goes on from the solver's answer on the problem as it is, with a bound, where a bound is asked for.
+    """
 
     options: type[Any]
     solver: Solver
+    prove: Callable[[CoreProblem, Point, Any, Monitor], Outcome | None] | None = None
 
     @property
     def needs(self) -> Needs:
@@ -36,7 +41,7 @@ class Method(NamedTuple):
 
 
 METHODS: dict[str, Method] = {
-    "auto": Method(Auto, auto),
+    "auto": Method(Auto, auto, prove),
     "magnitude": Method(Magnitude, magnitude),
     "iht": Method(IHT, iht),
     "coordinate_descent": Method(CoordinateDescent, coordinate_descent),
@@ -48,6 +53,7 @@ METHODS: dict[str, Method] = {
     "swap": Method(Swap, swap),
     "backsolve": Method(Backsolve, backsolve),
     "block_backsolve": Method(BlockBacksolve, block_backsolve),
+    "exact": Method(Exact, exact),
 }
 
 

@@ -46,11 +46,11 @@ def test_demo_prints_and_draws(folder, capsys):
     rows = table_rows(out)
     assert err == ""
     assert [int(row[0]) for row in rows] == list(demo.KS)
-    assert max(map(len, out.splitlines()[4:])) <= 80
+    assert max(map(len, out.splitlines()[5:])) <= 80
     for k, objective, bound, gap, *_ in rows:
         assert 0 < float(bound) <= float(objective) < 0.5
-        assert float(gap) == pytest.approx(100 * (1 - float(bound) / float(objective)), abs=0.01)
-        assert float(gap) < (15 if k == "1" else 5)
+        assert float(bound) >= (1 - 1e-5) * float(objective)
+        assert gap == "proven", k
     objectives = [float(row[1]) for row in rows]
     assert objectives == sorted(objectives, reverse=True)
     assert rows[1][5:] == ["bmi", "ltg"], "what every account of these data finds"

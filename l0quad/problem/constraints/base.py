@@ -36,6 +36,27 @@ class Exchanges(NamedTuple):
     room: IntArray
 
 
+class Parts(NamedTuple):
+    """A constraint as a budget of units (columns, or groups of them) for each part.
+
+    Attributes
+    ----------
+    unit : ndarray of shape (p,)
+        The unit of each column.
+    part : ndarray
+        The part of each unit.
+    budgets : ndarray
+        How many units of each part a support may have.
+    held : ndarray of bool
+        The units that have a place in every support.
+    """
+
+    unit: IntArray
+    part: IntArray
+    budgets: IntArray
+    held: BoolArray
+
+
 class RankOnes(NamedTuple):
     """The matrix ``sum_q weights[q] v_q v_q'``, where v_q has the ``values`` whose ``home`` is q, and 0 elsewhere."""
 
@@ -117,6 +138,10 @@ class Constraint(ABC):
     @abstractmethod
     def exchanges(self, slots: IntArray) -> Exchanges:
         """Return which column may take the place of which in this support; asked only where ``units`` is None."""
+
+    def parts(self) -> Parts | None:
+        """Return the constraint as budgets of units, asked only where `never` is empty; None where it is none such."""
+        return None
 
     @abstractmethod
     def relaxed(self, x: FloatArray, beta: float) -> FloatArray:

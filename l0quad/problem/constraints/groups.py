@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from l0quad import validation
-from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, Kind, RankOnes
+from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, Kind, Parts, RankOnes
 from l0quad.problem.constraints.per_block import numbers
 from l0quad.problem.constraints.ranking import top_k
 from l0quad.problem.constraints.shares import clipped_ratio, thresholds
@@ -145,6 +145,10 @@ class GroupBudget(Constraint):
     def exchanges(self, slots: IntArray) -> Exchanges:
         """Not asked for: columns come and go with their groups."""
         raise NotImplementedError("the columns of a group come and go together")
+
+    def parts(self) -> Parts:
+        """Return one part, whose units are the groups."""
+        return Parts(self.group, np.zeros(self.n_groups, dtype=np.int64), np.array([self.k]), self._held)
 
     def nearest(self, x: FloatArray, fixed_in: IntArray | None = None) -> IntArray:
         """Return the allowed support that keeps most of x."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, RankOnes
+from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, Parts, RankOnes
 from l0quad.problem.constraints.ranking import top_k
 from l0quad.problem.constraints.shares import clipped_ratio, thresholds
 from l0quad.types import BoolArray, FloatArray, IntArray
@@ -126,6 +126,13 @@ class Partition(Constraint):
         if self.part is None:
             return Exchanges(leaving, _NONE, _NONE, room)
         return Exchanges(leaving, self.part[slots], self.part, room)
+
+    def parts(self) -> Parts:
+        """Return the partition itself: every column is a unit."""
+        part = np.zeros(self.n_columns, dtype=np.int64) if self.part is None else self.part
+        held = np.zeros(self.n_columns, dtype=np.bool_)
+        held[self.must] = True
+        return Parts(np.arange(self.n_columns), part, self.budgets, held)
 
     def relaxed(self, x: FloatArray, beta: float) -> FloatArray:
         """Return the z of the relaxation.

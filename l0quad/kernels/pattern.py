@@ -1,0 +1,179 @@
+"""A Newton step of a node's relaxation on the present pattern of z = 1 and 0 < z < 1."""
+
+import numpy as np
+
+from l0quad.kernels.cholesky import factor, substitute
+from l0quad.kernels.jit import inlined
+from l0quad.kernels.relaxed import FREE, IN, norm
+from l0quad.types import FloatArray, IntArray
+
+# The step is left out where its system is larger.
+_MOST_PATTERN = 200
+_REGULAR = 1e-9
+# z counts as 1 from here on.
+_WHOLE = 1 - 1e-12
+
+
+@inlined
+def _pattern(
+    starts: IntArray,
+    first: IntArray,
+    budgets: IntArray,
+    state: IntArray,
+    v: FloatArray,
+    theta: FloatArray,
+    columns: IntArray,
+    home: IntArray,
+    ones: IntArray,
+) -> int:
+    """Write the columns of the pattern and the part of those in between (-1 of the others), count the units with z = 1.
+
+    Returns how many columns there are, 0 where these are too many.
+    """
+    m = 0
+    for q in range(budgets.size):
+        ones[q] = 0
+        for g in range(first[q], first[q + 1]):
+            begin, end = starts[g], starts[g + 1]
+            size = norm(v, begin, end)
+            if state[g] != IN and (state[g] != FREE or size == 0.0):
+                continue
+            whole = state[g] == IN or size >= _WHOLE * theta[q]
+            ones[q] += whole and state[g] == FREE
+            if m + end - begin > columns.size:
+                return 0
+            for j in range(begin, end):
+                columns[m] = j
+                home[m] = -1 if whole else q
+                m += 1
+    return m
+
+
+@inlined
+def _system(
+    M: FloatArray,
+    starts: IntArray,
+    columns: IntArray,
+    home: IntArray,
+    v: FloatArray,
+    theta: FloatArray,
+    C: FloatArray,
+    s: FloatArray,
+) -> None:
+    """Write the Hessian of the pattern, and v_j / ||v_g|| for the columns in between."""
+    for x in range(columns.size):
+        row = M[columns[x]]
+        for i in range(x + 1):
+            C[x, i] = row[columns[i]]
+        C[x, x] += 1.0 if home[x] < 0 else _REGULAR
+        s[x] = 0.0
+    g, x = 0, 0
+    while x < columns.size:
+        while starts[g + 1] <= columns[x]:
+            g += 1
+        begin, end = starts[g], starts[g + 1]
+        if home[x] >= 0:
+            size = norm(v, begin, end)
+            bend = theta[home[x]] / size
+            for i in range(end - begin):
+                s[x + i] = v[begin + i] / size
+                if end - begin > 1:
+                    C[x + i, x + i] += bend
+                    for k in range(i + 1):
+                        C[x + i, x + k] -= bend * s[x + i] * s[x + k]
+        x += end - begin
+
+
+@inlined
+def _places(home: IntArray, left: IntArray, ones: IntArray, place: IntArray) -> int:
+    """Number the parts with columns in between, -1 for the others; return how many, 0 where one has no budget left."""
+    parts = 0
+    for q in range(place.size):
+        place[q] = -1
+    for q in home:
+        if q >= 0 and place[q] < 0:
+            if left[q] <= ones[q]:
+                return 0
+            place[q] = parts
+            parts += 1
+    return parts
+
+
+@inlined
+def newton(
+    M: FloatArray,
+    y: FloatArray,
+    starts: IntArray,
+    first: IntArray,
+    budgets: IntArray,
+    state: IntArray,
+    left: IntArray,
+    v: FloatArray,
+    theta: FloatArray,
+    new: FloatArray,
+    price: FloatArray,
+) -> bool:
+    """Write the point and the prices that solve the stationarity system of the pattern; False where there are none.
+
+    With y the linear term at v = 0, s = v_j / ||v_g|| in between and 0 elsewhere, E the identity where z = 1, it is
+    (M + E) v + sum_q theta_q s_q = y and s_q'v = theta_q (what the ones leave of part q's budget).
+    """
+    columns, home = np.empty(_MOST_PATTERN, np.int64), np.empty(_MOST_PATTERN, np.int64)
+    ones = np.empty(left.size, np.int64)
+    m = _pattern(starts, first, budgets, state, v, theta, columns, home, ones)
+    columns, home = columns[:m], home[:m]
+    place = np.empty(left.size, np.int64)
+    parts = _places(home, left, ones, place)
+    if parts == 0:
+        return False
+    C, s, solved = np.empty((m, m)), np.empty(m), np.zeros((parts + 1, m))
+    _system(M, starts, columns, home, v, theta, C, s)
+    if not factor(C):
+        return False
+    for x in range(m):
+        solved[parts, x] = y[columns[x]]
+        if home[x] >= 0:
+            solved[place[home[x]], x] = s[x]
+    for i in range(parts + 1):
+        substitute(C, solved[i])
+    S, cost = np.zeros((parts, parts)), np.zeros(parts)
+    for x in range(m):
+        if home[x] >= 0:
+            i = place[home[x]]
+            cost[i] += s[x] * solved[parts, x]
+            for k in range(parts):
+                S[i, k] += s[x] * solved[k, x]
+    for q in range(left.size):
+        if place[q] >= 0:
+            S[place[q], place[q]] += left[q] - ones[q]
+    if not factor(S):
+        return False
+    substitute(S, cost)
+    return _moved(columns, home, v, place, cost, solved, theta, new, price)
+
+
+@inlined
+def _moved(
+    columns: IntArray,
+    home: IntArray,
+    v: FloatArray,
+    place: IntArray,
+    cost: FloatArray,
+    solved: FloatArray,
+    theta: FloatArray,
+    new: FloatArray,
+    price: FloatArray,
+) -> bool:
+    """Write the solution, zero where a column in between has changed its sign; False where a price is not positive."""
+    new[:] = 0.0
+    for x in range(columns.size):
+        value = solved[cost.size, x]
+        for k in range(cost.size):
+            value -= cost[k] * solved[k, x]
+        if home[x] < 0 or value * v[columns[x]] > 0.0:
+            new[columns[x]] = value
+    for q in range(place.size):
+        price[q] = theta[q] if place[q] < 0 else cost[place[q]]
+        if not price[q] > 0.0:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""Proven optima: branch and bound on the perspective relaxation."""

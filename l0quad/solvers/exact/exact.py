@@ -1,0 +1,110 @@
+"""Branch and bound to a proven optimum."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from l0quad import validation
+from l0quad.errors import Stopped
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.exact.screening import screened, screens
+from l0quad.solvers.exact.search import Search
+from l0quad.solvers.forward import Forward, forward
+from l0quad.solvers.needs import Needs
+from l0quad.solvers.swap import Swap, swap
+from l0quad.types import IntArray
+
+# The curvature of so many columns is held: three matrices of this order while the tree begins, 1.5 GB.
+_MOST_COLUMNS = 8192
+# What a node costs beside its arithmetic: 50 us at 10 GFLOP/s. A tree is begun where it may have so many.
+_NODE_FLOPS = 5e5
+_FEWEST_NODES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Search the supports by branch and bound until the best point is proven optimal.
+
+    At each node the perspective relaxation is solved with the largest diagonal that the curvature A'A + 2 ridge I can
+    give up, so that it is of use without a ridge too. Best node first; deterministic.
+
+    Parameters
+    ----------
+    node_limit : int, optional
+        End after so many nodes, with the least open bound. By default only the limits of `solve` end the search.
+    """
+
+    node_limit: int | None = None
+    name: ClassVar[str] = "exact"
+    needs: ClassVar[Needs] = Needs(
+        from_zero=True, solves_start=True, parts=True, any_size=True, most_columns=_MOST_COLUMNS, unless=screens
+    )
+
+    def __post_init__(self) -> None:
+        if self.node_limit is not None:
+            validation.integer(self.node_limit, "node_limit", 0)
+
+
+def exact(problem: CoreProblem, start: Point, options: Exact, monitor: Monitor) -> Outcome:
+    """Find a good point by local search, then close the gap."""
+    best = problem.optimised(start)
+    if monitor.record(best):
+        return Outcome(best, Status.CONVERGED)
+    for begin in (best, forward(problem, problem.zero(), Forward(), monitor).point):
+        if monitor.expired():
+            return Outcome(best, Status.CONVERGED)
+        improved = begin
+        if Swap.needs.lacking(problem) is None:
+            improved = swap(problem, begin, Swap(), monitor).point
+        best = min(best, improved, key=lambda each: each.objective)
+    limit = np.inf if options.node_limit is None else options.node_limit
+    return close(problem, best, limit, monitor)
+
+
+def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) -> Outcome | None:
+    """Search the supports as far as about so many flops go, counted and not timed; None where they do not go far."""
+    n, p = problem.shape
+    begin = float(n) * p * p + 3.0 * float(p) ** 3
+    node = _NODE_FLOPS + 20.0 * p * (problem.constraint.total + 20)
+    limit = int((flops - begin) / node)
+    if limit < _FEWEST_NODES or Exact.needs.lacking(problem) is not None or monitor.expired():
+        return None
+    return close(problem, best, limit, monitor)
+
+
+def close(problem: CoreProblem, best: Point, node_limit: float, monitor: Monitor) -> Outcome:
+    """Search all supports, from a good point."""
+    columns = columns_that_count(problem)
+    if columns.size == 0 or problem.constraint.total == 0:
+        return Outcome(best, Status.CONVERGED)
+    try:
+        if screens(problem):
+            columns, root, best, excluded = screened(problem, columns, best, monitor)
+            if columns.size > _MOST_COLUMNS or monitor.expired():
+                basis = f"{root.basis}; screening has left {columns.size} columns, too many to branch on"
+                return Outcome(best, Status.CONVERGED, root._replace(basis=basis))
+            search = Search(problem, columns, best, monitor, root, excluded)
+        else:
+            search = Search(problem, columns, best, monitor)
+    except Stopped:
+        return Outcome(best, Status.CONVERGED)
+    closed = search.run(node_limit)
+    bound = search.bound()
+    monitor.prove(bound)
+    monitor.record(search.best, (search.nodes, len(search.queue)))
+    return Outcome(
+        search.best, Status.ITERATION_LIMIT if search.nodes >= node_limit and not closed else Status.CONVERGED, bound
+    )
+
+
+def columns_that_count(problem: CoreProblem) -> IntArray:
+    """Return the columns that may be used, without a ridge only those that are not zero."""
+    columns = problem.constraint.usable
+    if problem.mu > 0:
+        return columns
+    empty = columns[problem.column_sq_norms[columns] == 0]
+    zero = [j for j in empty.tolist() if not np.any(problem.matrix.take(np.array([j])))]
+    return np.setdiff1d(columns, zero, assume_unique=True)
