@@ -219,7 +219,7 @@ class Search:
         S: IntArray = np.flatnonzero(chosen[frame.home])
         C = frame.M[np.ix_(S, S)]
         C[np.arange(S.size), np.arange(S.size)] += 1.0
-        values: FloatArray = np.linalg.solve(C, frame.pull[S])
+        values = np.asarray(np.linalg.solve(C, frame.pull[S]), dtype=np.float64)
         if frame.constant + frame.at_zero - 0.5 * float(frame.pull[S] @ values) < self.best.objective:
             point = self.problem.restricted(np.sort(self.names[frame.columns[S]]))
             if point.objective < self.best.objective:
