@@ -59,7 +59,7 @@ class Tree:
     n_nodes : int
     """
 
-    root: "Trivial | AllColumns | Dual | Separable"
+    root: "Certificate"
     root_bound: float
     lower_bound: float
     n_nodes: int

@@ -193,7 +193,7 @@ def _run(
             # A part that is stopped need not hand over the best point that another has recorded.
             point = min(core.evaluate(best.support, best.w), point, key=lambda each: each.objective)
         if method.prove is not None and bound_mode != "none" and not monitor.expired():
-            outcome = _proven(method.prove(core, point, options, monitor), outcome, point)
+            outcome = _proven(method.prove(interruptible, point, options, monitor), outcome, point)
             point = outcome.point
         # A block-diagonal model may lead where the objective overflows.
         finite = np.isfinite(problem.units.size(point.objective))

@@ -77,7 +77,7 @@ class Search:
         self._parts = parts
         centre = np.zeros(problem.shape[1])
         centre[best.support] = best.w
-        self._quadratic = Quadratic.of(self._own, centre[columns], monitor.pause)
+        self._quadratic = Quadratic.of(self._own, centre[columns], problem.pause)
         # The least bound over what has been looked at, and the largest rounding error of a bound.
         self.closed, self.lost = excluded, self._quadratic.lost
         self.nodes = 0
@@ -216,10 +216,10 @@ class Search:
 
     def _refit(self, frame: Frame, chosen: BoolArray) -> tuple[IntArray, FloatArray]:
         """Take the best point on some units where it is better; return its columns and values in the frame."""
-        S = np.flatnonzero(chosen[frame.home])
+        S: IntArray = np.flatnonzero(chosen[frame.home])
         C = frame.M[np.ix_(S, S)]
         C[np.arange(S.size), np.arange(S.size)] += 1.0
-        values = np.linalg.solve(C, frame.pull[S])
+        values = np.asarray(np.linalg.solve(C, frame.pull[S]), dtype=np.float64)
         if frame.constant + frame.at_zero - 0.5 * float(frame.pull[S] @ values) < self.best.objective:
             point = self.problem.restricted(np.sort(self.names[frame.columns[S]]))
             if point.objective < self.best.objective:
