@@ -177,7 +177,7 @@ def test_an_altered_result_is_not_ok(field):
     A = rng.standard_normal((20, 12)) + rng.standard_normal((20, 1))
     instance = Instance(A, rng.standard_normal(20), 4, 0.1)
     problem = instance.problem()
-    result = solve(problem)
+    result = solve(problem, "swap")
     assert result.relative_gap > 1e-3
     assert isinstance(result.certificate, l0quad.Separable)
     assert result.check(problem).ok
@@ -199,6 +199,25 @@ def test_an_altered_result_is_not_ok(field):
     assert not result.check(instance.but(k=3).problem()).ok
 
 
+def test_an_altered_tree_is_not_ok():
+    """Its root is computed anew, and nothing above what the tree has proven may be claimed."""
+    instance = gaussian(20, 12, 4, seed=4, rho=0.9, ridge=0.01)
+    problem = instance.problem()
+    result = solve(problem, "exact")
+    tree = result.certificate
+    assert isinstance(tree, l0quad.Tree)
+    check = result.check(problem)
+    assert check.ok
+    assert f"the root of its tree of {tree.n_nodes} nodes" in check.message
+    for certificate in (
+        replace(tree, root_bound=tree.root_bound + 1e-6 * abs(tree.root_bound)),
+        replace(tree, root=l0quad.Separable(tree.root.w, 2 * tree.root.d)),
+        replace(tree, lower_bound=tree.lower_bound - 1e-9 * abs(tree.lower_bound)),
+    ):
+        assert not replace(result, certificate=certificate).check(problem).ok
+    assert not result.check(instance.but(b=0.5 * instance.b).problem()).ok
+
+
 def test_forged_claims_about_a_small_objective():
     rng = np.random.default_rng(0)
     A = rng.standard_normal((20, 5))
@@ -214,7 +233,7 @@ def test_forged_claims_about_a_small_objective():
 def test_a_check_on_another_problem_answers():
     for name, kind in (("gaussian", l0quad.Separable), ("wide", l0quad.Dual)):
         instance = PROBLEMS[name]
-        result = solve(instance.problem(), bound="tight")
+        result = solve(instance.problem(), "swap", bound="tight")
         assert isinstance(result.certificate, kind)
         for other in (instance.but(ridge=0.0), instance.but(A=instance.A[:9], b=instance.b[:9])):
             check = result.check(other.problem())
