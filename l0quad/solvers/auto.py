@@ -107,7 +107,7 @@ _EFFORTS = {
         pair_flops=1e10,
         basis_flops=1e11,
         rounding_steps=40,
-        tree_flops=2e11,
+        tree_flops=2e10,
         proven=0.0,
         batches=5,
     ),

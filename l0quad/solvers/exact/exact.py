@@ -22,6 +22,8 @@ _MOST_COLUMNS = 8192
 # What a node costs beside its arithmetic: 50 us at 10 GFLOP/s. A tree is begun where it may have so many.
 _NODE_FLOPS = 5e5
 _FEWEST_NODES = 50
+# A tree of limited size is not grown where its root leaves a larger gap beside the objective.
+_HOPELESS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +69,19 @@ def exact(problem: CoreProblem, start: Point, options: Exact, monitor: Monitor) 
 def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) -> Outcome | None:
     """Search the supports as far as about so many flops go, counted and not timed; None where they do not go far."""
     n, p = problem.shape
+    if n < p and problem.ridge_is_lost:
+        # Nothing is proven before many columns are out.
+        return None
     begin = float(n) * p * p + 3.0 * float(p) ** 3
-    node = _NODE_FLOPS + 20.0 * p * (problem.constraint.total + 20)
+    node = _NODE_FLOPS + 200.0 * p * (problem.constraint.total + 20)
     limit = int((flops - begin) / node)
     if limit < _FEWEST_NODES or Exact.needs.lacking(problem) is not None or monitor.expired():
         return None
-    return close(problem, best, limit, monitor)
+    return close(problem, best, limit, monitor, _HOPELESS)
 
 
-def close(problem: CoreProblem, best: Point, node_limit: float, monitor: Monitor) -> Outcome:
-    """Search all supports, from a good point."""
+def close(problem: CoreProblem, best: Point, node_limit: float, monitor: Monitor, hopeless: float = np.inf) -> Outcome:
+    """Search all supports from a good point, unless the root leaves a gap of more than ``hopeless`` of the objective."""
     columns = columns_that_count(problem)
     if columns.size == 0 or problem.constraint.total == 0:
         return Outcome(best, Status.CONVERGED)
@@ -86,13 +91,18 @@ def close(problem: CoreProblem, best: Point, node_limit: float, monitor: Monitor
             if columns.size > _MOST_COLUMNS or monitor.expired():
                 basis = f"{root.basis}; screening has left {columns.size} columns, too many to branch on"
                 return Outcome(best, Status.CONVERGED, root._replace(basis=basis))
+            if best.objective - root.value > hopeless * abs(best.objective):
+                return Outcome(best, Status.CONVERGED, root)
             search = Search(problem, columns, best, monitor, root, excluded)
         else:
             search = Search(problem, columns, best, monitor)
     except Stopped:
         return Outcome(best, Status.CONVERGED)
-    closed = search.run(node_limit)
+    closed = search.run(min(node_limit, 2))
     bound = search.bound()
+    if not closed and best.objective - bound.value <= hopeless * abs(best.objective):
+        closed = search.run(node_limit)
+        bound = search.bound()
     monitor.prove(bound)
     monitor.record(search.best, (search.nodes, len(search.queue)))
     return Outcome(
