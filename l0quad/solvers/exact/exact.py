@@ -81,7 +81,7 @@ def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) ->
 
 
 def close(problem: CoreProblem, best: Point, node_limit: float, monitor: Monitor, hopeless: float = np.inf) -> Outcome:
-    """Search all supports from a good point, unless the root leaves a gap of more than ``hopeless`` of the objective."""
+    """Search all supports from a good point, unless the root leaves more than ``hopeless`` of the objective."""
     columns = columns_that_count(problem)
     if columns.size == 0 or problem.constraint.total == 0:
         return Outcome(best, Status.CONVERGED)
