@@ -68,7 +68,8 @@ def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) ->
     """Search the supports as far as about so many flops go, counted and not timed; None where they do not go far."""
     n, p = problem.shape
     begin = float(n) * p * p + 3.0 * float(p) ** 3
-    node = _NODE_FLOPS + 20.0 * p * (problem.constraint.total + 20)
+    active = problem.constraint.total + 20.0
+    node = _NODE_FLOPS + 20.0 * p * active + 30.0 * active**3
     limit = int((flops - begin) / node)
     if limit < _FEWEST_NODES or Exact.needs.lacking(problem) is not None or monitor.expired():
         return None
