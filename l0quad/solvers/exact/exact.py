@@ -73,7 +73,8 @@ def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) ->
         # Nothing is proven before many columns are out.
         return None
     begin = float(n) * p * p + 3.0 * float(p) ** 3
-    node = _NODE_FLOPS + 200.0 * p * (problem.constraint.total + 20)
+    active = problem.constraint.total + 20.0
+    node = _NODE_FLOPS + 100.0 * p * active + 30.0 * active**3
     limit = int((flops - begin) / node)
     if limit < _FEWEST_NODES or Exact.needs.lacking(problem) is not None or monitor.expired():
         return None
