@@ -32,7 +32,7 @@ def test_uncentred_columns():
     A[:, 1:] = 0.6 * A[:, 1:] + 0.8 * A[:, :-1] + 3
     b = A[:, 3] + rng.standard_normal(2000)
     for ridge in (0.0, 1e-3, 1.0):
-        result = l0quad.minimize(A, b, 5, ridge=ridge)
+        result = l0quad.minimize(A, b, 5, ridge=ridge, method="swap")
         assert result.relative_gap <= 0.02
         assert isinstance(result.certificate, Separable)
 
@@ -90,8 +90,8 @@ def test_the_kinds_of_bounds():
     rng = np.random.default_rng(4)
     tall, wide = rng.standard_normal((50, 10)), rng.standard_normal((20, 30))
     b = rng.standard_normal(50)
-    assert isinstance(l0quad.minimize(tall, b, 3).certificate, Separable)
-    assert isinstance(l0quad.minimize(wide, b[:20], 3, ridge=1.0).certificate, Dual)
+    assert isinstance(l0quad.minimize(tall, b, 3, method="swap").certificate, Separable)
+    assert isinstance(l0quad.minimize(wide, b[:20], 3, ridge=1.0, method="swap").certificate, Dual)
     repeated = np.column_stack([tall, tall[:, 0]])
-    assert isinstance(l0quad.minimize(repeated, b, 3).certificate, AllColumns)
+    assert isinstance(l0quad.minimize(repeated, b, 3, method="swap").certificate, AllColumns)
     assert isinstance(solve(Problem(tall, b, 3), bound="none").certificate, Trivial)

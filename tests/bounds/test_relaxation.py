@@ -304,7 +304,7 @@ def perspective_by_cvxpy(A, b, k, ridge, w0):
 def test_tight_bound_is_the_perspective_relaxation(k, with_w0, ridge):
     A, b, w0 = instance(20, with_w0=with_w0)
     expected = perspective_by_cvxpy(A, b, k, ridge, w0)
-    found = l0quad.minimize(A, b, k, ridge=ridge, w0=w0, bound="tight")
+    found = l0quad.minimize(A, b, k, ridge=ridge, w0=w0, bound="tight", method="swap")
     assert found.lower_bound <= expected * (1 + 1e-6)
     # Solved to a relative gap of 1e-5.
     assert found.lower_bound == pytest.approx(expected, rel=3e-5)

@@ -23,7 +23,9 @@ _MOST_COLUMNS = 8192
 _NODE_FLOPS = 5e5
 _FEWEST_NODES = 50
 # A tree of limited size is not grown where its root leaves a larger gap beside the objective.
-_HOPELESS = 0.25
+_HOPELESS = 0.5
+# Nor with a larger budget: a node then takes milliseconds, and the gap stays.
+_MOST_KEPT = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ def exact(problem: CoreProblem, start: Point, options: Exact, monitor: Monitor) 
 def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) -> Outcome | None:
     """Search the supports as far as about so many flops go, counted and not timed; None where they do not go far."""
     n, p = problem.shape
-    if n < p and problem.ridge_is_lost:
-        # Nothing is proven before many columns are out.
+    if (n < p and problem.ridge_is_lost) or problem.constraint.total > _MOST_KEPT:
+        # Of the former, nothing is proven before many columns are out.
         return None
     begin = float(n) * p * p + 3.0 * float(p) ** 3
     active = problem.constraint.total + 20.0
