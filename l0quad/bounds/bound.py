@@ -178,7 +178,6 @@ def _ascent(problem: Problem, start: _Start, best: Bound, mode: str, monitor: So
         return Found(best)
     if mode == "fast" and _is_hopeless(core, start):
         return Found(best)
-    size = max(abs(point.objective), np.finfo(np.float64).tiny)
     relaxation = Relaxation(core, point, start.nu, start.Atnu)
     work = _newton_work(core, point)
     few = max(_FAST_STEPS, min(_TIGHT_STEPS, int(_FAST_FLOPS / work[1])))
@@ -186,7 +185,7 @@ def _ascent(problem: Problem, start: _Start, best: Bound, mode: str, monitor: So
         gap, gain = point.objective - best.value, relaxation.primal - best.value
         if _is_enough(point, best, mode) or (mode == "fast" and gain <= _FAST_SHARE * gap):
             break
-        if mode == "tight" and (gain <= _TIGHT_TOLERANCE * size or relaxation.exhausted):
+        if mode == "tight" and (gain <= _TIGHT_TOLERANCE * abs(relaxation.primal) or relaxation.exhausted):
             break
         if monitor.prove(best) or not monitor.affords(*work):
             return Found(best, not monitor.proven)
