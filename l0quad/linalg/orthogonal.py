@@ -71,8 +71,8 @@ def pivoted_qr(A: FloatArray, r: FloatArray, pause: Pause = go_on) -> PivotedQR:
 def minimum_norm(A: FloatArray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray:
     """Minimise ``1/2 ||A v - r||^2 + mu/2 ||v||^2``; the shortest v where there are several.
 
-    A (n x m, m <= n, Fortran-ordered) is overwritten. The columns are brought to norm 1 first, so that small ones do
-    not pass for dependent ones.
+    A (n x m, m <= n without a ridge, Fortran-ordered) is overwritten. The columns are brought to norm 1 first, so that
+    small ones do not pass for dependent ones.
     """
     n, m = A.shape
     if mu > 0:

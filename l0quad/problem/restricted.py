@@ -15,6 +15,9 @@ _EPS = float(np.finfo(np.float64).eps)
 # memory by far than the factor would.
 DIRECT_LIMIT = 16384
 _SMALL_ORDER = 4096
+# So few columns are also solved stacked on the ridge, which counts where it is better by this share.
+_STACKED = 1024
+_BETTER = 1e-9
 _FILL = 8
 # Refinement ends when a correction is this small beside the solution: it is then as exact as its residual.
 _CONTRACTED = 1e-10
@@ -71,9 +74,26 @@ def orthogonal_solve(
     Of more columns than rows no copy is made: a QR of A_S' by blocks shows which rows are independent.
     """
     n, every = A_S.shape[0], np.arange(A_S.shape[1]) if columns is None else columns
-    if every.size <= n:
-        return minimum_norm(np.array(A_S.take(every), dtype=np.float64, order="F"), r, mu, pause)
+    if every.size > n:
+        wide = _wide(A_S, columns, every, r, mu, pause)
+        if mu == 0 or every.size > _STACKED:
+            return wide
+    stacked = minimum_norm(np.array(A_S.take(every), dtype=np.float64, order="F"), r, mu, pause)
 
+    if every.size <= n:
+        return stacked
+
+    def value(v: FloatArray) -> float:
+        left = A_S.matvec(columns, v) - r
+        return float(left @ left) + mu * float(v @ v)
+
+    # Stacked, columns of very different sizes keep their digits; by rows, rows that repeat each other do.
+    return stacked if value(stacked) < (1 - _BETTER) * value(wide) else wide
+
+
+def _wide(A_S: Matrix, columns: IntArray | None, every: IntArray, r: FloatArray, mu: float, pause: Pause) -> FloatArray:
+    """Do that of more columns than rows by a QR of A_S' by blocks, which shows the rows that are independent."""
+    n = A_S.shape[0]
     # Without a ridge, columns of about the same size, so that small ones count for the rank.
     exponents = np.frexp(A_S.column_sq_norms()[every] ** 0.5)[1] * (mu == 0)
 

@@ -101,6 +101,18 @@ def test_minimum_norm(thin, n, m, rank, mu):
         assert np.linalg.norm(v - rows.T @ (rows @ v)) <= 1e-8 * np.linalg.norm(v)
 
 
+def test_wide_columns_of_very_different_sizes_with_a_ridge():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        A, r = rng.standard_normal((4, 6)) * 10.0 ** rng.uniform(-8, 8, 6), rng.standard_normal(4)
+        system, target = np.vstack([A, 1e-3 * np.eye(6)]), np.append(r, np.zeros(6))
+        sizes = np.linalg.norm(system, axis=0)
+        best = np.linalg.lstsq(system / sizes, target, rcond=None)[0] / sizes
+        v = orthogonal_solve(as_matrix(A), None, r, 1e-6)
+        least = np.linalg.norm(system @ best - target)
+        assert np.linalg.norm(system @ v - target) <= least * (1 + 1e-9)
+
+
 @pytest.mark.parametrize(("decades", "left"), [(4, 1e-13), (8, 1e-13), (12, 1e-8)])
 def test_the_shortest_solution_keeps_its_digits(decades, left):
     """Of a regular wide system, whose solution is what it was made from."""
