@@ -11,6 +11,7 @@ from l0quad.types import FloatArray, IntArray
 _EPS = float(np.finfo(np.float64).eps)
 # A column depends on others where at most this many roundings of it, and of its number of rows, are left of it.
 _ROUNDINGS = 8
+_MOST_SUPPORTS = 1e12
 
 
 def enumeration_flops(problem: CoreProblem) -> float:
@@ -21,8 +22,14 @@ def enumeration_flops(problem: CoreProblem) -> float:
     n, p = problem.shape
     free, k = p - constraint.must.size - constraint.never.size, constraint.total - constraint.must.size
     rows = min(n + p if problem.mu > 0 else n, p + 1)
-    # The last column costs a projection and two products, and so does each one before it for all later columns.
-    return 8.0 * rows * sum(math.comb(free, size) for size in (k, k - 1) if size >= 0) + 4.0 * n * p * p
+    # Each support up to this size costs a projection and two products.
+    supports, of_size = 1.0, 1.0
+    for size in range(1, min(k, free) + 1):
+        of_size *= (free - size + 1) / size
+        supports += of_size
+        if supports > _MOST_SUPPORTS:
+            return math.inf
+    return 8.0 * rows * supports + 4.0 * n * p * p
 
 
 def best_of_all(problem: CoreProblem) -> Point:
