@@ -57,8 +57,9 @@ def solve(
         earlier result. A point with too many nonzeros keeps its largest allowed ones. Default: the largest entries of
         w0, or of the ridge solution where w0 = 0; for methods that build a support themselves, zero.
     bound : {"fast", "none", "tight"}
-        How much to spend on the lower bound: about a pass over A and a few refits; nothing (the trivial bound); as
-        much as the relaxation's optimum takes.
+        How much to spend on the lower bound: about what the solve takes; nothing (what is known without work); as much
+        as the relaxations' optima take. Where it is not "none", `auto` also searches supports by a tree of counted
+        size (`docs/methods.md`), which may find a better point.
     gap_tol, gap_tol_abs : float, optional
         End as CONVERGED as soon as the gap is proven to be at most this, relative to the objective or in its units.
         For methods that compute no bounds, one is computed from their best point after 1, 2, 4, ... iterations.

@@ -74,8 +74,9 @@ def lower_bound(
     point : Point
         A feasible point; the better it is, the better the bound.
     mode : {"none", "fast", "tight"}
-        What is there already, which costs nothing; D at the point's residual and a few ascent steps while they pay;
-        the ascent to the optimum of the relaxation (primal-dual gap 1e-5).
+        What is there already, which costs nothing; D at the point's residual, the separable relaxation and a few ascent
+        steps, where they pay; the optima of the relaxations: of that with the ridge alone to a primal-dual gap of 1e-5,
+        of the separable one to 1 % of the gap.
     nu : ndarray of shape (n,), optional
         Where to begin the ascent, in own units; by default the residual of the point.
     ascended : bool

@@ -113,8 +113,12 @@ class DenseMatrix(Matrix):
         for start in range(0, self.shape[0], step):
             pause()
             rows = slice(start, start + step)
-            part = self._X[every, rows] if self._by_columns else self._X[rows][:, every].T
-            part = np.ldexp(part, self._exponent, dtype=np.float64)
+            if columns is None:
+                part = self._X[:, rows] if self._by_columns else self._X[rows].T
+            else:
+                part = self._X[every, rows] if self._by_columns else self._X[rows][:, every].T
+            if not self._blas or self._exponent:
+                part = np.ldexp(part, self._exponent, dtype=np.float64)
             total += part @ part.T
         return total
 

@@ -50,6 +50,7 @@ class SparseMatrix(Matrix):
         return np.asarray(self._A[:, first:last] @ w)
 
     def outer(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
+        pause()
         A_S = self._float64(columns)
         return np.asarray((A_S @ A_S.T).toarray())
 
@@ -60,10 +61,12 @@ class SparseMatrix(Matrix):
         return t, self.matvec(columns, w + t)
 
     def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
+        pause()
         A_S = self._float64(columns)
         return np.asarray((A_S.T @ A_S).toarray())
 
     def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
+        pause()
         return np.asarray((self._float64(columns).T @ self._float64(None)).toarray())
 
     def column_sq_norms(self) -> FloatArray:

@@ -71,7 +71,8 @@ def orthogonal_solve(
 ) -> FloatArray:
     """Minimise ``1/2 ||A_S v - r||^2 + mu/2 ||v||^2`` whatever the rank; the shortest v where there are several.
 
-    Of more columns than rows no copy is made: a QR of A_S' by blocks shows which rows are independent.
+    Of more columns than rows, and than `_STACKED`, no copy is made: a QR of A_S' by blocks shows which rows are
+    independent.
     """
     n, every = A_S.shape[0], np.arange(A_S.shape[1]) if columns is None else columns
     if every.size > n:
@@ -79,7 +80,6 @@ def orthogonal_solve(
         if mu == 0 or every.size > _STACKED:
             return wide
     stacked = minimum_norm(np.array(A_S.take(every), dtype=np.float64, order="F"), r, mu, pause)
-
     if every.size <= n:
         return stacked
 
@@ -95,7 +95,8 @@ def _wide(A_S: Matrix, columns: IntArray | None, every: IntArray, r: FloatArray,
     """Do that of more columns than rows by a QR of A_S' by blocks, which shows the rows that are independent."""
     n = A_S.shape[0]
     # Without a ridge, columns of about the same size, so that small ones count for the rank.
-    exponents = np.frexp(A_S.column_sq_norms()[every] ** 0.5)[1] * (mu == 0)
+    sizes = A_S.prepared.column_sq_norms[every] if mu == 0 else np.ones(every.size)
+    exponents = np.frexp(sizes**0.5)[1]
 
     def blocks(rows: IntArray | slice, exponents: IntArray) -> Iterator[FloatArray]:
         for piece in A_S.pieces(every, n):

@@ -97,7 +97,7 @@ _EFFORTS = {
         batches=0,
     ),
     "thorough": _Effort(
-        enumeration_flops=3e9,
+        enumeration_flops=3e8,
         table_flops=1e9,
         forward_flops=1e11,
         width=8,
@@ -118,8 +118,9 @@ _EFFORTS = {
 class Auto:
     """Choose by shape; return the best point that any part visited.
 
-    Where the table of swaps fits: hard-thresholding pursuit from zero, forward selection and, where the sizes allow it,
-    backward elimination and rounding, each followed by exact swaps; then kicks. Else, as in pruning: `Rounding` of the
+    Where there are few supports: all of them. Where the table of swaps fits: hard-thresholding pursuit from zero,
+    forward selection and, where the sizes allow it, backward elimination and rounding, each followed by exact swaps;
+    then exchanges of two columns, and kicks. Else, as in pruning: `Rounding` of the
     relaxation, then batches of swaps; without a ridge, pursuit. Never above the refit of its start.
 
     Parameters

@@ -21,6 +21,8 @@ class Needs:
         A constraint whose columns come and go one by one, not in groups.
     most_columns : int, optional
         The largest p.
+    most_entries : int, optional
+        The largest k p, the size of its table.
     parts : bool
         A constraint that is a budget of columns, or groups, for each part of a partition.
     unless : callable, optional
@@ -42,6 +44,7 @@ class Needs:
     most_order: int | None = None
     single_columns: bool = False
     most_columns: int | None = None
+    most_entries: int | None = None
     parts: bool = False
     unless: Callable[[CoreProblem], bool] | None = None
     from_zero: bool = False
@@ -56,12 +59,15 @@ class Needs:
             return None
         n, p = problem.shape
         order, constraint = min(n, p), problem.constraint
+        entries = constraint.total * p
         unmet = {
             "a ridge that is not lost beside A": self.ridge and problem.ridge_is_lost,
             f"at most {self.most_rows} rows, got {n}": self.most_rows is not None and n > self.most_rows,
             f"min(n, p) of at most {self.most_order}, got {order}": self.most_order is not None
             and order > self.most_order,
             f"at most {self.most_columns} columns, got {p}": self.most_columns is not None and p > self.most_columns,
+            f"a table k x p of at most {self.most_entries} entries, got {entries}": self.most_entries is not None
+            and entries > self.most_entries,
             "budgets for the parts of a partition": self.parts and constraint.parts() is None,
             "columns that come and go one by one, not in groups": self.single_columns and constraint.units is not None,
         }

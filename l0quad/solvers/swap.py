@@ -53,8 +53,8 @@ class Swap:
     max_iter : int
         The largest number of swaps, or of batches.
     kicks : int
-        How often to go on from the best point with a few columns, or groups, taken out at random (`seed` of solve);
-        table only.
+        How often to go on from the best point with one to three columns, or groups, taken out and one brought in at
+        random (`seed` of solve); table only.
     """
 
     max_iter: int = 1000
@@ -144,7 +144,7 @@ def paired(
 
 
 def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
-    """Fill the budget, then take the best swap until none is left."""
+    """Fill the budget, then take the best swap until the table shows none; whether that is so, `settle` decides."""
     fill(tableau)
     fresh = False
     for _ in range(max_iter):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matrices import KINDS, SHAPES, set_chunk, snapshot, supports, values
 
+import l0quad.matrix.dense
 from l0quad.matrix import as_matrix
 from l0quad.matrix.base import CHUNK_BYTES
 
@@ -82,3 +83,14 @@ def test_column_quad_of_a_cholesky_factor(kind, tmp_path):
     np.testing.assert_allclose(q, np.einsum("ij,ij->j", dense, np.linalg.solve(system, dense)), rtol=1e-10, atol=1e-14)
     assert np.all(q[S] < 1)
     assert np.any(np.delete(q, S) > 1)
+
+
+@pytest.mark.parametrize("form", [np.ascontiguousarray, np.asfortranarray, np.float32], ids=["C", "F", "float32"])
+def test_the_inner_product_of_all_columns_in_slices(form, monkeypatch):
+    monkeypatch.setattr(l0quad.matrix.dense, "_AT_ONCE_FLOPS", 0)
+    monkeypatch.setattr(l0quad.matrix.dense, "CHUNK_BYTES", 400)
+    A = form(np.random.default_rng(2).standard_normal((31, 7)))
+    exact = A.astype(np.float64)
+    for exponent in (0, 3):
+        M = as_matrix(A).scaled(exponent)
+        np.testing.assert_allclose(M.inner(), 4.0**exponent * exact.T @ exact, rtol=1e-12, atol=1e-10)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import PROBLEMS
 
-from l0quad import IHT, METHODS, ActiveSet, Backsolve, BlockBacksolve, CoordinateDescent, solve
+from l0quad import IHT, METHODS, ActiveSet, Backsolve, BlockBacksolve, CoordinateDescent, Problem, Unsuited, solve
 
 
 @pytest.mark.parametrize("options", [METHODS[name].options for name in METHODS])
@@ -75,3 +75,11 @@ def test_wrong_arguments_are_named(argument, value, error):
 def test_solve_wants_a_problem():
     with pytest.raises(TypeError, match="problem"):
         solve(np.eye(3))
+
+
+def test_forward_does_not_begin_a_table_of_gigabytes():
+    A = np.random.default_rng(0).standard_normal((2, 20_000))
+    problem = Problem(A, A[:, 0], 20_000, ridge=1.0)
+    with pytest.raises(Unsuited, match="a table k x p of at most"):
+        solve(problem, "forward")
+    assert solve(problem.with_(k=5), "forward").support.size == 5

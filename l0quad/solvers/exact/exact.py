@@ -57,7 +57,10 @@ def exact(problem: CoreProblem, start: Point, options: Exact, monitor: Monitor) 
     best = problem.optimised(start)
     if monitor.record(best):
         return Outcome(best, Status.CONVERGED)
-    for begin in (best, forward(problem, problem.zero(), Forward(), monitor).point):
+    starts = [best]
+    if Forward.needs.lacking(problem) is None:
+        starts.append(forward(problem, problem.zero(), Forward(), monitor).point)
+    for begin in starts:
         if monitor.expired():
             return Outcome(best, Status.CONVERGED)
         improved = begin
