@@ -97,9 +97,7 @@ def lower_bound(
     start = _Start(point, nu, core.matrix.rmatvec(nu), ascended)
     if not core.ridge_is_lost:
         best = better(best, dual_bound(core, nu, start.Atnu))
-    # The root of a tree is the separable relaxation.
-    in_tree = isinstance(monitor.bound.certificate, Tree)
-    for kind in (_all_columns,) if in_tree else (_separable, _ascent, _all_columns):
+    for kind in (_separable, _ascent, _all_columns):
         if cut or _is_enough(point, best, mode):
             break
         best, cut = kind(problem, start, best, mode, monitor)

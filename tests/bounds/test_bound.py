@@ -4,6 +4,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from problems import gaussian
 
 import l0quad
 from l0quad import AllColumns, Dual, Problem, Separable, Trivial, solve
@@ -95,3 +96,14 @@ def test_the_kinds_of_bounds():
     repeated = np.column_stack([tall, tall[:, 0]])
     assert isinstance(l0quad.minimize(repeated, b, 3, method="swap").certificate, AllColumns)
     assert isinstance(solve(Problem(tall, b, 3), bound="none").certificate, Trivial)
+
+
+@pytest.mark.parametrize("mode", ["fast", "tight"])
+@pytest.mark.parametrize("ridge", [1e-3, 0.3])
+def test_a_tree_that_does_not_close_reports_no_less_than_the_relaxation(mode, ridge):
+    """The d of a tree is not moved to where the bound of the root is best."""
+    problem = gaussian(70, 60, 12, seed=1, rho=0.95, ridge=ridge).problem()
+    found = solve(problem, l0quad.Exact(node_limit=30), bound=mode)
+    alone = l0quad.bound(problem, start=found, mode=mode)
+    assert found.lower_bound >= alone.value - 1e-9 * abs(alone.value)
+    assert found.check(problem).ok
