@@ -95,8 +95,9 @@ def _wide(A_S: Matrix, columns: IntArray | None, every: IntArray, r: FloatArray,
     """Do that of more columns than rows by a QR of A_S' by blocks, which shows the rows that are independent."""
     n = A_S.shape[0]
     # Without a ridge, columns of about the same size, so that small ones count for the rank.
-    sizes = A_S.prepared.column_sq_norms[every] if mu == 0 else np.ones(every.size)
-    exponents = np.frexp(sizes**0.5)[1]
+    exponents = np.zeros(every.size, dtype=np.int32)
+    if mu == 0:
+        exponents = np.frexp(A_S.prepared.column_sq_norms[every] ** 0.5)[1]
 
     def blocks(rows: IntArray | slice, exponents: IntArray) -> Iterator[FloatArray]:
         for piece in A_S.pieces(every, n):
