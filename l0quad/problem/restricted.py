@@ -95,7 +95,7 @@ def _wide(A_S: Matrix, columns: IntArray | None, every: IntArray, r: FloatArray,
     """Do that of more columns than rows by a QR of A_S' by blocks, which shows the rows that are independent."""
     n = A_S.shape[0]
     # Without a ridge, columns of about the same size, so that small ones count for the rank.
-    exponents = np.zeros(every.size, dtype=np.int32)
+    exponents: IntArray = np.zeros(every.size, dtype=np.int64)
     if mu == 0:
         exponents = np.frexp(A_S.prepared.column_sq_norms[every] ** 0.5)[1]
 
