@@ -170,12 +170,12 @@ class Matrix(ABC):
             return self, None
         return (self.subset(columns), None) if self.fits(columns.size) else (self, columns)
 
-    def pieces(self, columns: IntArray, least: int = 1) -> Iterator[slice]:
-        """Yield slices of ``columns`` whose columns, as dense float64, fit the memory budget of one pass.
+    def pieces(self, columns: IntArray, least: int = 1, copies: int = 1) -> Iterator[slice]:
+        """Yield slices of ``columns`` of which so many copies, as dense float64, fit the memory budget of one pass.
 
-        At least so many columns are in a slice.
+        At least ``least`` columns are in a slice.
         """
-        step = max(least, CHUNK_BYTES // (8 * self.shape[0]))
+        step = max(least, CHUNK_BYTES // (8 * copies * self.shape[0]))
         for start in range(0, columns.size, step):
             yield slice(start, min(start + step, columns.size))
 

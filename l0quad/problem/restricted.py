@@ -100,7 +100,8 @@ def _wide(A_S: Matrix, columns: IntArray | None, every: IntArray, r: FloatArray,
         exponents = np.frexp(A_S.prepared.column_sq_norms[every] ** 0.5)[1]
 
     def blocks(rows: IntArray | slice, exponents: IntArray) -> Iterator[FloatArray]:
-        for piece in A_S.pieces(every, n):
+        # A QR makes copies.
+        for piece in A_S.pieces(every, n, copies=4):
             pause()
             yield np.ldexp(A_S.take(every[piece])[rows].T, -exponents[piece, None], dtype=np.float64)
 

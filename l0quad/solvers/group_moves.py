@@ -9,6 +9,7 @@ With S_JJ the block of a group J in the Schur complement of the support, and E_G
 The blocks are updated by rank one with the rest of the tableau, in O(p) times the size of the groups.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -53,9 +54,10 @@ class GroupTableau(Tableau):
         super()._begin()
         self._blocks = self._own.copy()
 
-    def _eliminate(self, rows: FloatArray, B: FloatArray) -> None:
-        super()._eliminate(rows, B)
-        for x, y in zip(rows, B, strict=True):
+    def _eliminate(self, H: FloatArray, solve: Callable[[FloatArray], FloatArray]) -> None:
+        rows = H.copy()
+        super()._eliminate(H, solve)
+        for x, y in zip(rows, H, strict=True):
             self._subtract(x, y)
 
     def _update(self, t: FloatArray, scale: float) -> None:

@@ -11,12 +11,13 @@ An addition or a removal updates all of it in O(|S| p), plus one pass over A for
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from l0quad.kernels.tableau import best_swap, subtract_outer
 from l0quad.linalg.cholesky import cholesky
+from l0quad.matrix.base import CHUNK_BYTES
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import FloatArray, IntArray
 
@@ -25,6 +26,8 @@ _EPS = float(np.finfo(np.float64).eps)
 _DEPENDENT = 1e4 * _EPS
 # A slice of a set-up takes about so many flops.
 _SLICE_FLOPS = 1e9
+# At least so many rows of A'A come from one pass over A.
+_ROWS_TOGETHER = 64
 
 
 class Tableau:
@@ -67,7 +70,11 @@ class Tableau:
         self._begin()
         if support.size == 0:
             return
-        H = self._rows(support)
+        m = support.size
+        H = self._B[:m]
+        together = max(_ROWS_TOGETHER, CHUNK_BYTES // (8 * H.shape[1]))
+        for first in range(0, m, together):
+            H[first : first + together] = self._rows(support[first : first + together])
         solve = cholesky(H[:, support], 0.0, self.problem.pause)
         if solve is None:
             # What keeps its place anyway comes first.
@@ -75,23 +82,23 @@ class Tableau:
                 if self.s[j] > self.floor[j]:
                     self.add(int(j))
             return
-        m = self.size = support.size
+        self.size = m
         self._slots[:m] = support
         self._H[:m, :m] = H[:, support]
-        self._solve(solve, np.eye(m), self._E[:m, :m])
-        self._solve(solve, H, self._B[:m])
         self._w[:m] = solve(self.r[support])
         self.objective -= 0.5 * float(self.r[support] @ self._w[:m])
-        self._eliminate(H, self._B[:m])
-        self.r -= self._w[:m] @ H
+        unit = np.eye(m)
+        for each in self._slices(m):
+            self._E[:m, each] = solve(unit[:, each])
+        self._eliminate(H, solve)
         self._close(support)
 
-    def _solve(self, solve: Callable[[FloatArray], FloatArray], right: FloatArray, out: FloatArray) -> None:
-        """Write the solutions for the columns of ``right`` to ``out``, in slices."""
-        step = max(1, int(_SLICE_FLOPS / (2 * right.shape[0] ** 2)))
-        for first in range(0, right.shape[1], step):
+    def _slices(self, n_columns: int) -> Iterator[slice]:
+        """Yield slices of so many columns, of each of which a system with H_SS is solved."""
+        step = max(1, min(int(_SLICE_FLOPS / (2 * self.size**2)), CHUNK_BYTES // (8 * self.size)))
+        for first in range(0, n_columns, step):
             self.problem.pause()
-            out[:, first : first + step] = solve(right[:, first : first + step])
+            yield slice(first, min(first + step, n_columns))
 
     def _begin(self) -> None:
         """Set everything to the empty support."""
@@ -105,9 +112,13 @@ class Tableau:
         self.s = self.curvature.copy()
         self.objective = problem.objective_at_zero
 
-    def _eliminate(self, rows: FloatArray, B: FloatArray) -> None:
-        """Subtract ``rows'B`` from what is kept of the Schur complement."""
-        self.s -= np.einsum("ij,ij->j", rows, B)
+    def _eliminate(self, H: FloatArray, solve: Callable[[FloatArray], FloatArray]) -> None:
+        """Turn H_S: into E H_S:, and subtract what the support explains from the residuals and Schur complements."""
+        for each in self._slices(H.shape[1]):
+            rows = H[:, each].copy()
+            H[:, each] = solve(rows)
+            self.r[each] -= self.w @ rows
+            self.s[each] -= np.einsum("ij,ij->j", rows, H[:, each])
 
     def _update(self, t: FloatArray, scale: float) -> None:
         """Subtract ``scale t t'`` from what is kept of the Schur complement."""
