@@ -22,6 +22,7 @@ from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
 from l0quad.solvers.swap import Swap, concluded, descend, kicked, paired, swap, table_fits
 from l0quad.solvers.tableau import Tableau
+from l0quad.solvers.working_set import exchanged
 
 _SWAPS = 1000
 # An objective this far below that of w = 0 is zero: nothing is left to find.
@@ -55,6 +56,8 @@ class _Effort:
         Of looking for an exchange of two columns at once.
     basis_flops : float
         Of looking for independent columns where there is no ridge.
+    exchange_flops : float
+        Of the table of exchanges with the columns that promise most, where that of all columns is too large.
     rounding_steps : int
         Newton steps of the relaxation, where they are not nearly free.
     tree_flops : float
@@ -74,6 +77,7 @@ class _Effort:
     kick_flops: float
     pair_flops: float
     basis_flops: float
+    exchange_flops: float
     rounding_steps: int
     tree_flops: float
     proven: float
@@ -91,6 +95,7 @@ _EFFORTS = {
         kick_flops=1.25e7,
         pair_flops=3e8,
         basis_flops=5e8,
+        exchange_flops=4e9,
         rounding_steps=12,
         tree_flops=2e9,
         proven=1e-3,
@@ -106,6 +111,7 @@ _EFFORTS = {
         kick_flops=1e10,
         pair_flops=1e10,
         basis_flops=1e11,
+        exchange_flops=1e11,
         rounding_steps=40,
         tree_flops=2e10,
         proven=0.0,
@@ -120,8 +126,8 @@ class Auto:
 
     Where there are few supports: all of them. Where the table of swaps fits: hard-thresholding pursuit from zero,
     forward selection and, where the sizes allow it, backward elimination and rounding, each followed by exact swaps;
-    then exchanges of two columns, and kicks. Else, as in pruning: `Rounding` of the
-    relaxation, then batches of swaps; without a ridge, pursuit. Never above the refit of its start.
+    then exchanges of two columns, and kicks. Else, as in pruning: `Rounding` of the relaxation (without a ridge,
+    pursuit), then swaps with the columns that promise most, and in batches. Never above the refit of its start.
 
     Parameters
     ----------
@@ -226,19 +232,28 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
 
 
 def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:
-    """Round the relaxation, then exchange in batches."""
+    """Round the relaxation, then exchange: with the columns that promise most, and in batches."""
     begin = start if start.support.size else Point(*largest_entries(problem), np.inf)
     if problem.ridge_is_lost:
         pursued = iht(problem, begin, IHT(refit=True), monitor)
         basis = None if monitor.expired() else _basis(problem, effort)
         if basis is None or pursued.point.objective <= basis.objective:
-            return pursued
+            return _with_exchanges(problem, pursued, effort, monitor)
         return Outcome(basis, pursued.status)
     n, k = problem.shape[0], begin.support.size
     affordable = int(_ROUNDING_FLOPS / (float(n) * n * (k / 4 + n / 3)))
     steps = min(max(effort.rounding_steps, affordable), _MOST_STEPS)
     rounded = rounding(problem, begin, Rounding(steps, effort.proven), monitor)
-    batches = Swap(effort.batches)
-    if monitor.expired() or effort.batches == 0 or batches.needs.lacking(problem) is not None:
+    if rounded.bound is not None and monitor.relative_gap(rounded.point, rounded.bound) <= effort.proven:
         return rounded
-    return swap(problem, rounded.point, batches, monitor)._replace(bound=rounded.bound)
+    found, batches = _with_exchanges(problem, rounded, effort, monitor), Swap(effort.batches)
+    if monitor.expired() or effort.batches == 0 or batches.needs.lacking(problem) is not None:
+        return found
+    return swap(problem, found.point, batches, monitor)._replace(bound=rounded.bound)
+
+
+def _with_exchanges(problem: CoreProblem, outcome: Outcome, effort: _Effort, monitor: Monitor) -> Outcome:
+    point = outcome.point
+    if monitor.expired():
+        return outcome
+    return outcome._replace(point=exchanged(problem, point, point.support.size, effort.exchange_flops, monitor))

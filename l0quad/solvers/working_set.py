@@ -1,0 +1,42 @@
+"""Exact exchanges with the columns that promise most, where the table of all exchanges is too large."""
+
+import numpy as np
+
+from l0quad.problem.constraints.ranking import top_k
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor, SubMonitor
+from l0quad.solvers.group_moves import tableau_of
+from l0quad.solvers.swap import descend, table_fits
+from l0quad.types import FloatArray, IntArray
+
+
+def exchanged(problem: CoreProblem, point: Point, extra: int, most_flops: float, monitor: Monitor) -> Point:
+    """Return where the best exchanges with ``extra`` further columns lead, the point itself where that is no better.
+
+    The columns with the largest r_j^2 / H_jj, which bounds what adding one alone gains from above. A table costs some
+    4 |S|^2 (|S| + extra) flops, an exchange |S| (|S| + extra); nothing is done where the first is above ``most_flops``.
+    """
+    columns = _promising(problem, point, extra)
+    if 4.0 * float(point.support.size) ** 2 * columns.size > most_flops:
+        return point
+    inner = problem.restrict(columns)
+    if not table_fits(inner) or monitor.expired():
+        return point
+    tableau = tableau_of(inner, np.searchsorted(columns, point.support))
+    descend(tableau, point.support.size, SubMonitor(monitor, columns))
+    if monitor.expired() or not tableau.objective < point.objective:
+        return point
+    found = problem.restricted(columns[tableau.support])
+    return found if found.objective < point.objective else point
+
+
+def _promising(problem: CoreProblem, point: Point, extra: int) -> IntArray:
+    """Return the support and the columns that promise most beside it, sorted."""
+    w = np.zeros(problem.shape[1])
+    w[point.support] = point.w
+    r = problem.mu * (problem.w0 - w) - problem.matrix.rmatvec(problem.residual(point.support, point.w))
+    curvature = problem.column_sq_norms + problem.mu
+    scores: FloatArray = r * r / np.where(curvature > 0, curvature, 1.0)
+    scores[point.support] = scores[problem.constraint.never] = -1.0
+    free = problem.shape[1] - point.support.size - problem.constraint.never.size
+    return problem.constraint.closed(np.sort(np.concatenate([point.support, top_k(scores, min(extra, free))])))
