@@ -29,6 +29,17 @@ class SparseMatrix(Matrix):
         data = np.ldexp(self._A.data, exponent, dtype=np.float64)
         return SparseMatrix(sp.csc_array((data, self._A.indices, self._A.indptr), self.shape))
 
+    def weighted(self, rows: FloatArray) -> "SparseMatrix":
+        """Return ``diag(rows) A``."""
+        data = self._A.data * rows[self._A.indices]
+        return SparseMatrix(sp.csc_array((data, self._A.indices, self._A.indptr), self.shape))
+
+    def replaced(self, columns: IntArray, by: FloatArray) -> "SparseMatrix":
+        """Return the matrix with these columns, sorted, replaced by the dense ones of ``by``."""
+        kept = np.setdiff1d(np.arange(self.shape[1]), columns)
+        joined = sp.hstack([self._A[:, kept], sp.csc_array(by)], format="csc")
+        return SparseMatrix(sp.csc_array(joined[:, np.argsort(np.concatenate([kept, columns]))]))
+
     def fits(self, n_columns: int) -> bool:
         return True
 
