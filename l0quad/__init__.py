@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from l0quad.problem.design import Coefficients as Coefficients
     from l0quad.problem.design import Design as Design
     from l0quad.problem.problem import Problem as Problem
+    from l0quad.problem.stacking import stack_complex as stack_complex
     from l0quad.run.outcome import State as State
     from l0quad.run.outcome import Status as Status
     from l0quad.run.progress import Progress as Progress
@@ -66,6 +67,7 @@ _HOME = {
     "Problem": "problem.problem",
     "Design": "problem.design",
     "Coefficients": "problem.design",
+    "stack_complex": "problem.stacking",
     "Result": "api.result",
     "Check": "api.result",
     "Status": "run.outcome",

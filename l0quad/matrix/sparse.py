@@ -49,7 +49,11 @@ class SparseMatrix(Matrix):
             yield np.asarray(by_rows[start : start + n_rows].toarray(), dtype=np.float64)
 
     def largest_exponent(self) -> int | None:
-        return validation.largest_exponent(self._A.data, "A")
+        def place(entry: int) -> str:
+            column = int(np.searchsorted(self._A.indptr, entry, side="right")) - 1
+            return self.place(int(self._A.indices[entry]), column)
+
+        return validation.largest_exponent(self._A.data, "A", place)
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:
         return np.asarray((self._A if columns is None else self._A[:, columns]).T @ r)
