@@ -90,7 +90,7 @@ def require_aligned(index: Any, value: Any, name: str) -> None:
     row = next(i for i, (ours, theirs) in enumerate(zip(index, other, strict=True)) if ours != theirs)
     raise ValueError(
         f"{name}: its index must be A's, row by row, got {other[row]} in row {row}, where A has {index[row]}; "
-        f"align it ({name}.loc[A.index]) or, where only the order counts, pass {name}.to_numpy()"
+        f"align the two ({name}.loc[A.index]) or, where only the order counts, pass {name}.to_numpy()"
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l0quad import validation
+from l0quad import frames, validation
 from l0quad.matrix import DenseMatrix, GramMatrix, Matrix, SparseMatrix, as_matrix
 from l0quad.matrix.standardized import CentredSparse, StandardizedRows
 from l0quad.types import FloatArray
@@ -68,7 +68,7 @@ class Design:
 
     def __init__(self, X: Any, *, fit_intercept: bool = False, standardize: bool = False, weights: Any = None) -> None:
         X = as_matrix(X, "X")
-        n, p = X.shape
+        (n, p), names, index = X.shape, X.names, X.index
         self._rows = None if weights is None else _roots(weights, n)
         self._centred = _flag(fit_intercept, "fit_intercept")
         standardize = _flag(standardize, "standardize")
@@ -88,6 +88,7 @@ class Design:
         else:
             matrix = self._standardised_rows(X, standardize)
         self.matrix = matrix if standardize else matrix.prepared.scaled(shift)
+        self.matrix.names, self.matrix.index = names, index
         self.mean = np.ldexp(self.mean, shift)
         self.scale = np.ldexp(self.scale, -shift) if standardize else self.scale
 
@@ -108,7 +109,8 @@ class Design:
         return np.divide(coef, self.scale, out=np.zeros_like(coef), where=self.scale != 0)
 
     def _vector(self, y: Any) -> FloatArray:
-        return validation.vector(y, "y", self.matrix.shape[0], "one value for each row of X")
+        frames.require_aligned(self.matrix.index, y, "y")
+        return validation.vector(y, "y", self.matrix.shape[0], "one value for each row of X", column=True)
 
     def _weighted(self, vector: FloatArray) -> FloatArray:
         return vector if self._rows is None else self._rows * vector
