@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from l0quad.problem.constraints.groups import Groups as Groups
     from l0quad.problem.constraints.n_of_m import NofM as NofM
     from l0quad.problem.constraints.per_block import PerBlock as PerBlock
+    from l0quad.problem.design import Coefficients as Coefficients
+    from l0quad.problem.design import Design as Design
     from l0quad.problem.problem import Problem as Problem
+    from l0quad.problem.stacking import stack_complex as stack_complex
     from l0quad.run.outcome import State as State
     from l0quad.run.outcome import Status as Status
     from l0quad.run.progress import Progress as Progress
@@ -62,6 +65,9 @@ _HOME = {
     "compile": "api.compile",
     "LowerBound": "api.bound",
     "Problem": "problem.problem",
+    "Design": "problem.design",
+    "Coefficients": "problem.design",
+    "stack_complex": "problem.stacking",
     "Result": "api.result",
     "Check": "api.result",
     "Status": "run.outcome",

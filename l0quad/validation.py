@@ -2,11 +2,12 @@
 
 import math
 import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import scipy.sparse as sp
 
+from l0quad import frames
 from l0quad.types import FloatArray, IntArray, RealArray
 
 # Arrays are looked at in pieces of this many elements, so that checking a file larger than memory needs little of it.
@@ -45,9 +46,14 @@ def choice(value: object, name: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def vector(value: object, name: str, length: int, rule: str) -> FloatArray:
-    """Return ``value`` as a new float64 array of shape (length,), all finite; ``rule`` says what the length is."""
+def vector(value: object, name: str, length: int, rule: str, column: bool = False) -> FloatArray:
+    """Return ``value`` as a new float64 array of shape (length,), all finite; ``rule`` says what the length is.
+
+    With ``column``, shape (length, 1) will do.
+    """
     array = numeric(value, name)
+    if column and array.shape == (length, 1):
+        array = array.reshape(length)
     if array.shape != (length,):
         raise ValueError(f"{name}: must have shape ({length},), {rule}; got shape {array.shape}")
     out = np.array(array, dtype=np.float64)
@@ -83,6 +89,16 @@ def integers(value: object, name: str) -> np.ndarray:
     return array
 
 
+def names(value: Sequence[str], name: str, length: int) -> tuple[str, ...]:
+    """Return ``value``, one string for each column, as a tuple."""
+    found = tuple(value)
+    if isinstance(value, str) or not all(isinstance(each, str) for each in found):
+        raise TypeError(f"{name}: must be strings, got {_show(value)}")
+    if len(found) != length:
+        raise ValueError(f"{name}: must be {length}, one for each column, got {len(found)}")
+    return found
+
+
 def dense_matrix(value: object, name: str) -> RealArray:
     """Return ``value`` as a 2-D float32 or float64 array that BLAS can read, without a copy where it already is one."""
     array = numeric(value, name)
@@ -108,27 +124,36 @@ def symmetric(value: object, name: str) -> FloatArray:
     return array
 
 
-def largest_exponent(array: RealArray, name: str) -> int | None:
-    """Return e with max|array| in [2^(e-1), 2^e), None when all is zero; a value that is not finite is a ValueError."""
+def place(*index: int) -> str:
+    """Say where in an array a value stands."""
+    return f"row {index[0]}, column {index[1]}" if len(index) == 2 else f"place {index[0]}"
+
+
+def largest_exponent(array: RealArray, name: str, place: Callable[..., str] = place) -> int | None:
+    """Return e with max|array| in [2^(e-1), 2^e), None when all is zero; a value that is not finite is a ValueError.
+
+    ``place`` says, for the error, what an index of the array means.
+    """
     largest = 0.0
-    for chunk in _chunks(array):
+    for start, chunk, turned in _chunks(array):
         high, low = float(chunk.max()), float(chunk.min())
         if not (math.isfinite(high) and math.isfinite(low)):
-            count = int(chunk.size - np.count_nonzero(np.isfinite(chunk)))
-            raise ValueError(f"{name}: all values must be finite, got {count} NaN or infinite value(s) or more")
+            bad = np.argwhere(~np.isfinite(chunk))
+            first = bad[0] + np.eye(1, chunk.ndim, dtype=np.int64)[0] * start
+            index = (first[::-1] if turned else first).tolist()
+            more = f", and at least {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise ValueError(f"{name}: all values must be finite, got {array[tuple(index)]} in {place(*index)}{more}")
         largest = max(largest, abs(high), abs(low))
     return math.frexp(largest)[1] if largest > 0 else None
 
 
-def _chunks(array: RealArray) -> Iterator[RealArray]:
-    if array.ndim == 2:
-        rows = array if abs(array.strides[0]) >= abs(array.strides[1]) else array.T
-        step = max(1, _CHUNK // max(1, rows.shape[1]))
-        for start in range(0, rows.shape[0], step):
-            yield rows[start : start + step]
-    else:
-        for start in range(0, array.size, _CHUNK):
-            yield array[start : start + _CHUNK]
+def _chunks(array: RealArray) -> Iterator[tuple[int, RealArray, bool]]:
+    """Yield pieces along the axis that is read fastest: where each begins, and whether it is of the transpose."""
+    turned = array.ndim == 2 and abs(array.strides[0]) < abs(array.strides[1])
+    rows = array.T if turned else array
+    step = max(1, _CHUNK // max(1, math.prod(rows.shape[1:])))
+    for start in range(0, rows.shape[0], step):
+        yield start, rows[start : start + step], turned
 
 
 def as_array(value: object, name: str) -> np.ndarray:
@@ -137,10 +162,20 @@ def as_array(value: object, name: str) -> np.ndarray:
         raise TypeError(f"{name}: masked arrays are refused, because masked entries have no value; fill them first")
     if sp.issparse(value):
         raise TypeError(f"{name}: must be dense, got a sparse matrix")
+    if getattr(value, "requires_grad", False):
+        raise TypeError(
+            f"{name}: is a tensor that requires a gradient, and none passes through a solve; pass {name}.detach()"
+        )
+    if hasattr(value, "matvec"):
+        raise TypeError(
+            f"{name}: is a linear operator, which tells products alone, and solvers take columns; "
+            f"subclass l0quad.Matrix (docs/adding-a-matrix.md), or pass the array {name} @ np.eye({name}.shape[1])"
+        )
+    if frames.is_frame(value) or frames.is_series(value):
+        return frames.array_of(value, name, numeric)
     try:
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
-        # A tensor that requires a gradient raises a RuntimeError that says what to do.
         raise TypeError(f"{name}: must be an array of real numbers ({error})") from error
 
 
@@ -157,6 +192,11 @@ def float_dtype(array: np.ndarray) -> type:
 
 
 def _require_real_dtype(array: np.ndarray, name: str) -> None:
+    if array.dtype.kind == "c":
+        raise TypeError(
+            f"{name}: must hold real numbers, got dtype {array.dtype}; "
+            "l0quad.stack_complex(A, b, k) makes a real problem of a complex one"
+        )
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name}: must hold real numbers that fit float64 (bool, int, float), got dtype {array.dtype}")
     wide = array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size > 0

@@ -1,6 +1,7 @@
 """What a solve returns: the answer, how good it is, and what proves it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +13,11 @@ from l0quad.certificates import Bound, Certificate, Dual, Separable, Tree, Trivi
 from l0quad.problem.problem import Problem
 from l0quad.problem.units import Units
 from l0quad.run.outcome import State, Status
+from l0quad.shown import few, html_table
 from l0quad.types import IntArray
 
+# So many nonzeros are listed in a notebook.
+SHOWN = 20
 _TINY = float(np.finfo(np.float64).tiny)
 _LARGEST = float(np.finfo(np.float64).max)
 _EPS = float(np.finfo(np.float64).eps)
@@ -107,6 +111,8 @@ class Result:
         Seconds: all together, and the part of the lower bound after the method had ended.
     method : str
         The name of the method.
+    names : tuple of str, or None
+        The names of the support's columns, in its order, where A's columns have names.
     """
 
     w: np.ndarray
@@ -123,6 +129,7 @@ class Result:
     solve_time: float
     bound_time: float
     method: str
+    names: tuple[str, ...] | None = None
 
     @property
     def success(self) -> bool:
@@ -202,6 +209,26 @@ class Result:
     def __repr__(self) -> str:
         return (
             f"Result({self.status.name.lower()}, method={self.method!r}, objective={self.objective:.6g}, "
-            f"relative_gap={self.relative_gap:.2g}, nonzeros={self.support.size}/{self.w.size}, "
-            f"n_iter={self.n_iter}, solve_time={self.solve_time:.3g}s)"
+            f"lower_bound={self.lower_bound:.6g}, relative_gap={self.relative_gap:.2g}, "
+            f"support={few(self._chosen)} of {self.w.size}, solve_time={self.solve_time:.3g}s)"
         )
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [
+            ("status", self.message),
+            ("objective", f"{self.objective:.6g}"),
+            ("lower bound", f"{self.lower_bound:.6g}"),
+            ("relative gap", f"{self.relative_gap:.2g}"),
+            ("nonzeros", f"{self.support.size} of {self.w.size}"),
+            ("time", f"{self.solve_time:.3g} s, method {self.method}"),
+        ]
+        shown = zip(self._chosen[:SHOWN], self.support[:SHOWN], strict=True)
+        rows += [(f"w: {name}", f"{self.w[j]:.5g}") for name, j in shown]
+        if self.support.size > SHOWN:
+            rows.append(("...", f"{self.support.size - SHOWN} more"))
+        return html_table("l0quad.Result", rows)
+
+    @property
+    def _chosen(self) -> Sequence[object]:
+        """What the support's columns are called."""
+        return self.support.tolist() if self.names is None else self.names

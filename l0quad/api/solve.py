@@ -130,10 +130,30 @@ def minimize(
     w0: Any = None,
     linear: Any = None,
     method: Any = "auto",
-    **options: Any,
+    start: Any = None,
+    bound: str = "fast",
+    gap_tol: float | None = None,
+    gap_tol_abs: float | None = None,
+    time_limit: float | None = None,
+    n_threads: int | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+    verbose: int = 0,
 ) -> Result:
-    """Build a `Problem` and `solve` it: ``minimize(A, b, k, ridge=..., method=...)``; takes all of their arguments."""
-    return solve(Problem(A, b, k, ridge, w0, linear), method, **options)
+    """Build a `Problem` and `solve` it: the arguments are theirs."""
+    return solve(
+        Problem(A, b, k, ridge, w0, linear),
+        method,
+        start=start,
+        bound=bound,
+        gap_tol=gap_tol,
+        gap_tol_abs=gap_tol_abs,
+        time_limit=time_limit,
+        n_threads=n_threads,
+        seed=seed,
+        callback=callback,
+        verbose=verbose,
+    )
 
 
 def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute_gap: float | None) -> Limits:
@@ -267,6 +287,7 @@ def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: S
         solve_time=monitor.seconds(),
         bound_time=monitor.seconds() - ended,
         method=name,
+        names=None if problem.names is None else tuple(problem.names[j] for j in support),
     )
 
 

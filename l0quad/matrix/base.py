@@ -41,11 +41,17 @@ class Matrix(ABC):
     dtype : float32 or float64
     nbytes : int
         What one pass over A reads.
+    names : tuple of str, or None
+        The names of the columns, where they have any.
+    index
+        The labels of the rows as pandas has them, or None.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     nbytes: int
+    names: tuple[str, ...] | None = None
+    index: Any = None
 
     @abstractmethod
     def take(self, columns: IntArray) -> RealArray:
@@ -89,8 +95,16 @@ class Matrix(ABC):
 
     def largest_exponent(self) -> int | None:
         """Return e with max|A| in [2^(e-1), 2^e), None where A is zero; a value that is not finite is a ValueError."""
-        exponents = [validation.largest_exponent(block, "A") for _, block in self.sweep()]
+        exponents = [
+            validation.largest_exponent(block, "A", lambda i, j, first=piece.start: self.place(i, first + j))
+            for piece, block in self.sweep()
+        ]
         return max((each for each in exponents if each is not None), default=None)
+
+    def place(self, row: int, column: int) -> str:
+        """Say where an entry stands, for errors."""
+        named = "" if self.names is None else f" ({self.names[column]!r})"
+        return validation.place(row, column) + named
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:
         """Return A_S'r."""

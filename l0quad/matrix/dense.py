@@ -81,7 +81,7 @@ class DenseMatrix(Matrix):
             yield np.ldexp(np.asarray(self._array[start : start + n_rows]), self._exponent, dtype=np.float64)
 
     def largest_exponent(self) -> int | None:
-        exponent = validation.largest_exponent(self._array, "A")
+        exponent = validation.largest_exponent(self._array, "A", self.place)
         return None if exponent is None else exponent + self._exponent
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from l0quad import validation
+from l0quad import frames, validation
 from l0quad.linalg.gram import GramFactor, gram_factor
 from l0quad.matrix.dense import DenseMatrix
 from l0quad.types import FloatArray, IntArray, Pause, go_on
@@ -35,6 +35,7 @@ class GramMatrix(DenseMatrix):
     """
 
     def __init__(self, H: Any, factor: GramFactor | None = None) -> None:
+        self.names = frames.names_of(H)
         H = validation.symmetric(H, "H") if factor is None else H
         self.factor = gram_factor(H) if factor is None else factor
         super().__init__(self.factor.R)

@@ -29,6 +29,17 @@ class SparseMatrix(Matrix):
         data = np.ldexp(self._A.data, exponent, dtype=np.float64)
         return SparseMatrix(sp.csc_array((data, self._A.indices, self._A.indptr), self.shape))
 
+    def weighted(self, rows: FloatArray) -> "SparseMatrix":
+        """Return ``diag(rows) A``."""
+        data = self._A.data * rows[self._A.indices]
+        return SparseMatrix(sp.csc_array((data, self._A.indices, self._A.indptr), self.shape))
+
+    def replaced(self, columns: IntArray, by: FloatArray) -> "SparseMatrix":
+        """Return the matrix with these columns, sorted, replaced by the dense ones of ``by``."""
+        kept = np.setdiff1d(np.arange(self.shape[1]), columns)
+        joined = sp.hstack([self._A[:, kept], sp.csc_array(by)], format="csc")
+        return SparseMatrix(sp.csc_array(joined[:, np.argsort(np.concatenate([kept, columns]))]))
+
     def fits(self, n_columns: int) -> bool:
         return True
 
@@ -38,7 +49,11 @@ class SparseMatrix(Matrix):
             yield np.asarray(by_rows[start : start + n_rows].toarray(), dtype=np.float64)
 
     def largest_exponent(self) -> int | None:
-        return validation.largest_exponent(self._A.data, "A")
+        def place(entry: int) -> str:
+            column = int(np.searchsorted(self._A.indptr, entry, side="right")) - 1
+            return self.place(int(self._A.indices[entry]), column)
+
+        return validation.largest_exponent(self._A.data, "A", place)
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:
         return np.asarray((self._A if columns is None else self._A[:, columns]).T @ r)

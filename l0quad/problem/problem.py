@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l0quad import validation
+from l0quad import frames, validation
 from l0quad.linalg.rounding import gamma, norm_above
 from l0quad.matrix import GramMatrix, Matrix, as_matrix
 from l0quad.problem.constraints.base import Constraint, Kind
 from l0quad.problem.constraints.cardinality import Cardinality
 from l0quad.problem.core import CoreProblem, GramCore, Point, frozen
 from l0quad.problem.units import Units, scaled
+from l0quad.shown import few, html_table
 from l0quad.types import FloatArray
 
 _UNBOUNDED = "linear: needs ridge > 0, because the problem could be unbounded without, got ridge=0"
@@ -39,10 +40,11 @@ class Problem:
 
     Parameters
     ----------
-    A : array_like, scipy.sparse matrix or Matrix, shape (n, p)
+    A : array_like, data frame, scipy.sparse matrix or Matrix, shape (n, p)
         Integers, bools and float16 become float64. What would lose values (complex, object, strings, masked entries)
-        is refused.
-    b : array_like, shape (n,)
+        is refused. A frame's columns keep their names, which ``must`` and ``never`` may then use.
+    b : array_like, shape (n,) or (n, 1)
+        Where A and b are pandas', they have the same index.
     k : int, Cardinality, PerBlock, NofM or Groups
         The largest number of nonzeros, or another kind of constraint.
     ridge : float, default 0
@@ -60,10 +62,12 @@ class Problem:
     Attributes
     ----------
     shape, dtype : (n, p) and the dtype of A
-    k : the constraint as given
+    k : the constraint as given, with numbers for names
     ridge : float
     matrix : Matrix
         A.
+    names : tuple of str, or None
+        The names of A's columns, where they have any.
     b, w0, linear : ndarray, float64, read-only
         As given; ``linear`` may be None.
     constraint : Constraint
@@ -88,9 +92,8 @@ class Problem:
     def __init__(self, A: Any, b: Any, k: Budget, ridge: float = 0.0, w0: Any = None, linear: Any = None) -> None:
         matrix = as_matrix(A)
         _exponent(matrix)
-        n, p = matrix.shape
-        b = _vector(b, "b", n, "one value for each row of A")
-        self._build(matrix, b, k, _ridge(ridge), _centre(w0, p), _linear(linear, p))
+        p = matrix.shape[1]
+        self._build(matrix, _target(b, matrix), k, _ridge(ridge), _centre(w0, p), _linear(linear, p))
 
     @classmethod
     def from_gram(
@@ -143,11 +146,11 @@ class Problem:
         """
         if self._gram is not None and not (b is _SAME and linear is _SAME):
             raise ValueError("b, linear: a problem from from_gram has g instead; call from_gram with its matrix again")
-        n, p = self.shape
+        p = self.shape[1]
         other = type(self).__new__(type(self))
         other._build(
             self.matrix,
-            self.b if b is _SAME else _vector(b, "b", n, "one value for each row of A"),
+            self.b if b is _SAME else _target(b, self.matrix),
             self.k if k is _SAME else k,
             self.ridge if ridge is _SAME else _ridge(ridge),
             self.w0 if w0 is _SAME else _centre(w0, p),
@@ -169,6 +172,7 @@ class Problem:
         """Set all attributes from valid arguments (k apart, whose validity depends on p alone)."""
         if linear is not None and ridge == 0:
             raise ValueError(_UNBOUNDED if gram is None else _LEAVES)
+        k = k.numbered(matrix.names) if isinstance(k, Kind) else k
         constraint = _constraint(k, matrix.shape[1])
         units, folded = Units.choose(_exponent(matrix), matrix.dtype, b, w0, ridge, linear)
         own = matrix.prepared.scaled(-units.a)
@@ -197,6 +201,10 @@ class Problem:
         return self.matrix.dtype
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        return self.matrix.names
+
+    @property
     def size(self) -> float:
         """``1/2 ||b||^2 + ridge ||w0||^2`` in own units: the scale beside which a gap is called zero."""
         b, w0 = self.core.b, self.units.w0
@@ -223,6 +231,17 @@ class Problem:
     def __repr__(self) -> str:
         n, p = self.shape
         return f"Problem(n={n}, p={p}, k={self.constraint.total}, ridge={self.ridge:g}, dtype={self.dtype})"
+
+    def _repr_html_(self) -> str:
+        n, p = self.shape
+        rows: list[tuple[str, object]] = [
+            ("A", f"{n} rows, {p} columns, {self.dtype}"),
+            ("k", f"{self.k!r}, at most {self.constraint.total} nonzeros"),
+            ("ridge", f"{self.ridge:g}"),
+        ]
+        if self.names is not None:
+            rows.append(("columns", few(self.names)))
+        return html_table("l0quad.Problem", rows)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a copy's or a pickle's attributes; its arrays may not be written to either."""
@@ -259,6 +278,11 @@ def _exponent(matrix: Matrix) -> int | None:
 
 def _vector(value: Any, name: str, length: int, rule: str) -> FloatArray:
     return frozen(validation.vector(value, name, length, rule))
+
+
+def _target(value: Any, matrix: Matrix) -> FloatArray:
+    frames.require_aligned(matrix.index, value, "b")
+    return frozen(validation.vector(value, "b", matrix.shape[0], "one value for each row of A", column=True))
 
 
 def _ridge(value: Any) -> float:

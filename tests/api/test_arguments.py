@@ -1,5 +1,6 @@
 """What options, solve(), minimize() and the constraints refuse as an argument, and what they accept."""
 
+import inspect
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -134,7 +135,7 @@ def test_solve(options, error, words):
 
 def test_solve_needs_a_problem():
     refuse(lambda: l0quad.solve(A), TypeError, "problem: must be a Problem, got ndarray; minimize() takes A and b")
-    with pytest.raises(TypeError, match="no_such_option"):
+    with pytest.raises(TypeError, match=r"minimize\(\) .*'no_such_option'"):
         l0quad.minimize(A, B, 2, no_such_option=1)
     with pytest.raises(AttributeError, match="no_such_name"):
         l0quad.no_such_name  # noqa: B018
@@ -143,3 +144,15 @@ def test_solve_needs_a_problem():
 @pytest.mark.parametrize("start", [[], [1], np.array([False, True, True]), [0.0, 2.0, 0.0], np.float32([1, 2, 3])])
 def test_allowed_start(start):
     assert l0quad.minimize(A, B, 2, start=start, method="magnitude").support.size <= 2
+
+
+def test_minimize_has_every_argument_of_problem_and_solve():
+    """With their defaults, so that completion shows them."""
+    of = [inspect.signature(each).parameters for each in (l0quad.minimize, Problem, l0quad.solve)]
+    of_minimize, of_problem, of_solve = map(dict, of)
+    del of_solve["problem"]
+    together = of_problem | of_solve
+    assert set(of_minimize) == set(together)
+    assert {name: each.default for name, each in of_minimize.items()} == {
+        name: each.default for name, each in together.items()
+    }

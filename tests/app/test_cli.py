@@ -156,7 +156,7 @@ USAGE = {
     "no rows": (["solve", "rows.mtx", "-k", "1"], "A: must have at least one row and one column, got shape (0, 4)"),
     "one dimension": (["solve", "short.npy", "-k", "1"], "short.npy: must have two columns or more"),
     "output folder": (["solve", "in.npz", "-k", "1", "-o", "no/out.npz"], "no/out.npz: there is no folder no"),
-    "output suffix": (["solve", "in.npz", "-k", "1", "-o", "out.csv"], "out.csv: must end in .npz"),
+    "output suffix": (["solve", "in.npz", "-k", "1", "-o", "out.pdf"], "out.pdf: must end in .npz, .csv"),
     "output a folder": (["solve", "in.npz", "-k", "1", "-o", "dir.npz"], "dir.npz: exists and is not a regular file"),
     "picture folder": (["demo", "--picture", "no/p.png"], "no/p.png: there is no folder no"),
     "picture suffix": (["demo", "--picture", "p.gif"], "p.gif: must end in .png, .pdf, .svg"),
@@ -217,7 +217,7 @@ def test_interrupt_while_reading(folder, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("l0quad.files.problem_file.read_problem_file", interrupted)
+    monkeypatch.setattr("l0quad.app.solve.read_problem_file", interrupted)
     assert main(["solve", "in.npz", "-k", "3", "-o", "out.npz"]) == 130
     assert capsys.readouterr() == ("", "")
     assert not (folder / "out.npz").exists()

@@ -35,7 +35,7 @@ NPY_ERRORS = {
     "deep": (b"\x93NUMPY\1\0" + struct.pack("<H", 9000) + b"(" * 9000, "in.npy: "),
     "no header": (b"", "in.npy: "),
     "text": ("1,2\n", "magic string"),
-    "one dimension": (npy_bytes(B), r"two columns or more, the last being b, got shape \(5,\)"),
+    "one dimension": (npy_bytes(B), r"two columns or more, one being b, got shape \(5,\)"),
 }
 
 

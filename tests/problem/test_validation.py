@@ -57,7 +57,10 @@ def test_vector(name):
     one = np.ones(length)
     rule = f"{name}: must have shape ({length},)"
     refuse(lambda: call(np.ones(length + 1)), ValueError, rule, f"got shape ({length + 1},)")
-    refuse(lambda: call(np.ones((length, 1))), ValueError, rule, f"got shape ({length}, 1)")
+    if name == "b":
+        assert call(np.ones((length, 1))).b.shape == (length,)
+    else:
+        refuse(lambda: call(np.ones((length, 1))), ValueError, rule, f"got shape ({length}, 1)")
     refuse(lambda: call(np.ones((1, length))), ValueError, rule, f"got shape (1, {length})")
     refuse(lambda: call(1.0), ValueError, rule, "got shape ()")
     refuse(lambda: call([]), ValueError, rule, "got shape (0,)")
@@ -65,7 +68,10 @@ def test_vector(name):
         value = one.copy()
         value[-1] = bad
         refuse(
-            lambda value=value: call(value), ValueError, f"{name}: all values must be finite", "got 1 NaN or infinite"
+            lambda value=value: call(value),
+            ValueError,
+            f"{name}: all values must be finite",
+            f"got {bad} in place {length - 1}",
         )
     refuse(lambda: call([[1], [2, 3]]), TypeError, f"{name}: must be an array of real numbers")
     refuse(lambda: call(sp.csc_array(one[:, None])), TypeError, f"{name}: must be dense")
@@ -91,8 +97,12 @@ def test_vector_finite_only_as_float64():
         ("abc", TypeError, ["must hold real numbers", "<U3"]),
         (object(), TypeError, ["must hold real numbers", "object"]),
         ({1, 2}, TypeError, ["must hold real numbers", "object"]),
-        (np.array([[1.0, NAN]]), ValueError, ["all values must be finite", "got 1 NaN or infinite"]),
-        (np.array([[INF, -INF]], dtype=np.float32), ValueError, ["all values must be finite", "got 2 NaN"]),
+        (np.array([[1.0, NAN]]), ValueError, ["all values must be finite", "got nan in row 0, column 1"]),
+        (
+            np.array([[INF, -INF]], dtype=np.float32),
+            ValueError,
+            ["all values must be finite", "got inf in row 0, column 0, and at least 1 more"],
+        ),
         (np.array([[INF]], dtype=np.float16), ValueError, ["all values must be finite"]),
         (np.array([[2**53 + 2, 0]]), ValueError, ["integers must lie within +-2**53"]),
         (np.array([[-(2**53) - 2, 0]]), ValueError, ["integers must lie within +-2**53"]),
@@ -111,8 +121,11 @@ def test_nan_beyond_the_first_chunk(order, monkeypatch):
     for index in ((0, 0), (8, 4), (29, 6)):
         bad = np.ones((30, 7), order=order)
         bad[index] = NAN
-        refuse(lambda bad=bad: Problem(bad, np.ones(30), 1), ValueError, "A: all values must be finite")
-        refuse(lambda bad=bad: Problem(np.ones((210, 1)), bad.ravel(), 1), ValueError, "b: all values must be finite")
+        rule = "all values must be finite, got nan in"
+        place = f"row {index[0]}, column {index[1]}"
+        refuse(lambda bad=bad: Problem(bad, np.ones(30), 1), ValueError, f"A: {rule} {place}")
+        flat = f"b: {rule} place {7 * index[0] + index[1]}"
+        refuse(lambda bad=bad: Problem(np.ones((210, 1)), bad.ravel(), 1), ValueError, flat)
 
 
 @pytest.mark.parametrize(
@@ -279,3 +292,24 @@ def test_later_changes_by_the_caller_do_not_reach_vectors():
     for each in (b, w0, linear):
         each[:] = 100
     assert problem.objective(np.ones(3)) == before
+
+
+def test_what_only_looks_like_a_matrix_says_what_to_do():
+    from scipy.sparse.linalg import aslinearoperator
+
+    words = ["A: is a linear operator", "subclass l0quad.Matrix", "A @ np.eye(A.shape[1])"]
+    refuse(lambda: Problem(aslinearoperator(A), B, 2), TypeError, *words)
+
+    class Tensor:
+        requires_grad = True
+
+    refuse(lambda: Problem(Tensor(), B, 2), TypeError, "A: is a tensor that requires a gradient", "A.detach()")
+    refuse(lambda: Problem(A, Tensor(), 2), TypeError, "b: is a tensor that requires a gradient", "b.detach()")
+
+
+def test_a_stored_entry_of_a_sparse_matrix_is_named_by_its_place():
+    bad = sp.csc_array(A)
+    bad.data[bad.indptr[2] + 1] = NAN
+    row = bad.indices[bad.indptr[2] + 1]
+    for each in (bad, bad.tocsr(), bad.tocoo()):
+        refuse(lambda each=each: Problem(each, B, 2), ValueError, "A: ", f"got nan in row {row}, column 2")

@@ -1,6 +1,10 @@
 """Progress as people see it: a line on a terminal, lines in a log, at most five a second."""
 
 import io
+import re
+
+import numpy as np
+import pytest
 
 import l0quad
 from l0quad import Progress, State
@@ -64,3 +68,15 @@ def test_a_second_solve_is_shown_from_its_start():
     progress(state(1, 0.0))
     progress(state(2, 1.0))
     assert len(log.getvalue().splitlines()) == 4
+
+
+def test_the_best_objective_is_shown_whatever_start_is_tried(capsys, monkeypatch):
+    monkeypatch.setattr("l0quad.run.progress._EVERY", 0.0)
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((40, 30))
+    b = A[:, :8].sum(axis=1) + rng.standard_normal(40)
+    result = l0quad.minimize(A, b, 6, start=[20, 21, 22, 23, 24, 25], method=l0quad.Swap(kicks=20), verbose=True)
+    shown = [float(each) for each in re.findall(r"best ([^ ]+)", capsys.readouterr().err)]
+    assert len(shown) > 3
+    assert shown == sorted(shown, reverse=True)
+    assert shown[-1] == pytest.approx(result.objective, rel=1e-6)

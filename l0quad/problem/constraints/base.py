@@ -6,12 +6,12 @@ beside this one (docs/adding-a-constraint.md).
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from l0quad import validation
+from l0quad import frames, validation
 from l0quad.types import BoolArray, FloatArray, IntArray
 
 
@@ -183,14 +183,15 @@ class Kind(ABC):
 
     Parameters
     ----------
-    must : array of int
+    must : array of int, or of str
         Columns that have a place in every support; they count within the budget, and their values may be anything.
-    never : array of int
+        By number or, where A's columns have names, by name.
+    never : array of int, or of str
         Columns that are zero.
     """
 
-    must: Sequence[int] | IntArray = ()
-    never: Sequence[int] | IntArray = ()
+    must: Sequence[int] | Sequence[str] | IntArray = ()
+    never: Sequence[int] | Sequence[str] | IntArray = ()
 
     def __post_init__(self) -> None:
         for name in ("must", "never"):
@@ -203,6 +204,15 @@ class Kind(ABC):
     def bind(self, n_columns: int) -> Constraint:
         """Return the constraint over this many columns."""
 
+    def numbered(self, names: tuple[str, ...] | None) -> "Kind":
+        """Return the constraint with numbers in place of the columns' names."""
+        found = {
+            name: frames.positions(names, list(value), name)
+            for name, value in (("must", self.must), ("never", self.never))
+            if len(value) > 0 and isinstance(value[0], str)
+        }
+        return replace(self, **found) if found else self
+
     def fixed(self, n_columns: int) -> tuple[IntArray, IntArray]:
         """Return ``must`` and ``never`` as arrays of columns, of which there are this many."""
         return (
@@ -211,12 +221,14 @@ class Kind(ABC):
         )
 
 
-def _different(value: object, name: str) -> tuple[int, ...]:
-    """Return ``value``, different column numbers, as a sorted tuple."""
-    array = validation.as_array(value, name)
-    if array.size == 0 and array.ndim == 1:
-        return ()
-    array = validation.integers(array, name)
+def _different(value: object, name: str) -> tuple[Any, ...]:
+    """Return ``value``, different column numbers or names, as a sorted tuple."""
+    listed = np.asarray(value, dtype=np.object_)
+    if listed.ndim == 1 and all(isinstance(each, str) for each in listed):
+        if len(set(listed)) != listed.size:
+            raise ValueError(f"{name}: columns must be different, got {', '.join(sorted(listed))}")
+        return tuple(sorted(listed))
+    array = validation.integers(value, name)
     unique = np.unique(array)
     if int(unique[0]) < 0:
         raise ValueError(f"{name}: columns must not be negative, got {int(unique[0])}")

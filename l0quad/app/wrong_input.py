@@ -1,0 +1,32 @@
+"""What the user has to put right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class WrongInput(Exception):
+    """What the user has to put right, in one line."""
+
+
+@contextmanager
+def checked(output: Path | None = None) -> Iterator[None]:
+    """Turn the errors of files and of validation into `WrongInput`. Solves run outside: their errors are bugs."""
+    try:
+        yield
+    except OSError as error:
+        # While an output is written, the error may name its temporary file, or nothing.
+        raise WrongInput(f"{output or error.filename}: {error.strerror or error}") from error
+    except (ValueError, TypeError) as error:
+        raise WrongInput(str(error)) from error
+
+
+@contextmanager
+def checked_method() -> Iterator[None]:
+    """Turn a method that cannot work on the problem into `WrongInput`; other errors of a solve are bugs."""
+    from l0quad.errors import Unsuited
+
+    try:
+        yield
+    except Unsuited as error:
+        raise WrongInput(str(error)) from error

@@ -1,0 +1,177 @@
+"""Design: from the columns as a user has them to A, with an intercept, scaled columns and weighted rows, and back."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from l0quad import frames, validation
+from l0quad.matrix import DenseMatrix, GramMatrix, Matrix, SparseMatrix, as_matrix
+from l0quad.matrix.standardized import CentredSparse, StandardizedRows
+from l0quad.types import FloatArray
+
+# A dense matrix up to this size is standardised once, in a copy; a larger one in each pass, without.
+_COPIED_BYTES = 1 << 28
+# A centred column whose norm is this share of the norm of its mean is rounding.
+_CONSTANT = 8 * float(np.finfo(np.float64).eps)
+# Beyond 2**+-_ORDINARY squares may overflow.
+_ORDINARY = 120
+
+
+class Coefficients(NamedTuple):
+    """What predicts: ``X @ coef + intercept``, in the units of X and y."""
+
+    coef: FloatArray
+    intercept: float
+
+
+class Design:
+    """The columns of X as a least-squares problem takes them: rows weighted, columns centred and scaled.
+
+    ``minimise 1/2 sum_i weights_i (x_i'coef + intercept - y_i)^2 + ridge ||v||^2`` over v and the intercept, which is
+    not penalised, is ``Problem(design.matrix, design.target(y), k, ridge)``: there v are the coefficients of columns
+    that are centred (with an intercept) and of weighted norm 1 (``standardize=True``; else v = coef), so that a ridge
+    shrinks the coefficient of a lone column by the factor 1 / (1 + 2 ridge), however many rows there are.
+    `coefficients` leads back.
+
+    A sparse X stays sparse, and a dense X above 256 MiB is not copied. A column that is constant (with an intercept) or
+    zero is zero in ``matrix``, and has the coefficient 0.
+
+    Parameters
+    ----------
+    X : array_like, scipy.sparse matrix or Matrix, shape (n, p)
+    fit_intercept : bool, default False
+    standardize : bool, default False
+    weights : array_like, shape (n,), optional
+        Of the rows, at least 0; a row of weight 2 counts as two equal rows.
+
+    Attributes
+    ----------
+    matrix : Matrix
+        ``diag(weights)^(1/2) (X - 1 mean') diag(scale)``.
+    mean, scale : ndarray of shape (p,)
+        The weighted means (0 without an intercept), and what columns are multiplied by.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> X, y = np.array([[1.0, 5.0], [2.0, 3.0], [3.0, 4.0]]), np.array([3.0, 5.0, 7.0])
+    >>> design = l0quad.Design(X, fit_intercept=True, standardize=True)
+    >>> result = l0quad.minimize(design.matrix, design.target(y), k=1)
+    >>> coef, intercept = design.coefficients(result.w, y)
+    >>> print(coef.round(6), round(intercept, 6))
+    [2. 0.] 1.0
+    """
+
+    matrix: Matrix
+    mean: FloatArray
+    scale: FloatArray
+
+    def __init__(self, X: Any, *, fit_intercept: bool = False, standardize: bool = False, weights: Any = None) -> None:
+        X = as_matrix(X, "X")
+        (n, p), names, index = X.shape, X.names, X.index
+        self._rows = None if weights is None else _roots(weights, n)
+        self._centred = _flag(fit_intercept, "fit_intercept")
+        standardize = _flag(standardize, "standardize")
+        if isinstance(X, GramMatrix) and (self._centred or self._rows is not None):
+            raise TypeError("X: a GramMatrix has no rows to centre or to weight")
+        self._u = np.ones(n) if self._rows is None else self._rows
+        self.mean, self.scale = np.zeros(p), np.ones(p)
+        if not (self._centred or standardize) and self._rows is None:
+            self.matrix = X
+            return
+        # Values that are not finite are named before they spread; those of extreme size would overflow in squares.
+        exponent = X.prepared.once("exponent", 0, lambda matrix: matrix.largest_exponent())
+        shift = exponent if exponent is not None and abs(exponent) > _ORDINARY else 0
+        X = X.prepared.scaled(-shift)
+        if isinstance(X, SparseMatrix):
+            matrix = self._standardised_sparse(X, standardize)
+        else:
+            matrix = self._standardised_rows(X, standardize)
+        self.matrix = matrix if standardize else matrix.prepared.scaled(shift)
+        self.matrix.names, self.matrix.index = names, index
+        self.mean = np.ldexp(self.mean, shift)
+        self.scale = np.ldexp(self.scale, -shift) if standardize else self.scale
+
+    def target(self, y: Any) -> FloatArray:
+        """Return the right-hand side that belongs to ``y``, shape (n,)."""
+        y = self._vector(y)
+        return self._weighted(y - self._mean_of(y) if self._centred else y)
+
+    def coefficients(self, w: Any, y: Any) -> Coefficients:
+        """Return the coefficients for X as it was given, and the intercept, of a solution for the target ``y``."""
+        coef = validation.vector(w, "w", self.matrix.shape[1], "one value for each column of X") * self.scale
+        intercept = self._mean_of(self._vector(y)) - float(self.mean @ coef) if self._centred else 0.0
+        return Coefficients(coef, intercept)
+
+    def own(self, coef: Any) -> FloatArray:
+        """Return coefficients for X as it was given as a point of the problem, such as w0 or a start."""
+        coef = validation.vector(coef, "coef", self.matrix.shape[1], "one value for each column of X")
+        return np.divide(coef, self.scale, out=np.zeros_like(coef), where=self.scale != 0)
+
+    def _vector(self, y: Any) -> FloatArray:
+        frames.require_aligned(self.matrix.index, y, "y")
+        return validation.vector(y, "y", self.matrix.shape[0], "one value for each row of X", column=True)
+
+    def _weighted(self, vector: FloatArray) -> FloatArray:
+        return vector if self._rows is None else self._rows * vector
+
+    def _mean_of(self, y: FloatArray) -> float:
+        weights = self._weights()
+        # About its first value: a target of large mean keeps its digits.
+        return float(y[0]) + float(weights @ (y - y[0])) / float(weights.sum())
+
+    def _weights(self) -> FloatArray:
+        return self._u * self._u
+
+    def _standardised_rows(self, X: Matrix, standardize: bool) -> Matrix:
+        """Set the means and scales of a matrix that is centred before anything is summed."""
+        u, total = self._u, float(self._u @ self._u)
+        if self._centred:
+            self.mean = X.rmatvec(u * u) / total
+            # Anew about the first mean, for the digits that a large one has cost it.
+            self.mean += StandardizedRows(X, self._rows, self.mean, self.scale).rmatvec(u) / total
+        norms = StandardizedRows(X, self._rows, self.mean, self.scale).column_sq_norms() ** 0.5
+        self.scale = _scale(norms, _CONSTANT * np.abs(self.mean) * total**0.5, standardize)
+        standardised = StandardizedRows(X, self._rows, self.mean, self.scale)
+        if not isinstance(X, DenseMatrix) or 8 * X.shape[0] * X.shape[1] > _COPIED_BYTES:
+            return standardised
+        return DenseMatrix(next(standardised.row_blocks(X.shape[0])))
+
+    def _standardised_sparse(self, X: SparseMatrix, standardize: bool) -> Matrix:
+        """Set the means and scales of a sparse matrix; only columns that are mostly full and far from 0 are filled."""
+        u, total = self._u, float(self._u @ self._u)
+        X = X if self._rows is None else X.weighted(self._rows)
+        squares, mean = X.column_sq_norms(), np.zeros(X.shape[1])
+        if self._centred:
+            self.mean = X.rmatvec(u) / total
+            # What centring would cost half of its square's digits, or more, is centred before it is stored.
+            far = np.flatnonzero(self.mean**2 * total > 0.5 * squares)
+            part = np.asarray(CentredSparse(X, u, self.mean, self.scale).take(far), dtype=np.float64)
+            correction = (u @ part) / total
+            part -= np.multiply.outer(u, correction)
+            self.mean[far] += correction
+            X = X.replaced(far, part) if far.size else X
+            mean = self.mean.copy()
+            mean[far] = 0.0
+            squares = CentredSparse(X, u, mean, self.scale).column_sq_norms()
+        self.scale = _scale(squares**0.5, _CONSTANT * np.abs(self.mean) * total**0.5, standardize)
+        return CentredSparse(X, u, mean, self.scale)
+
+
+def _scale(norms: FloatArray, least: FloatArray, standardize: bool) -> FloatArray:
+    """Return what columns of these norms are multiplied by: 0 where nothing but rounding is left of them."""
+    varies = norms > least
+    return np.divide(1.0, norms, out=np.zeros_like(norms), where=varies) if standardize else varies.astype(np.float64)
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _roots(weights: Any, n: int) -> FloatArray:
+    array = validation.vector(weights, "weights", n, "one value for each row of X")
+    if array.min() < 0 or not array.any():
+        raise ValueError(f"weights: must be at least 0 and not all 0, got a least of {array.min():g}")
+    return np.sqrt(array)
