@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from l0quad.api.bound import LowerBound as LowerBound
     from l0quad.api.bound import bound as bound
     from l0quad.api.compile import compile as compile
+    from l0quad.api.path import path as path
+    from l0quad.api.path_result import Fit as Fit
+    from l0quad.api.path_result import PathResult as PathResult
     from l0quad.api.result import Check as Check
     from l0quad.api.result import Result as Result
     from l0quad.api.solve import minimize as minimize
@@ -63,6 +66,9 @@ _HOME = {
     "minimize": "api.solve",
     "bound": "api.bound",
     "compile": "api.compile",
+    "path": "api.path",
+    "PathResult": "api.path_result",
+    "Fit": "api.path_result",
     "LowerBound": "api.bound",
     "Problem": "problem.problem",
     "Design": "problem.design",

@@ -115,7 +115,7 @@ def solve(
     with threads.limited(n_threads), np.errstate(all="ignore"):
         try:
             outcome = _run(problem, chosen, options, begin, monitor, bound)
-            return _result(problem, outcome, bound, options.name, monitor)
+            return result_of(problem, outcome, bound, options.name, monitor)
         finally:
             if progress is not None:
                 progress.clear()
@@ -156,6 +156,12 @@ def minimize(
     )
 
 
+def is_tall(problem: Problem) -> bool:
+    """Whether it pays to reduce the problem to as many rows as columns for whoever passes over A often."""
+    n, p = problem.shape
+    return n >= _TALL * p and p <= _REDUCED_COLUMNS
+
+
 def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute_gap: float | None) -> Limits:
     seconds = None if seconds is None else validation.real(seconds, "time_limit")
     if gap is None and absolute_gap is None:
@@ -188,8 +194,7 @@ def _run(
     """Run the method and solve on its support; on Ctrl-C return the best point so far."""
     core, needs = problem.core, method.needs
     try:
-        n, p = problem.shape
-        reduce = needs.reducible and n >= _TALL * p and p <= _REDUCED_COLUMNS
+        reduce = needs.reducible and is_tall(problem)
         interruptible = replace(core, pause=monitor.pause)
         try:
             working = interruptible.reduced() if reduce else interruptible
@@ -245,7 +250,7 @@ def _restricted_work(problem: CoreProblem, point: Point) -> tuple[float, float]:
     return 4.0 * n * size * problem.dtype.itemsize, float(min(n, size)) ** 2 * (max(n, size) + min(n, size) / 3)
 
 
-def _result(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: SolveMonitor) -> Result:
+def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor: SolveMonitor) -> Result:
     """Round the point to A's dtype, bound the optimum and put the Result together."""
     core, units = problem.core, problem.units
     point, status = outcome.point, outcome.status

@@ -39,8 +39,8 @@ class Expansion(NamedTuple):
     q_error: FloatArray
 
 
-def separable_bound(problem: CoreProblem, w: FloatArray, d: FloatArray) -> Bound:
-    """Return L(w), lowered by a bound on its rounding error; two passes over A.
+def separable_bound(problem: CoreProblem, w: FloatArray, d: FloatArray, expanded: Expansion | None = None) -> Bound:
+    """Return L(w), lowered by a bound on its rounding error; two passes over A, none where `expansion` is known.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def separable_bound(problem: CoreProblem, w: FloatArray, d: FloatArray) -> Bound
         Of which it is proven that H - diag(d) is semidefinite on the columns with d > 0 (`proven`, `is_proven`). Where
         d = 0, w = 0, and the column is in ``never`` or adds nothing to F.
     """
-    F, q, F_error, q_error = expansion(problem, w)
+    F, q, F_error, q_error = expansion(problem, w) if expanded is None else expanded
     p, constraint = w.size, problem.constraint
     kept = d > 0
     inverse = np.divide(1.0, d, out=np.zeros(p), where=kept)

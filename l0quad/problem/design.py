@@ -92,6 +92,11 @@ class Design:
         self.mean = np.ldexp(self.mean, shift)
         self.scale = np.ldexp(self.scale, -shift) if standardize else self.scale
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows have a positive weight."""
+        return int(np.count_nonzero(self._u))
+
     def target(self, y: Any) -> FloatArray:
         """Return the right-hand side that belongs to ``y``, shape (n,)."""
         y = self._vector(y)
