@@ -10,13 +10,13 @@ import scipy.sparse as sp
 
 from l0quad import validation
 from l0quad.api.path_run import Plan, run_path
-from l0quad.matrix import Matrix
+from l0quad.matrix import as_matrix
 from l0quad.matrix.sparse_input import sparse_matrix
 from l0quad.problem.design import Design
 from l0quad.problem.problem import Problem
 from l0quad.run import threads
 from l0quad.run.outcome import Status
-from l0quad.types import IntArray
+from l0quad.types import FloatArray, IntArray
 
 Fold = tuple[IntArray, IntArray]
 Errors = dict[tuple[int, float], tuple[float, float]]
@@ -38,7 +38,14 @@ def folds_of(cv: Any, n: int, seed: int) -> list[Fold]:
 
 
 def cross_validated(
-    A: Any, b: Any, weights: Any, w0: Any, options: dict[str, bool], folds: Sequence[Fold], plan: Plan, n_threads: int
+    A: Any,
+    y: FloatArray,
+    weights: Any,
+    w0: Any,
+    options: dict[str, bool],
+    folds: Sequence[Fold],
+    plan: Plan,
+    n_threads: int,
 ) -> Errors:
     """Return the (weighted) mean squared error of each (k, ridge) over the folds and its standard error.
 
@@ -46,7 +53,6 @@ def cross_validated(
     number. Empty where a limit has come before the last fold was done.
     """
     X = _rows_of(A)
-    y = validation.vector(b, "b", X.shape[0], "one value for each row of A")
     row_weights = None if weights is None else validation.vector(weights, "weights", y.size, "one value for each row")
     plans = [replace(plan, bound="none", n_threads=1) for _ in folds]
     errors: list[dict[tuple[int, float], float]] = [{} for _ in folds]
@@ -87,6 +93,5 @@ def _rows_of(A: Any) -> Any:
     """Return A in a form that gives rows: an array, or a sparse matrix by rows."""
     if sp.issparse(A):
         return sparse_matrix(A, "A").tocsr()
-    if isinstance(A, Matrix):
-        return np.vstack(list(A.row_blocks(A.shape[0])))
-    return validation.dense_matrix(A, "A")
+    matrix = as_matrix(A)
+    return next(iter(matrix.row_blocks(matrix.shape[0])))

@@ -1,14 +1,14 @@
 """path: the best subsets of many sizes, for one ridge or several."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from l0quad import validation
 from l0quad.api.criteria import CRITERIA
-from l0quad.api.cross_validation import cross_validated, folds_of
+from l0quad.api.cross_validation import Errors, cross_validated, folds_of
 from l0quad.api.path_result import Fit, PathResult
 from l0quad.api.path_run import Entry, Plan, run_path
 from l0quad.problem.constraints.cardinality import Cardinality
@@ -18,6 +18,7 @@ from l0quad.run import threads
 from l0quad.run.monitor import Callback
 from l0quad.run.outcome import Status
 from l0quad.solvers.auto import Auto
+from l0quad.types import FloatArray
 
 
 def path(
@@ -90,13 +91,13 @@ def path(
     >>> import numpy as np, l0quad
     >>> A = np.random.default_rng(0).standard_normal((60, 12))
     >>> found = l0quad.path(A, A[:, 3] - 2 * A[:, 8] + 0.1 * np.sin(np.arange(60)), ks=range(1, 5))
-    >>> found.best("bic").result.support
+    >>> found.best("ebic").result.support
     array([3, 8])
     """
     started = time.perf_counter()
     design = Design(A, fit_intercept=fit_intercept, standardize=standardize, weights=weights)
     p = design.matrix.shape[1]
-    target = design.target(b)
+    y = design.vector(b)
     ks, ridges = _ks(ks), _ridges(ridges)
     if not callable(constraint):
         raise TypeError(f"constraint: must be callable, from k to a constraint, got {constraint!r}")
@@ -108,23 +109,23 @@ def path(
     folds = None if cv is None else folds_of(cv, design.matrix.shape[0], validation.integer(seed, "seed", 0))
     plan = Plan(ks, ridges, constraint, Auto(effort), bound, seconds, callback, count, started)
     centre = None if w0 is None else design.own(w0)
-    problem = Problem(design.matrix, target, constraint(ks[-1]), ridges[0], centre)
+    problem = Problem(design.matrix, design.target(y), constraint(ks[-1]), ridges[0], centre)
     with threads.limited(n_threads), np.errstate(all="ignore"):
         entries = run_path(problem, plan)
-    errors: dict[tuple[int, float], tuple[float, float]] = {}
+    errors: Errors = {}
     if folds is not None and plan.stopped is None:
         options = {"fit_intercept": fit_intercept, "standardize": standardize}
-        errors = cross_validated(A, b, weights, w0, options, folds, plan, count)
-    fits = tuple(_fit(entry, design, b, p, errors) for entry in entries)
+        errors = cross_validated(A, y, weights, w0, options, folds, plan, count)
+    fits = tuple(_fit(entry, design, y, errors) for entry in entries)
     return PathResult(fits, plan.stopped or Status.CONVERGED, p, time.perf_counter() - started)
 
 
-def _fit(entry: Entry, design: Design, b: Any, p: int, errors: Mapping[tuple[int, float], tuple[float, float]]) -> Fit:
-    size = entry.result.support.size
+def _fit(entry: Entry, design: Design, y: FloatArray, errors: Errors) -> Fit:
+    p, size = design.matrix.shape[1], entry.result.support.size
     scores = {name: criterion(entry.rss, design.n_rows, p, size) for name, criterion in CRITERIA.items()}
     if (entry.k, entry.ridge) in errors:
         scores["cv"], scores["cv_error"] = errors[entry.k, entry.ridge]
-    coef, intercept = design.coefficients(entry.result.w, b)
+    coef, intercept = design.coefficients(entry.result.w, y)
     return Fit(entry.k, entry.ridge, entry.result, coef, intercept, entry.rss, scores)
 
 

@@ -98,11 +98,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     if arguments.picture is not None:
         with checked():
             check_writable(arguments.picture, (".png", ".pdf", ".svg"))
-    steps = demo.print_path()
-    if steps[-1].result.status is Status.INTERRUPTED:
+    found = demo.print_path()
+    if found.status is Status.INTERRUPTED:
         return INTERRUPTED
     if arguments.picture is not None:
-        print(f"\n{_draw(demo.figure(steps), arguments.picture)}")
+        print(f"\n{_draw(demo.figure(found), arguments.picture)}")
     return 0
 
 

@@ -3,16 +3,14 @@
 import csv
 import itertools
 import shutil
-import time
-from collections.abc import Iterator, Sequence
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from l0quad.api.path import path
+from l0quad.api.path_result import PathResult
 from l0quad.api.result import Result
-from l0quad.api.solve import solve
-from l0quad.problem.problem import Problem
 from l0quad.run.outcome import Status
 from l0quad.types import FloatArray
 
@@ -20,15 +18,7 @@ KS = range(1, 11)
 # The columns have norm 1, so that this shrinks the coefficient of a lone column by 1/6. R^2 loses less than .01 by it.
 RIDGE = 0.1
 
-_HEADING = " k  objective  lower bound   gap %  seconds  chosen"
-
-
-class Step(NamedTuple):
-    """One k of the path; ``seconds`` is all that it took."""
-
-    k: int
-    result: Result
-    seconds: float
+_HEADING = " k  objective  lower bound   gap %  chosen"
 
 
 def load() -> tuple[FloatArray, FloatArray, list[str]]:
@@ -53,34 +43,8 @@ def _standardized(X: FloatArray) -> FloatArray:
     return X / np.linalg.norm(X, axis=0)
 
 
-def path(A: FloatArray, b: FloatArray, ks: Sequence[int]) -> Iterator[Step]:
-    """Solve for each k in turn, from the default start and from the result before; end at an interrupted solve."""
-    best: Result | None = None
-    for k in ks:
-        started = time.perf_counter()
-        problem = Problem(A, b, k, ridge=RIDGE)
-        best = _solve_from([None] if best is None else [None, best], problem)
-        yield Step(k, best, time.perf_counter() - started)
-        if best.status is Status.INTERRUPTED:
-            return
-
-
-def _solve_from(starts: Sequence[Result | None], problem: Problem) -> Result:
-    """Return the best result from these starts, with a tight bound; or the first that was interrupted.
-
-    One thread: for a problem so small, starting others costs more than they do.
-    """
-    found: list[Result] = []
-    for start in starts:
-        result = solve(problem, start=start, bound="none", n_threads=1)
-        if result.status is Status.INTERRUPTED:
-            return result
-        found.append(result)
-    return solve(problem, start=min(found, key=lambda each: each.objective), bound="tight", n_threads=1)
-
-
-def print_path() -> list[Step]:
-    """Solve and print the path as a table, line by line as it comes."""
+def print_path() -> PathResult:
+    """Solve and print the path as a table."""
     A, b, names = load()
     print(
         f"Best-subset selection on the diabetes data: {A.shape[0]} patients, {A.shape[1]} columns "
@@ -89,18 +53,18 @@ def print_path() -> list[Step]:
         f"No choice of k columns goes below the lower bound: the gap is how far ours can be from the best,\n"
         f"and where it is closed, ours is proven to be the best.\n"
     )
+    # One thread: for a problem so small, starting others costs more than they do.
+    found = path(A, b, KS, RIDGE, bound="tight", n_threads=1)
     print(_HEADING, flush=True)
     width = shutil.get_terminal_size().columns - _HEADING.index("chosen")
-    steps: list[Step] = []
-    for step in path(A, b, KS):
-        steps.append(step)
-        found = step.result
+    for fit in found:
+        result = fit.result
         print(
-            f"{step.k:2d} {found.objective:10.6f} {found.lower_bound:12.6f} {_gap(found):>7} "
-            f"{step.seconds:8.2f}  {_fitting([names[j] for j in found.support], width)}",
-            flush=True,
+            f"{fit.k:2d} {result.objective:10.6f} {result.lower_bound:12.6f} {_gap(result):>7}  "
+            f"{_fitting([names[j] for j in result.support], width)}"
         )
-    return steps
+    print(f"\nAll of it in {found.seconds:.2f} s.")
+    return found
 
 
 def _gap(result: Result) -> str:
@@ -117,18 +81,18 @@ def _fitting(names: list[str], width: int) -> str:
     return f"{len(names)} columns"
 
 
-def figure(steps: Sequence[Step]) -> Any:
+def figure(found: PathResult) -> Any:
     """Return the picture of a path as a matplotlib figure; None without matplotlib."""
     try:
         # Not pyplot, which would choose a backend for the whole process.
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    ks = [step.k for step in steps]
-    objective = [step.result.objective for step in steps]
-    bound = [step.result.lower_bound for step in steps]
-    # b is of norm 1, so that the residual's square is 1 - R^2.
-    explained = [1 - 2 * (found.objective - RIDGE * float(found.w @ found.w)) for _, found, _ in steps]
+    ks = [fit.k for fit in found]
+    objective = [fit.result.objective for fit in found]
+    bound = [fit.result.lower_bound for fit in found]
+    # b is of norm 1.
+    explained = [1 - fit.rss for fit in found]
     drawn = Figure(figsize=(7, 5.5), layout="constrained")
     upper, lower = drawn.subplots(2, sharex=True, height_ratios=[2, 1])
     upper.fill_between(ks, bound, objective, color="tab:blue", alpha=0.15, linewidth=0, label="where the optimum lies")

@@ -99,13 +99,13 @@ class Design:
 
     def target(self, y: Any) -> FloatArray:
         """Return the right-hand side that belongs to ``y``, shape (n,)."""
-        y = self._vector(y)
+        y = self.vector(y)
         return self._weighted(y - self._mean_of(y) if self._centred else y)
 
     def coefficients(self, w: Any, y: Any) -> Coefficients:
         """Return the coefficients for X as it was given, and the intercept, of a solution for the target ``y``."""
         coef = validation.vector(w, "w", self.matrix.shape[1], "one value for each column of X") * self.scale
-        intercept = self._mean_of(self._vector(y)) - float(self.mean @ coef) if self._centred else 0.0
+        intercept = self._mean_of(self.vector(y)) - float(self.mean @ coef) if self._centred else 0.0
         return Coefficients(coef, intercept)
 
     def own(self, coef: Any) -> FloatArray:
@@ -113,7 +113,8 @@ class Design:
         coef = validation.vector(coef, "coef", self.matrix.shape[1], "one value for each column of X")
         return np.divide(coef, self.scale, out=np.zeros_like(coef), where=self.scale != 0)
 
-    def _vector(self, y: Any) -> FloatArray:
+    def vector(self, y: Any) -> FloatArray:
+        """Return ``y`` checked, float64."""
         frames.require_aligned(self.matrix.index, y, "y")
         return validation.vector(y, "y", self.matrix.shape[0], "one value for each row of X", column=True)
 
