@@ -116,7 +116,7 @@ def path(
         options = {"fit_intercept": fit_intercept, "standardize": standardize}
         errors = cross_validated(A, b, weights, w0, options, folds, plan, count)
     fits = tuple(_fit(entry, design, b, p, errors) for entry in entries)
-    return PathResult(fits, plan.stopped or Status.CONVERGED, p, time.perf_counter() - started)
+    return PathResult(fits, plan.stopped or Status.CONVERGED, p, time.perf_counter() - started, design.matrix.names)
 
 
 def _fit(entry: Entry, design: Design, b: Any, p: int, errors: Mapping[tuple[int, float], tuple[float, float]]) -> Fit:
