@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import l0quad
+from l0quad.app.cli import main
 from l0quad.solvers import registry
 
 ROOT = Path(__file__).parent.parent
@@ -21,12 +23,17 @@ def examples(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=lambda page: page.name)
-def test_examples_run_one_after_the_other(page: Path) -> None:
+def test_examples_run_one_after_the_other(page: Path, folder: Path) -> None:
     namespace: dict[str, object] = {"__name__": "example"}
     for example in examples(page):
-        if "import torch" in example:
-            pytest.importorskip("torch")
+        for needed in ("torch", "pandas", "cvxpy"):
+            if f"import {needed}" in example:
+                pytest.importorskip(needed)
         exec(compile(example, str(page), "exec"), namespace)
+    if page.name == "selecting-variables.md":
+        for command in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[0].splitlines():
+            assert main(shlex.split(command)[1:]) == 0
+        assert (folder / "path.csv").read_text().startswith("k,ridge,objective,")
     if page.name == "README.md":
         assert list(namespace["result"].support) == [7, 70, 170]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from l0quad import validation
+from l0quad import frames, validation
 from l0quad.api.path_run import Plan, run_path
-from l0quad.matrix import as_matrix
+from l0quad.matrix import Matrix, as_matrix
 from l0quad.matrix.sparse_input import sparse_matrix
 from l0quad.problem.design import Design
 from l0quad.problem.problem import Problem
@@ -52,7 +52,7 @@ def cross_validated(
     A fold's error is a mean over its rows; of the folds, the mean, and their standard deviation over the root of their
     number. Empty where a limit has come before the last fold was done.
     """
-    X = _rows_of(A)
+    X, names = _rows_of(A), A.names if isinstance(A, Matrix) else frames.names_of(A)
     row_weights = None if weights is None else validation.vector(weights, "weights", y.size, "one value for each row")
     plans = [replace(plan, bound="none", n_threads=1) for _ in folds]
     errors: list[dict[tuple[int, float], float]] = [{} for _ in folds]
@@ -60,7 +60,7 @@ def cross_validated(
     def work(index: int) -> None:
         train, test = folds[index]
         own = None if row_weights is None else row_weights[train]
-        design = Design(X[train], weights=own, **options)
+        design = Design(as_matrix(X[train], names=names), weights=own, **options)
         target = y[train]
         centre = None if w0 is None else design.own(w0)
         first = Problem(design.matrix, design.target(target), plan.kind(max(plan.ks)), plan.ridges[0], centre)

@@ -117,7 +117,7 @@ def path(
         options = {"fit_intercept": fit_intercept, "standardize": standardize}
         errors = cross_validated(A, y, weights, w0, options, folds, plan, count)
     fits = tuple(_fit(entry, design, y, errors) for entry in entries)
-    return PathResult(fits, plan.stopped or Status.CONVERGED, p, time.perf_counter() - started)
+    return PathResult(fits, plan.stopped or Status.CONVERGED, p, time.perf_counter() - started, design.matrix.names)
 
 
 def _fit(entry: Entry, design: Design, y: FloatArray, errors: Errors) -> Fit:

@@ -53,18 +53,19 @@ def read_path(path: Path) -> tuple[dict[str, Any], list[Result]]:
                 raise ValueError(f"is of format {about['format']!r}")
             arrays = {name: archive[name] for name in archive.files}
         p = int(about["n_columns"])
-        return about, [_result(i, each, arrays, p) for i, each in enumerate(about["results"])]
+        return about, [_result(i, each, arrays, p, about["names"]) for i, each in enumerate(about["results"])]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path}: is not a path that was saved ({error})") from error
 
 
-def _result(i: int, record: dict[str, Any], arrays: Arrays, p: int) -> Result:
+def _result(i: int, record: dict[str, Any], arrays: Arrays, p: int, names: list[str] | None) -> Result:
     support = arrays[f"support_{i}"].astype(np.int64)
     values = arrays[f"w_{i}"]
     w = np.zeros(p, dtype=values.dtype)
     w[support] = values
     known = {name: record[name] for name in _WORDS}
     certificate = _unpacked(record["certificate"], arrays)
+    known["names"] = None if names is None else tuple(names[j] for j in support.tolist())
     return Result(w=w, support=support, certificate=certificate, status=Status[record["status"]], history=(), **known)
 
 

@@ -1,5 +1,6 @@
 """What a path returns: a fit for each (k, ridge), to look at, to choose from, to draw and to keep."""
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,12 +65,15 @@ class PathResult:
         CONVERGED, or the limit that ended the path.
     n_columns : int
     seconds : float
+    names : tuple of str, or None
+        The names of all columns, where they have any.
     """
 
     fits: tuple[Fit, ...]
     status: Status
     n_columns: int
     seconds: float
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.fits)
@@ -131,7 +135,7 @@ class PathResult:
         for fit in self.fits:
             result = fit.result
             gap = "proven" if result.status is Status.OPTIMAL else f"{100 * min(result.relative_gap, 99.99):.2f}"
-            columns = " ".join(str(j) for j in result.support[:_SHOWN])
+            columns = " ".join(map(str, (result.names or result.support)[:_SHOWN]))
             rest = f" +{result.support.size - _SHOWN}" if result.support.size > _SHOWN else ""
             numbers = f"{fit.k:4d} {fit.ridge:9.3g} {result.objective:12.6g} {result.lower_bound:12.6g} {gap:>8}"
             lines.append(f"{numbers}  {columns}{rest}")
@@ -140,7 +144,8 @@ class PathResult:
     def plot(self, ridge: float | None = None, names: Sequence[str] | None = None) -> Any:
         """Return a matplotlib figure: objective with its certified band, supports as they grow, coefficients.
 
-        For one ridge, the first by default; ``names`` of the p columns. Needs the extra ``l0quad[plot]``.
+        For one ridge, the first by default; ``names`` of the p columns, by default their own. Needs the extra
+        ``l0quad[plot]``.
         """
         chosen = self.fits[0].ridge if ridge is None and self.fits else ridge
         fits = [fit for fit in self.fits if fit.ridge == chosen]
@@ -152,7 +157,7 @@ class PathResult:
             [fit.result.lower_bound for fit in fits],
             np.array([fit.coef for fit in fits]),
             [(fit.scores["cv"], fit.scores["cv_error"]) for fit in fits] if "cv" in fits[0].scores else None,
-            names,
+            names or self.names,
         )
 
     def save(self, path: Any) -> None:
@@ -161,6 +166,7 @@ class PathResult:
             "status": self.status.name,
             "n_columns": self.n_columns,
             "seconds": self.seconds,
+            "names": self.names,
             "fits": [
                 {
                     **{name: getattr(fit, name) for name in ("k", "ridge", "intercept", "rss")},
@@ -181,7 +187,8 @@ class PathResult:
             coef = np.zeros_like(result.w)
             coef[result.support] = known.pop("coef")
             fits.append(Fit(result=result, coef=coef, **known))
-        return cls(tuple(fits), Status[about["status"]], about["n_columns"], about["seconds"])
+        names = None if about["names"] is None else tuple(about["names"])
+        return cls(tuple(fits), Status[about["status"]], about["n_columns"], about["seconds"], names)
 
     def _row(self, fit: Fit) -> dict[str, Any]:
         result = fit.result
@@ -195,6 +202,9 @@ class PathResult:
             "nonzeros": int(result.support.size),
         }
         return {**known, **fit.scores}
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table())}</pre>"
 
     def __repr__(self) -> str:
         ks = sorted({fit.k for fit in self.fits})

@@ -1,4 +1,4 @@
-"""The command line: ``l0quad demo`` and ``l0quad solve``.
+"""The command line: ``l0quad demo``, ``l0quad solve`` and ``l0quad path``.
 
 Whatever needs NumPy is imported where it is used, so that ``--help`` and ``--version`` answer at once.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from l0quad._version import __version__
-from l0quad.app.options import add_input, add_solve
+from l0quad.app.options import add_input, add_path, add_rest, add_solve
 from l0quad.app.wrong_input import WrongInput, checked
 from l0quad.files.atomic import check_writable, write_atomically
 
@@ -79,11 +79,29 @@ def _parser() -> argparse.ArgumentParser:
     solve.set_defaults(run=_solve)
     add_input(solve)
     add_solve(solve)
+    add_rest(solve)
+
+    path = commands.add_parser(
+        "path",
+        help="the best subsets of many sizes, and which to take",
+        description=_PATH,
+        epilog=_PATH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    path.set_defaults(run=_path)
+    add_input(path)
+    add_path(path)
+    add_rest(path)
     return parser
 
 
 _DEMO = "Solve for the best 1 to 10 of 64 columns of the diabetes data; print a table and draw a picture."
 _SOLVE = "Minimise 1/2 ||A w - b||^2 + ridge ||w - w0||^2 + linear'w subject to at most K nonzeros."
+_PATH = "Solve for many K, with a proof of how good each is, and choose among them."
+_PATH_EXAMPLES = """examples:
+  l0quad path data.csv --target y -k 1:20 --cv 10 -o path.csv --plot path.png
+  l0quad path data.csv --target y --must age -k 1:10 --ridges 0 0.01 0.1 --criterion ebic
+"""
 _EXAMPLES = """examples:
   l0quad solve data.csv --target y -k 5
   l0quad solve data.csv --target y --must age --never id -k 5 --ridge 0.01 --bound tight -o chosen.json
@@ -120,3 +138,9 @@ def _solve(arguments: argparse.Namespace) -> int:
     from l0quad.app import solve
 
     return INTERRUPTED if solve.run(arguments) else 0
+
+
+def _path(arguments: argparse.Namespace) -> int:
+    from l0quad.app import path
+
+    return INTERRUPTED if path.run(arguments) else 0

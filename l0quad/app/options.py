@@ -78,17 +78,57 @@ def add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def add_solve(parser: argparse.ArgumentParser) -> None:
-    """Add what is said of a solve and its output."""
+    """Add what is said of a solve."""
     add = parser.add_argument_group("solve").add_argument
     add("-k", type=int, required=True, metavar="K", help="the largest number of nonzeros; e.g. -k 5")
     add(
         "--ridge",
         type=float,
         metavar="R",
-        help="weight of the ridge term, in the units of the standardised columns "
-        "(default: that of the .npz, or 0); e.g. --ridge 0.01",
+        help="weight of the ridge term, in the units of the standardised columns (default: that of the .npz, or 0); "
+        "e.g. --ridge 0.01",
     )
     add("--method", default="auto", metavar="NAME", help=f"{', '.join(METHODS)} (default: auto); e.g. --method exact")
+
+
+def add_path(parser: argparse.ArgumentParser) -> None:
+    """Add what is said of a path."""
+    add = parser.add_argument_group("path").add_argument
+    add(
+        "-k",
+        type=_sizes,
+        required=True,
+        metavar="KS",
+        help="numbers of nonzeros, first:last, or several with commas; e.g. -k 1:20",
+    )
+    add(
+        "--ridges",
+        type=float,
+        nargs="+",
+        metavar="R",
+        help="weights of the ridge term, in the units of the standardised columns (default: that of the .npz, or 0); "
+        "e.g. --ridges 0.001 0.1",
+    )
+    add("--cv", type=int, metavar="N", help="folds of cross-validation, rows dealt at random; e.g. --cv 10")
+    add("--seed", type=int, default=0, metavar="N", help="of the dealing (default: 0); e.g. --seed 1")
+    add(
+        "--criterion",
+        choices=("aic", "bic", "ebic", "gic", "cv", "1se"),
+        help="what chooses among the fits (default: cv with --cv, else bic; 1se: the fewest columns within a standard "
+        "error of the least); e.g. --criterion 1se",
+    )
+    add(
+        "--effort",
+        choices=("fast", "thorough"),
+        default="fast",
+        help="of the search (default: fast); e.g. --effort thorough",
+    )
+    add("--plot", type=Path, metavar="FILE", help="draw the path, as .png, .pdf or .svg; e.g. --plot path.png")
+
+
+def add_rest(parser: argparse.ArgumentParser) -> None:
+    """Add limits and output, of every command that solves."""
+    add = parser.add_argument_group("limits").add_argument
     add(
         "--bound",
         choices=("none", "fast", "tight"),
@@ -99,7 +139,7 @@ def add_solve(parser: argparse.ArgumentParser) -> None:
         "--time-limit",
         type=float,
         metavar="S",
-        help="seconds, after which the best point so far is the result; e.g. --time-limit 60",
+        help="seconds, after which the best so far is the result; e.g. --time-limit 60",
     )
     add("--threads", type=int, metavar="N", help="threads (default: all cores); e.g. --threads 1")
     add = parser.add_argument_group("output").add_argument
@@ -117,6 +157,21 @@ def add_solve(parser: argparse.ArgumentParser) -> None:
         help="of what is printed (default: text); e.g. --format json",
     )
     add("--quiet", action="store_true", help="no progress on the terminal; e.g. --quiet")
+
+
+def _sizes(text: str) -> list[int]:
+    """Return the numbers of ``1:20`` (both ends), of ``1,5,10``, or of both together."""
+    sizes: list[int] = []
+    try:
+        for part in text.split(","):
+            ends = [int(each) for each in part.split(":")]
+            first, last = ends if len(ends) == 2 else (*ends, *ends)
+            sizes += range(first, last + 1)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be numbers such as 1:20 or 1,5,10, got {text!r}") from error
+    if not sizes or min(sizes) < 0:
+        raise argparse.ArgumentTypeError(f"must be numbers such as 1:20 or 1,5,10, got {text!r}")
+    return sizes
 
 
 def _separator(text: str) -> str:

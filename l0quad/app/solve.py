@@ -1,20 +1,17 @@
 """``l0quad solve``: from the arguments of the command line to an answer."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import l0quad
 from l0quad import validation
 from l0quad.api.result import Result
+from l0quad.app.inputs import read, shown
 from l0quad.app.report import FORMATS, Answer, save_npz
 from l0quad.app.wrong_input import checked, checked_method
 from l0quad.files.atomic import check_writable, write_atomically
-from l0quad.files.csv_dialect import Wanted
-from l0quad.files.problem_file import ProblemFile, column_names, read_problem_file
-from l0quad.frames import positions
-from l0quad.problem.constraints.cardinality import Cardinality
+from l0quad.files.problem_file import ProblemFile
 from l0quad.problem.design import Design
 from l0quad.problem.problem import Problem
 from l0quad.solvers.registry import resolve
@@ -42,7 +39,7 @@ def run(arguments: argparse.Namespace) -> bool:
     with checked():
         if arguments.output is not None:
             check_writable(arguments.output, tuple(OUTPUTS))
-        task = read(arguments)
+        task = _task(arguments)
     with checked_method():
         result = l0quad.solve(
             task.problem,
@@ -50,7 +47,7 @@ def run(arguments: argparse.Namespace) -> bool:
             bound=arguments.bound,
             time_limit=arguments.time_limit,
             n_threads=arguments.threads,
-            verbose=sys.stderr.isatty() and not arguments.quiet,
+            verbose=shown(arguments),
         )
     answer = task.answer(result, arguments.k)
     try:
@@ -63,44 +60,21 @@ def run(arguments: argparse.Namespace) -> bool:
     return result.status is l0quad.Status.INTERRUPTED
 
 
-def read(arguments: argparse.Namespace) -> Task:
-    """Read INPUT and check it with all arguments of the solve."""
+def _task(arguments: argparse.Namespace) -> Task:
     resolve(arguments.method)
     validation.integer(arguments.k, "-k", 0)
-    for value, name in ((arguments.threads, "--threads"), (arguments.max_bytes, "--max-bytes")):
-        if value is not None:
-            validation.integer(value, name, 1)
-    for value, name in ((arguments.ridge, "--ridge"), (arguments.time_limit, "--time-limit")):
-        if value is not None:
-            validation.real(value, name)
-    wanted = Wanted(arguments.header, arguments.separator, arguments.decimal, arguments.index, tuple(arguments.drop))
-    found = read_problem_file(arguments.input, arguments.rhs, arguments.max_bytes, arguments.target, wanted)
-    for note in found.notes:
-        print(f"l0quad: note: {arguments.input}: {note}", file=sys.stderr)
+    if arguments.ridge is not None:
+        validation.real(arguments.ridge, "--ridge")
+    given = read(arguments)
+    found = given.file
     ridge = next(each for each in (arguments.ridge, found.ridge, 0.0) if each is not None)
-    k = _budget(arguments, found)
-    A = l0quad.as_matrix(found.A, names=found.names)
-    # A target picked by its name is a column among variables: what is done to these is done as by the estimators.
-    intercept, standardize = (
-        arguments.target is not None if each is None else each for each in (arguments.intercept, arguments.standardize)
-    )
-    if not (intercept or standardize):
-        return Task(found, Problem(A, found.b, k, ridge, found.w0, found.linear), None)
+    k = given.constraint(arguments.k)
+    if not (given.intercept or given.standardize):
+        return Task(found, Problem(given.A, found.b, k, ridge, found.w0, found.linear), None)
     if found.w0 is not None or found.linear is not None:
         raise ValueError("--intercept, --standardize: not with the w0 or linear of an .npz file")
-    design = Design(A, fit_intercept=intercept, standardize=standardize)
+    design = Design(given.A, fit_intercept=given.intercept, standardize=given.standardize)
     return Task(found, Problem(design.matrix, design.target(found.b), k, ridge), design)
-
-
-def _budget(arguments: argparse.Namespace, found: ProblemFile) -> int | Cardinality:
-    if not arguments.must and not arguments.never:
-        k: int = arguments.k
-        return k
-    names = column_names(found.names, found.A.shape[1])
-    must, never = (
-        positions(names, each, option) for each, option in ((arguments.must, "--must"), (arguments.never, "--never"))
-    )
-    return Cardinality(arguments.k, must=must, never=never)
 
 
 def _save(answer: Answer, path: Path) -> None:

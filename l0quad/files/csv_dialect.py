@@ -13,6 +13,8 @@ _SEPARATORS = ",;\t| "
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 
+_TRUTH = {"true": 1.0, "false": 0.0}
+
 Row = list[str]
 
 
@@ -86,7 +88,7 @@ def sniff(lines: Iterator[str], wanted: Wanted) -> Dialect:
 
 
 def as_number(text: str, decimal: str) -> float | None:
-    """Return the finite number that a text is, None where it is none; ``1_000`` is none."""
+    """Return the finite number that a text is, None where it is none; ``1_000`` is none, and true is 1."""
     if decimal == ",":
         if "." in text:
             return None
@@ -94,7 +96,7 @@ def as_number(text: str, decimal: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
-        return None
+        return _TRUTH.get(text.strip().lower())
     return number if math.isfinite(number) and "_" not in text else None
 
 

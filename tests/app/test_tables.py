@@ -7,24 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import NAMES, X, Y, write_table
 
 import l0quad
 from l0quad import Cardinality, Design
 from l0quad.app import options
 from l0quad.app.cli import _parser, main
 
-RNG = np.random.default_rng(0)
-NAMES = ("age", "bmi", "sex", "id")
-X = np.column_stack([50 + 9 * RNG.standard_normal(40), RNG.standard_normal((40, 2)), np.arange(40.0)])
-Y = 100 + 0.5 * X[:, 0] - 2 * X[:, 1] + 0.1 * RNG.standard_normal(40)
-
 
 @pytest.fixture
 def table(folder):
-    """The current folder of a test, with a table in it as pandas writes one: its rows are numbered."""
-    rows = [",".join(["", *NAMES, "y"])]
-    rows += [",".join(map(repr, [i, *map(float, X[i]), float(Y[i])])) for i in range(40)]
-    (folder / "data.csv").write_text("\n".join(rows))
+    """The current folder of a test, with a table in it."""
+    write_table(folder / "data.csv")
     return folder
 
 

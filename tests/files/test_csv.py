@@ -17,6 +17,7 @@ from l0quad.files.problem_file import read_problem_file
         '\ufeff"x, y","z"\r\n1, 2\r\n\r\n3,4\r\n',
         '"1","2"\n"3","4"\n',
         "1,2\n\n\n3,4e0\n",
+        "x,y\nTrue,2\n3,4\n",
         "1;2\n3;4\n",
         "x;y\n1,0;2,0\n3,0;4,0\n",
         "x\ty\r\n1\t2\r\n3\t4\r\n",

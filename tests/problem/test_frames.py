@@ -176,3 +176,21 @@ def test_results_and_problems_in_a_notebook():
     many = minimize(np.eye(40), np.ones(40), 30)
     assert "10 more" in many._repr_html_()
     assert "[0, 1, 2, 3, 4, 5, ... 24 more] of 40" in repr(many)
+
+
+def test_names_along_a_path(tmp_path):
+    frame = pd.DataFrame(PLAIN, index=LABELS)
+    target = pd.DataFrame({"y": B}, index=LABELS)
+
+    def held(k):
+        return Cardinality(k, must=["smoker"])
+
+    found = l0quad.path(frame, target, [1, 2], fit_intercept=True, standardize=True, constraint=held, cv=3)
+    assert found.names == tuple(PLAIN)
+    assert found.best("cv").result.names == ("income", "smoker")
+    assert "income smoker" in found.table()
+    assert "income smoker" in found._repr_html_()
+    found.save(tmp_path / "path.npz")
+    again = l0quad.PathResult.load(tmp_path / "path.npz")
+    assert (again.names, again[1].result.names) == (found.names, found[1].result.names)
+    refuse(lambda: l0quad.path(frame, target.iloc[::-1], [1]), ValueError, "y: its index must be A's")

@@ -19,18 +19,37 @@ class Data(NamedTuple):
 
     Attributes
     ----------
-    design : Design
+    X : ndarray or sparse matrix
+    weights : ndarray of shape (n,), or None
     targets : ndarray of shape (n_targets, n)
     single : bool
         Whether y had one dimension.
+    names : tuple of str, or None
     """
 
-    design: l0quad.Design
+    X: Any
+    weights: np.ndarray | None
     targets: np.ndarray
     single: bool
+    names: tuple[str, ...] | None
 
 
-class L0Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class Linear(BaseEstimator):
+    """What linear models on few variables share."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the predictions for X, of shape (n_samples,) or (n_samples, n_targets)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse=("csr", "csc"), reset=False)
+        return np.asarray(safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class L0Regressor(MultiOutputMixin, RegressorMixin, Linear):
     """Linear regression on at most k variables, chosen together, with a lower bound on what any other k could reach.
 
     Minimises ``1/2 sum_i s_i (x_i'coef + intercept - y_i)^2 + ridge ||v||^2`` over models with at most k variables;
@@ -138,9 +157,9 @@ class L0Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             A weight of 2 counts as two equal rows.
         """
         data = checked_data(self, X, y, sample_weight)
-        design, targets = data.design, data.targets
+        design, targets = self._design(data), data.targets
         if self.joint_support and len(targets) > 1:
-            results = [self._solve(self._joint(data))]
+            results = [self._solve(self._joint(design, targets))]
             vs = results[0].w.reshape(len(targets), -1)
         else:
             k = constraint(self, self.k, 1, design.matrix.shape[1])
@@ -152,15 +171,16 @@ class L0Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         keep(self, data, fitted, results)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the predictions for X, of shape (n_samples,) or (n_samples, n_targets)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=("csr", "csc"), reset=False)
-        return np.asarray(safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_)
+    def _design(self, data: Data) -> l0quad.Design:
+        return l0quad.Design(
+            l0quad.as_matrix(data.X, names=data.names),
+            fit_intercept=self.fit_intercept,
+            standardize=self.standardize,
+            weights=data.weights,
+        )
 
-    def _joint(self, data: Data) -> l0quad.Problem:
+    def _joint(self, design: l0quad.Design, targets: np.ndarray) -> l0quad.Problem:
         """Return the problem of all targets that share a support."""
-        design, targets = data.design, data.targets
         matrix = Repeated(design.matrix, len(targets))
         matrix.names = None if design.matrix.names is None else design.matrix.names * len(targets)
         b = np.concatenate([design.target(y) for y in targets])
@@ -174,46 +194,42 @@ class L0Regressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise KeyboardInterrupt
         return result
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
 
 def checked_data(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Data:
-    """Return what was given to `fit` as a design and its targets."""
+    """Check what was given to `fit`."""
     X, y = validate_data(
         estimator, X, y, accept_sparse="csc", dtype=(np.float64, np.float32), multi_output=True, y_numeric=True
     )
     weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
-    names = getattr(estimator, "feature_names_in_", None)
-    design = l0quad.Design(
-        l0quad.as_matrix(X, names=None if names is None else names.tolist()),
-        fit_intercept=estimator.fit_intercept,
-        standardize=estimator.standardize,
-        weights=weights,
-    )
     y = np.asarray(y, dtype=np.float64)
-    return Data(design, y.T if y.ndim == 2 else y[None], y.ndim == 1)
+    return Data(X, weights, y.T if y.ndim == 2 else y[None], y.ndim == 1, names_of(estimator))
+
+
+def names_of(estimator: Any) -> tuple[str, ...] | None:
+    """Return the names of the features."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return None if names is None else tuple(names.tolist())
 
 
 def constraint(estimator: Any, k: Any, n_targets: int, n_features: int) -> Any:
     """Return the constraint on the variables, of several targets that share a support."""
-    must, never = (() if each is None else each for each in (estimator.must, estimator.never))
+    must, never = (
+        () if each is None else _repeated(each, names_of(estimator), n_targets, n_features, name)
+        for name, each in (("must", estimator.must), ("never", estimator.never))
+    )
     labels = estimator.groups
     if labels is None and n_targets == 1:
         return l0quad.Cardinality(k, must=must, never=never)
     labels = np.tile(np.arange(n_features) if labels is None else np.asarray(labels), n_targets)
-    if n_targets > 1:
-        must, never = (_repeated(estimator, each, n_targets, n_features) for each in (must, never))
     return l0quad.Groups(labels, k, must=must, never=never)
 
 
-def _repeated(estimator: Any, columns: Any, n_targets: int, n_features: int) -> np.ndarray:
-    """Return columns, by number or name, as numbers, once for each target."""
-    names = getattr(estimator, "feature_names_in_", None)
-    numbered = l0quad.Cardinality(n_features, must=columns).numbered(None if names is None else tuple(names.tolist()))
-    own = np.asarray(numbered.must, dtype=np.int64)
+def _repeated(
+    columns: Any, names: tuple[str, ...] | None, n_targets: int, n_features: int, argument: str
+) -> np.ndarray:
+    """Return columns, given by number or name, as numbers, once for each target."""
+    known = l0quad.Groups(np.zeros(n_features, dtype=np.int64), 1, **{argument: columns}).numbered(names)
+    own = np.asarray(getattr(known, argument), dtype=np.int64)
     return np.concatenate([own + t * n_features for t in range(n_targets)])
 
 

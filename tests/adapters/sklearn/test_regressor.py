@@ -88,8 +88,9 @@ def test_a_sparse_matrix_stays_sparse(kind):
     assert model.intercept_ == pytest.approx(dense.intercept_, rel=1e-9)
     np.testing.assert_allclose(model.predict(kind(sparse)), dense.predict(sparse.toarray()), rtol=1e-7)
     large = sp.random(1000, 500, 0.01, random_state=1, format="csc")
-    data = checked_data(L0Regressor(), kind(large), np.arange(1000.0), None)
-    assert data.design.matrix.nbytes < 0.1 * 8 * 1000 * 500
+    model = L0Regressor()
+    design = model._design(checked_data(model, kind(large), np.arange(1000.0), None))
+    assert design.matrix.nbytes < 0.1 * 8 * 1000 * 500
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

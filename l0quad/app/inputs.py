@@ -1,0 +1,53 @@
+"""What the commands read: a file, and what its columns are to be."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import l0quad
+from l0quad import validation
+from l0quad.files.csv_dialect import Wanted
+from l0quad.files.problem_file import ProblemFile, column_names, read_problem_file
+from l0quad.frames import positions
+from l0quad.matrix.base import Matrix
+from l0quad.problem.constraints.cardinality import Cardinality
+
+
+class Input(NamedTuple):
+    """A file with its columns named, whether they get an intercept and are standardised, and what k means."""
+
+    file: ProblemFile
+    A: Matrix
+    intercept: bool
+    standardize: bool
+    constraint: Callable[[int], Cardinality]
+
+
+def read(arguments: argparse.Namespace) -> Input:
+    """Read INPUT and check it with the arguments that are about it; notes go to standard error."""
+    for value, name in ((arguments.threads, "--threads"), (arguments.max_bytes, "--max-bytes")):
+        if value is not None:
+            validation.integer(value, name, 1)
+    if arguments.time_limit is not None:
+        validation.real(arguments.time_limit, "--time-limit")
+    wanted = Wanted(arguments.header, arguments.separator, arguments.decimal, arguments.index, tuple(arguments.drop))
+    found = read_problem_file(arguments.input, arguments.rhs, arguments.max_bytes, arguments.target, wanted)
+    for note in found.notes:
+        print(f"l0quad: note: {arguments.input}: {note}", file=sys.stderr)
+    names = column_names(found.names, found.A.shape[-1])
+    must, never = (
+        positions(names, each, option) if each else ()
+        for each, option in ((arguments.must, "--must"), (arguments.never, "--never"))
+    )
+    # A target picked by its name is a column among variables: these are taken as the estimators take them.
+    intercept, standardize = (
+        arguments.target is not None if each is None else each for each in (arguments.intercept, arguments.standardize)
+    )
+    A = l0quad.as_matrix(found.A, names=found.names)
+    return Input(found, A, intercept, standardize, lambda k: Cardinality(k, must=must, never=never))
+
+
+def shown(arguments: argparse.Namespace) -> bool:
+    """Whether progress is shown."""
+    return sys.stderr.isatty() and not arguments.quiet
