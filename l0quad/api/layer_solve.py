@@ -156,7 +156,7 @@ class _Run:
         if quadratic.pattern.shared:
             W, mask, ended = shared_swaps(quadratic, mask[0], self._record)
         else:
-            W, mask, ended = swaps(quadratic, mask, monitor.n_threads, self._record)
+            W, mask, ended = swaps(quadratic, mask, monitor.n_threads, monitor.expired, self._record)
         return Found(W if ended else self._best(), Status.SWAP_OPTIMAL if ended else Status.CONVERGED)
 
     def _refit(self, mask: BoolArray) -> FloatArray:

@@ -24,6 +24,7 @@ def swaps(
     layer: Quadratic,
     mask: BoolArray,
     n_threads: int,
+    expired: Callable[[], bool],
     report: Callable[[FloatArray, BoolArray, FloatArray], bool],
 ) -> tuple[FloatArray, BoolArray, bool]:
     """Improve a mask by exchanges with refit.
@@ -32,6 +33,8 @@ def swaps(
     ----------
     mask : ndarray of bool, shape (m, d)
         Allowed; not changed.
+    expired : callable
+        Asked after each output; True ends the work.
     report : callable
         Is given W, the mask and the outputs' objectives after each sixteenth of them; True ends the work.
 
@@ -45,8 +48,8 @@ def swaps(
     todo = np.arange(mask.shape[0])
     for turn in range(_MOST_MOVES + 1):
         for chunk in np.array_split(todo, min(_CHUNKS, todo.size)):
-            work.improve(chunk)
-            if report(work.W, work.mask, work.values):
+            work.improve(chunk, expired)
+            if report(work.W, work.mask, work.values) or expired():
                 return work.W, work.mask, False
         if turn == _MOST_MOVES or layer.pattern.separate:
             break
@@ -69,17 +72,17 @@ class _Work:
         self.lifts = 0.5 * np.einsum("ij,ij->i", layer.W0, self.G)
         self.found: dict[int, Improved] = {}
 
-    def improve(self, outputs: np.ndarray) -> None:
+    def improve(self, outputs: np.ndarray, expired: Callable[[], bool]) -> None:
         found: dict[int, Improved] = {}
 
         def task(j: int) -> None:
             places = Places(self.movable[j], self.enterable[j], self.layer.pattern.group)
             found[j] = improve(self.Q, self.G[j], self.mask[j], places, float(self.lifts[j]))
 
-        threads.run((partial(task, j) for j in outputs), self.n_threads, lambda: False)
-        for j in outputs:
-            self.mask[j], self.W[j] = found[j].chosen, found[j].w
-            self.values[j] = self.layer.at_zero[j] - 0.5 * float(found[j].w @ self.G[j])
+        threads.run((partial(task, j) for j in outputs), self.n_threads, expired)
+        for j, each in found.items():
+            self.mask[j], self.W[j] = each.chosen, each.w
+            self.values[j] = self.layer.at_zero[j] - 0.5 * float(each.w @ self.G[j])
         self.found |= found
 
     def move(self) -> np.ndarray:

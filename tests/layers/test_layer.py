@@ -282,12 +282,17 @@ def test_limits_and_a_gap(ticking):
     assert easy.relative_gap <= 0.9
     assert easy.lower_bound <= free.objective <= easy.objective
     ticking["tick"] = 1.0
-    for limit in (0.5, 4.5, 30.5):
-        cut = layer.solve(time_limit=limit)
+    values = []
+    for limit in (0.5, 20.5, 70.5, 100.5, 130.5):
+        ticking["seconds"] = 0.0
+        cut = layer.solve(time_limit=limit, n_threads=1)
+        values.append(cut.objective)
         assert cut.status is Status.TIME_LIMIT
         assert layer.quadratic.pattern.allows(cut.mask.T)
         assert cut.check(layer).ok
         assert cut.objective < layer.quadratic.at_zero.sum()
+    # Of a round, the outputs that were done count, and no other is begun.
+    assert values[1] > values[2] > values[3] > values[4] > free.objective
 
 
 def test_a_callback_and_ctrl_c_return_the_best_point():
