@@ -46,6 +46,8 @@ class Improved(NamedTuple):
         The input that is cheapest to give up, and by how much that raises the objective; (-1, inf) where there is none.
     joining, gain : int, float
         The input that is best to add, and by how much that lowers it; (-1, 0) where there is none.
+    settled : bool
+        Whether no exchange at all gains more.
     """
 
     chosen: BoolArray
@@ -54,6 +56,7 @@ class Improved(NamedTuple):
     cost: float
     joining: int
     gain: float
+    settled: bool
 
 
 class _State(NamedTuple):
@@ -96,7 +99,7 @@ def _improved(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, a
     leaving, joining = int(costs.argmin()), int(gains.argmax())
     cost, gain = float(costs[leaving]), float(gains[joining])
     # Solved anew: every exchange has left its rounding in w.
-    ends = (leaving if cost < np.inf else -1, cost, joining if gain > 0 else -1, gain)
+    ends = (leaving if cost < np.inf else -1, cost, joining if gain > 0 else -1, gain, made < _MOST_EXCHANGES)
     return Improved(new, refit_one(Q, g, new), *ends), made > 0
 
 
@@ -130,9 +133,11 @@ def _by_lists(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, a
 
     With B what is kept and not on the list C, the problem on C is that of ``Q_CC - Q_CB Q_BB^-1 Q_BC``.
     """
-    found = Improved(chosen, refit_one(Q, g, chosen), -1, np.inf, -1, 0.0)
+    found = Improved(chosen, refit_one(Q, g, chosen), -1, np.inf, -1, 0.0, False)
     for _ in range(_MOST_LISTS):
         C = _candidates(Q, g, found.chosen, found.w, places)
+        if not C.size:
+            break
         found, changed = _one_list(Q, g, found.chosen, places, C, at_zero)
         if not changed:
             break
@@ -154,7 +159,7 @@ def _one_list(
     new[C], w[C] = found.chosen, found.w
     w[B] = solved[:, -1] - solved[:, :-1] @ found.w
     leaving, joining = (int(C[each]) if each >= 0 else -1 for each in (found.leaving, found.joining))
-    return Improved(new, w, leaving, found.cost, joining, found.gain), changed
+    return Improved(new, w, leaving, found.cost, joining, found.gain, False), changed
 
 
 def _candidates(Q: FloatArray, g: FloatArray, chosen: BoolArray, w: FloatArray, places: Places) -> IntArray:

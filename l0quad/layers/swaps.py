@@ -12,6 +12,7 @@ import numpy as np
 from l0quad.layers.columns import Improved, Places, improve
 from l0quad.layers.quadratic import Quadratic
 from l0quad.run import threads
+from l0quad.run.outcome import Status
 from l0quad.types import BoolArray, FloatArray
 
 # Budget moves between outputs so many times at most, only where the gain is larger than the cost by this factor.
@@ -26,7 +27,7 @@ def swaps(
     n_threads: int,
     expired: Callable[[], bool],
     report: Callable[[FloatArray, BoolArray, FloatArray], bool],
-) -> tuple[FloatArray, BoolArray, bool]:
+) -> tuple[FloatArray, Status | None]:
     """Improve a mask by exchanges with refit.
 
     Parameters
@@ -40,9 +41,9 @@ def swaps(
 
     Returns
     -------
-    W, mask : ndarray of shape (m, d)
-    ended : bool
-        Whether the work came to its own end.
+    W : ndarray of shape (m, d)
+    status : Status or None
+        SWAP_OPTIMAL, or CONVERGED where lists of candidates passed over exchanges; None where a limit ended the work.
     """
     work = _Work(layer, mask, n_threads)
     todo = np.arange(mask.shape[0])
@@ -50,13 +51,14 @@ def swaps(
         for chunk in np.array_split(todo, min(_CHUNKS, todo.size)):
             work.improve(chunk, expired)
             if report(work.W, work.mask, work.values) or expired():
-                return work.W, work.mask, False
+                return work.W, None
         if turn == _MOST_MOVES or layer.pattern.separate:
             break
         todo = work.move()
         if not todo.size:
             break
-    return work.W, work.mask, True
+    settled = all(each.settled for each in work.found.values())
+    return work.W, Status.SWAP_OPTIMAL if settled else Status.CONVERGED
 
 
 class _Work:

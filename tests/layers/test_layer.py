@@ -159,6 +159,7 @@ def test_lists_of_candidates_lead_to_the_same_kind_of_answer(monkeypatch, k):
         assert layer.quadratic.pattern.allows(lists.mask.T)
         assert lists.objective <= min(worse * whole.objective, split.objective)
         assert lists.check(layer).ok
+        assert lists.status is Status.CONVERGED
 
 
 def test_exact_needs_a_regular_h():
