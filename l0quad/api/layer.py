@@ -106,7 +106,7 @@ class Layer:
             raise ValueError(f"W0: must have a row for each of {gramian.shape[0]} inputs, got shape {weights.shape}")
         ridge = _ridge(gramian, ridge, damping)
         Q, dead = _curvature(gramian, ridge)
-        centre = np.ascontiguousarray(weights.T, dtype=np.float64)
+        centre = np.array(weights.T, dtype=np.float64, order="C")
         if dead.any():
             centre = np.where(dead, 0.0, centre)
         zero, none = np.zeros((1, 1)), np.zeros(m)
@@ -183,8 +183,7 @@ class Layer:
             raise ValueError("must: has an entry that is also in never")
         bound = pattern(k, shape, kept, zero)
         self.k, self.ridge, self._diagonal = k, ridge, []
-        self.W0 = W0.view()
-        self.W0.flags.writeable = False
+        self.W0 = frozen(W0.copy())
         W, residual, residual_size, constant, constant_size = (frozen(each) for each in centre)
         self.quadratic = Quadratic(
             Q, 2 * ridge, W, residual, residual_size, constant, constant_size, regularised(Q), bound
@@ -223,7 +222,7 @@ class Layer:
         ----------
         method : {"auto", "admm", "magnitude", "wanda", "sparsegpt", "exact"}
             ADMM with exact exchanges after it; ADMM with a refit; the published rules as they are, without a refit;
-            branch and bound in each output, where each has a budget of its own and d <= 64.
+            branch and bound in each output, where each has its own budget, d <= 64 and H is regular or has a ridge.
         start : array_like of shape (d, m) or LayerResult, optional
             For "auto": a mask (bool) or weights that exchanges begin from, in place of ADMM. Too many entries are cut
             to the largest, too few are filled up.

@@ -53,7 +53,8 @@ class LayerResult:
         What proves ``lower_bound``: w a point (d x m) and d the diagonal; nothing but that H is semidefinite; or
         branch and bound, of which nothing is kept.
     status, message, n_iter, history, solve_time, bound_time, method
-        As in `Result`. `Status.SWAP_OPTIMAL`: no exchange within an output gains a millionth of its objective.
+        As in `Result`. `Status.SWAP_OPTIMAL`: no exchange within an output gains a millionth of its objective;
+        where d is so large that only the likeliest exchanges are tried, the status is CONVERGED instead.
     """
 
     W: np.ndarray

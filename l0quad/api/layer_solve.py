@@ -154,10 +154,10 @@ class _Run:
             if self._record(W, mask, quadratic.objectives(W)) or self._prove():
                 return Found(W, Status.CONVERGED)
         if quadratic.pattern.shared:
-            W, mask, ended = shared_swaps(quadratic, mask[0], self._record)
+            W, status = shared_swaps(quadratic, mask[0], self._record)
         else:
-            W, mask, ended = swaps(quadratic, mask, monitor.n_threads, self._record)
-        return Found(W if ended else self._best(), Status.SWAP_OPTIMAL if ended else Status.CONVERGED)
+            W, status = swaps(quadratic, mask, monitor.n_threads, monitor.expired, self._record)
+        return Found(self._best(), Status.CONVERGED) if status is None else Found(W, status)
 
     def _refit(self, mask: BoolArray) -> FloatArray:
         quadratic = self.quadratic

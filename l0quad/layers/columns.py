@@ -10,7 +10,7 @@ from l0quad.types import BoolArray, FloatArray, IntArray
 # A support of k of d inputs whose table T would have more entries is improved on lists of candidates.
 _LARGEST_TABLE = 1 << 19
 # A list has so many inputs of the support and so many others; at most so many lists follow one another.
-_LIST = 64
+_LIST = 128
 _MOST_LISTS = 4
 _MOST_EXCHANGES = 1000
 # The least gain of an exchange, beside the objective, and beside the objective at zero.
@@ -46,6 +46,8 @@ class Improved(NamedTuple):
         The input that is cheapest to give up, and by how much that raises the objective; (-1, inf) where there is none.
     joining, gain : int, float
         The input that is best to add, and by how much that lowers it; (-1, 0) where there is none.
+    settled : bool
+        Whether no exchange at all gains more.
     """
 
     chosen: BoolArray
@@ -54,6 +56,7 @@ class Improved(NamedTuple):
     cost: float
     joining: int
     gain: float
+    settled: bool
 
 
 class _State(NamedTuple):
@@ -81,21 +84,23 @@ def improve(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_
     """
     if int(chosen.sum()) * chosen.size > _LARGEST_TABLE:
         return _by_lists(Q, g, chosen, places, at_zero)
+    return _improved(Q, g, chosen, places, at_zero)[0]
+
+
+def _improved(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_zero: float) -> tuple[Improved, bool]:
+    """Exchange among all inputs of a quadratic; also return whether anything has changed."""
     state = _state(Q, g, np.flatnonzero(chosen), places)
-    _descend(Q, g, state, places, at_zero)
+    made = _descend(Q, g, state, places, at_zero)
     T, S, w, r, s = state
-    new, costs = np.zeros(chosen.size, dtype=np.bool_), np.full(chosen.size, np.inf)
+    new = np.zeros(chosen.size, dtype=np.bool_)
+    costs, gains = np.full(chosen.size, np.inf), r * r / (2 * s)
     new[S], costs[S] = True, w * w / (2 * T[np.arange(S.size), S])
-    # Solved anew: every exchange has left its rounding in w.
-    return _ends(new, refit_one(Q, g, new), costs, r * r / (2 * s), places)
-
-
-def _ends(chosen: BoolArray, w: FloatArray, costs: FloatArray, gains: FloatArray, places: Places) -> Improved:
-    costs = np.where(chosen & places.movable, costs, np.inf)
-    gains = np.where(chosen | ~places.enterable, 0.0, gains)
+    costs[~places.movable] = np.inf
     leaving, joining = int(costs.argmin()), int(gains.argmax())
     cost, gain = float(costs[leaving]), float(gains[joining])
-    return Improved(chosen, w, leaving if cost < np.inf else -1, cost, joining if gain > 0 else -1, gain)
+    # Solved anew: every exchange has left its rounding in w.
+    ends = (leaving if cost < np.inf else -1, cost, joining if gain > 0 else -1, gain, made < _MOST_EXCHANGES)
+    return Improved(new, refit_one(Q, g, new), *ends), made > 0
 
 
 def _state(Q: FloatArray, g: FloatArray, S: IntArray, places: Places) -> _State:
@@ -128,36 +133,42 @@ def _by_lists(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, a
 
     With B what is kept and not on the list C, the problem on C is that of ``Q_CC - Q_CB Q_BB^-1 Q_BC``.
     """
-    chosen = chosen.copy()
-    for turn in range(_MOST_LISTS + 1):
-        w = refit_one(Q, g, chosen)
-        r = g - w @ Q
-        # Giving up i costs at most w_i^2 Q_ii / 2, adding n gains at least r_n^2 / (2 Q_nn).
-        costs, gains = 0.5 * w * w * Q.diagonal(), r * r / (2 * Q.diagonal())
-        if turn == _MOST_LISTS or not _one_list(
-            Q, g, chosen, places, _candidates(chosen, places, costs, gains), at_zero
-        ):
+    found = Improved(chosen, refit_one(Q, g, chosen), -1, np.inf, -1, 0.0, False)
+    for _ in range(_MOST_LISTS):
+        C = _candidates(Q, g, found.chosen, found.w, places)
+        if not C.size:
             break
-    return _ends(chosen, w, costs, gains, places)
+        found, changed = _one_list(Q, g, found.chosen, places, C, at_zero)
+        if not changed:
+            break
+    return found
 
 
-def _one_list(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, C: IntArray, at_zero: float) -> bool:
-    """Improve ``chosen`` in place on the list C; return whether anything has changed."""
+def _one_list(
+    Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, C: IntArray, at_zero: float
+) -> tuple[Improved, bool]:
+    """Exchange within the list C, of which alone an input may be the cheapest or the best to add."""
     B = np.setdiff1d(np.flatnonzero(chosen), C, assume_unique=True)
     cross = Q[np.ix_(B, C)]
     solved = solver(Q, B)(np.column_stack([cross, g[B]]))
     inner = np.ascontiguousarray(Q[np.ix_(C, C)] - cross.T @ solved[:, :-1])
-    rhs = g[C] - cross.T @ solved[:, -1]
     own = Places(places.movable[C], places.enterable[C], places.group if places.group < chosen.size else C.size)
-    state = _state(inner, rhs, np.flatnonzero(chosen[C]), own)
-    made = _descend(inner, rhs, state, own, at_zero - 0.5 * float(g[B] @ solved[:, -1]))
-    chosen[C] = False
-    chosen[C[state.S]] = True
-    return made > 0
+    rest = at_zero - 0.5 * float(g[B] @ solved[:, -1])
+    found, changed = _improved(inner, g[C] - cross.T @ solved[:, -1], chosen[C], own, rest)
+    new, w = chosen.copy(), np.zeros(g.size)
+    new[C], w[C] = found.chosen, found.w
+    w[B] = solved[:, -1] - solved[:, :-1] @ found.w
+    leaving, joining = (int(C[each]) if each >= 0 else -1 for each in (found.leaving, found.joining))
+    return Improved(new, w, leaving, found.cost, joining, found.gain, False), changed
 
 
-def _candidates(chosen: BoolArray, places: Places, costs: FloatArray, gains: FloatArray) -> IntArray:
-    """Return the inputs of a list, sorted: the cheapest to give up and the best to add, or the likeliest groups."""
+def _candidates(Q: FloatArray, g: FloatArray, chosen: BoolArray, w: FloatArray, places: Places) -> IntArray:
+    """Return the inputs of a list, sorted: the cheapest to give up and the best to add, or the likeliest groups.
+
+    Giving up i costs at most w_i^2 Q_ii / 2, adding n gains at least r_n^2 / (2 Q_nn).
+    """
+    r = g - w @ Q
+    costs, gains = 0.5 * w * w * Q.diagonal(), r * r / (2 * Q.diagonal())
     d, group = chosen.size, places.group
     out = np.where(chosen & places.movable, costs, np.inf)
     into = np.where(chosen | ~places.enterable, -1.0, gains)

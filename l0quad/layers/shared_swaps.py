@@ -11,6 +11,7 @@ import numpy as np
 
 from l0quad.layers.columns import least_gain
 from l0quad.layers.quadratic import Quadratic, refit_shared, solver
+from l0quad.run.outcome import Status
 from l0quad.types import BoolArray, FloatArray, IntArray
 
 _MOST_EXCHANGES = 1000
@@ -18,26 +19,26 @@ _MOST_EXCHANGES = 1000
 
 def shared_swaps(
     layer: Quadratic, chosen: BoolArray, report: Callable[[FloatArray, BoolArray, FloatArray], bool]
-) -> tuple[FloatArray, BoolArray, bool]:
+) -> tuple[FloatArray, Status | None]:
     """Improve one support for all outputs (d) by exchanges with refit; arguments and results as `swaps` has them."""
     Q, G, chosen = layer.regular, layer.targets, chosen.copy()
     movable, enterable = layer.pattern.movable()[0], layer.pattern.enterable()[0]
     at_zero = 0.5 * float(np.sum(layer.W0 * G))
-    ended = False
+    W, status = np.zeros(G.shape), Status.CONVERGED
     for _ in range(_MOST_EXCHANGES):
         W = refit_shared(Q, G, chosen)
         if report(W, np.broadcast_to(chosen, G.shape), layer.at_zero - 0.5 * np.einsum("ij,ij->i", W, G)):
-            break
+            return W, None
         least = least_gain(at_zero, at_zero - 0.5 * float(np.sum(W * G)))
         S, N = np.flatnonzero(chosen), np.flatnonzero(~chosen & enterable)
         changes = _changes(Q, G, W, S, N)
         changes[~movable[S]] = np.inf
         if not changes.size or changes.min() > -least:
-            ended = True
+            status = Status.SWAP_OPTIMAL
             break
         a, n = np.unravel_index(int(changes.argmin()), changes.shape)
         chosen[S[a]], chosen[N[n]] = False, True
-    return W, np.broadcast_to(chosen, G.shape), ended
+    return W, status
 
 
 def _changes(Q: FloatArray, G: FloatArray, W: FloatArray, S: IntArray, N: IntArray) -> FloatArray:

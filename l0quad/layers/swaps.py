@@ -12,6 +12,7 @@ import numpy as np
 from l0quad.layers.columns import Improved, Places, improve
 from l0quad.layers.quadratic import Quadratic
 from l0quad.run import threads
+from l0quad.run.outcome import Status
 from l0quad.types import BoolArray, FloatArray
 
 # Budget moves between outputs so many times at most, only where the gain is larger than the cost by this factor.
@@ -24,36 +25,40 @@ def swaps(
     layer: Quadratic,
     mask: BoolArray,
     n_threads: int,
+    expired: Callable[[], bool],
     report: Callable[[FloatArray, BoolArray, FloatArray], bool],
-) -> tuple[FloatArray, BoolArray, bool]:
+) -> tuple[FloatArray, Status | None]:
     """Improve a mask by exchanges with refit.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (m, d)
         Allowed; not changed.
+    expired : callable
+        Asked after each output; True ends the work.
     report : callable
         Is given W, the mask and the outputs' objectives after each sixteenth of them; True ends the work.
 
     Returns
     -------
-    W, mask : ndarray of shape (m, d)
-    ended : bool
-        Whether the work came to its own end.
+    W : ndarray of shape (m, d)
+    status : Status or None
+        SWAP_OPTIMAL, or CONVERGED where lists of candidates passed over exchanges; None where a limit ended the work.
     """
     work = _Work(layer, mask, n_threads)
     todo = np.arange(mask.shape[0])
     for turn in range(_MOST_MOVES + 1):
         for chunk in np.array_split(todo, min(_CHUNKS, todo.size)):
-            work.improve(chunk)
-            if report(work.W, work.mask, work.values):
-                return work.W, work.mask, False
+            work.improve(chunk, expired)
+            if report(work.W, work.mask, work.values) or expired():
+                return work.W, None
         if turn == _MOST_MOVES or layer.pattern.separate:
             break
         todo = work.move()
         if not todo.size:
             break
-    return work.W, work.mask, True
+    settled = all(each.settled for each in work.found.values())
+    return work.W, Status.SWAP_OPTIMAL if settled else Status.CONVERGED
 
 
 class _Work:
@@ -69,17 +74,17 @@ class _Work:
         self.lifts = 0.5 * np.einsum("ij,ij->i", layer.W0, self.G)
         self.found: dict[int, Improved] = {}
 
-    def improve(self, outputs: np.ndarray) -> None:
+    def improve(self, outputs: np.ndarray, expired: Callable[[], bool]) -> None:
         found: dict[int, Improved] = {}
 
         def task(j: int) -> None:
             places = Places(self.movable[j], self.enterable[j], self.layer.pattern.group)
             found[j] = improve(self.Q, self.G[j], self.mask[j], places, float(self.lifts[j]))
 
-        threads.run((partial(task, j) for j in outputs), self.n_threads, lambda: False)
-        for j in outputs:
-            self.mask[j], self.W[j] = found[j].chosen, found[j].w
-            self.values[j] = self.layer.at_zero[j] - 0.5 * float(found[j].w @ self.G[j])
+        threads.run((partial(task, j) for j in outputs), self.n_threads, expired)
+        for j, each in found.items():
+            self.mask[j], self.W[j] = each.chosen, each.w
+            self.values[j] = self.layer.at_zero[j] - 0.5 * float(each.w @ self.G[j])
         self.found |= found
 
     def move(self) -> np.ndarray:

@@ -217,7 +217,7 @@ def test_interrupt_while_reading(folder, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("l0quad.app.solve.read_problem_file", interrupted)
+    monkeypatch.setattr("l0quad.app.inputs.read_problem_file", interrupted)
     assert main(["solve", "in.npz", "-k", "3", "-o", "out.npz"]) == 130
     assert capsys.readouterr() == ("", "")
     assert not (folder / "out.npz").exists()

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from exact import Exact
 
 import l0quad
 from l0quad import NofM, PerColumn, SharedSupport
@@ -143,6 +144,29 @@ def test_no_exchange_within_a_column_is_better(k):
                 assert value <= at_most * sum(least_of_support(Q, W0[:, c], other) for c in columns)
 
 
+@pytest.mark.parametrize("k", [PerColumn(16), 300, NofM(2, 4)])
+def test_lists_of_candidates_lead_to_the_same_kind_of_answer(monkeypatch, k):
+    """With a list of all inputs nothing is passed over; with a short one, little is lost."""
+    from l0quad.layers import columns
+
+    d, m = 32, 20
+    layer = l0quad.Layer(weights(d, m), H=gram(d, n=100), k=k, damping=0.01)
+    whole, split = layer.solve(bound="none"), layer.solve("admm", bound="none")
+    monkeypatch.setattr(columns, "_LARGEST_TABLE", 0)
+    for size, worse in ((d, 1 + 1e-3), (6, 1.02)):
+        monkeypatch.setattr(columns, "_LIST", size)
+        lists = layer.solve(bound="none")
+        assert layer.quadratic.pattern.allows(lists.mask.T)
+        assert lists.objective <= min(worse * whole.objective, split.objective)
+        assert lists.check(layer).ok
+        assert lists.status is Status.CONVERGED
+
+
+def test_exact_needs_a_regular_h():
+    with pytest.raises(l0quad.Unsuited, match="singular"):
+        l0quad.Layer(weights(), X=np.ones((2, D)), k=PerColumn(2)).solve("exact")
+
+
 def test_methods_in_their_order():
     """Exchanges are no worse than ADMM, a refit than none, and each than the bound."""
     d, m = 48, 40
@@ -165,6 +189,34 @@ def test_targets_on_one_design_are_least_squares():
         assert result.column_bounds[j] <= exact.objective * (1 + 1e-12)
         assert result.column_objectives[j] >= exact.objective * (1 - 1e-9)
     assert result.check(layer).ok
+
+
+def test_bounds_of_targets_with_an_offset_hold_exactly():
+    """Beside rational arithmetic: objectives here are a millionth of the terms that they are the difference of."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, D)) + 1000
+    X[:, 0] = 1
+    Y = X @ rng.standard_normal((D, M)) + rng.standard_normal((30, M)) + 1e6
+    H, G, half = X.T @ X, X.T @ Y, 0.5 * (Y * Y).sum(axis=0)
+    for k in (1, 3, D):
+        result = l0quad.Layer.from_targets(H, G, half, k=PerColumn(k)).solve(bound="tight")
+        for j in range(M):
+            exact = Exact.of_gram(H, G[:, j], k, half[j], 0.0, np.zeros(D))
+            least = min(
+                exact.objective(np.linalg.lstsq(X * np.isin(np.arange(D), S), Y[:, j], rcond=None)[0])
+                for S in supports(D, k)
+            )
+            assert result.column_bounds[j] <= least
+
+
+def test_the_callers_arrays_stay_theirs():
+    H, W0 = gram(), np.asfortranarray(weights())
+    layer = l0quad.Layer(W0, H=H, k=8, damping=0.01)
+    before = layer.solve()
+    H[:], W0[:] = 7.0, 7.0
+    after = layer.solve()
+    np.testing.assert_array_equal(before.W, after.W)
+    assert before.check(layer).ok
 
 
 def test_a_dead_input_and_a_singular_h():
@@ -231,12 +283,17 @@ def test_limits_and_a_gap(ticking):
     assert easy.relative_gap <= 0.9
     assert easy.lower_bound <= free.objective <= easy.objective
     ticking["tick"] = 1.0
-    for limit in (0.5, 4.5, 30.5):
-        cut = layer.solve(time_limit=limit)
+    values = []
+    for limit in (0.5, 20.5, 70.5, 100.5, 130.5):
+        ticking["seconds"] = 0.0
+        cut = layer.solve(time_limit=limit, n_threads=1)
+        values.append(cut.objective)
         assert cut.status is Status.TIME_LIMIT
         assert layer.quadratic.pattern.allows(cut.mask.T)
         assert cut.check(layer).ok
         assert cut.objective < layer.quadratic.at_zero.sum()
+    # Of a round, the outputs that were done count, and no other is begun.
+    assert values[1] > values[2] > values[3] > values[4] > free.objective
 
 
 def test_a_callback_and_ctrl_c_return_the_best_point():
