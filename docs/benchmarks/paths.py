@@ -121,15 +121,15 @@ def main() -> None:
         "paths",
         "Whole paths",
         machine(1) + ". CPU seconds, the least of three runs.",
-        "k = 1 ... 50, without bounds, beside the largest k alone and a loop over all k; objectives beside its own.",
+        "k = 1 ... 50, without bounds, beside the largest k alone and a loop over all; objectives beside the loop's.",
         table(("instance", "k = 50 alone", "path", "ratio", "loop", "worst k", "mean"), walks()),
-        "P1, seed 0: 20 ridges (1e-3 to 10) times k = 1 ... 20, without bounds, beside k = 20 at the first ridge, "
+        "P1, seed 0: 20 ridges (1e-3 to 10) times k = 1 ... 20, without bounds, beside k = 20 at the first one alone, "
         "and the path at it; objectives beside single calls for 4 of the k at all ridges.",
         table(
-            ("k = 20 alone", "one path", "20 paths", "ratio", "ratio to one path", "worst", "mean"), [ridges()]
+            ("k = 20 alone", "one path", "20 paths", "ratio", "to one path", "worst", "mean"), [ridges()]
         ),
-        "Bounds from at most eight ascents, beside one ascent for each k (no trees): the mean gap, what it is larger "
-        "by in points, and the time of the bounds beside that of all ascents.",
+        "Bounds from at most eight ascents, beside one ascent for each k (no trees): the mean gap, its loss "
+        "in points, and the time of the bounds beside that of all ascents.",
         table(("instance", "mean gap", "mean loss", "largest loss", "time"), bands()),
         "10-fold cross-validation of k = 1 ... 10 on diabetes, 442 x 64, with the path on all rows.",
         table(("", "CPU s", "k by cv", "k by 1se"), validation()),

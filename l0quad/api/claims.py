@@ -66,7 +66,7 @@ def rounding_error(problem: Problem, point: Point) -> float:
     else:
         r = core.residual(point.support, point.w)
         size = float(np.linalg.norm(r))
-        lengths = float(core.column_sq_norms[point.support] ** 0.5 @ w) + float(np.linalg.norm(core.b))
+        lengths = float(core.rounding_norms[point.support] @ w) + float(np.linalg.norm(core.b))
         d = gamma(w.size + 8) * lengths
         data = size * d + 0.5 * d * d + gamma(n + 8) * 0.5 * size * size
     return 4 * SLACK * (data + rest)

@@ -113,12 +113,6 @@ def _walk(
     plain = refitting = problems[most].core
     supports: dict[int, IntArray] = {}
 
-    def keep(k: int, support: IntArray) -> None:
-        point = refitting.restricted(support)
-        point = point if refitting is plain else plain.evaluate(point.support, point.w)
-        if k not in found or point.objective < found[k].objective:
-            found[k] = point
-
     try:
         with suppress(Stopped):
             working = replace(plain, pause=monitor.pause)
@@ -138,11 +132,10 @@ def _walk(
         # Of an interrupted search too: these refits take no longer than a step of it.
         supports.setdefault(most, monitor.best.support)
         for k in problems:
-            reached, before = supports.get(k), known.get(k)
+            reached = supports.get(k, known.get(k))
             if reached is not None:
-                keep(k, reached)
-            if before is not None and (reached is None or not np.array_equal(before, reached)):
-                keep(k, before)
+                point = refitting.restricted(reached)
+                found[k] = point if refitting is plain else plain.evaluate(point.support, point.w)
 
 
 def _solve_each(

@@ -60,7 +60,7 @@ def curvature(problem: CoreProblem, pause: Pause = go_on) -> Curvature:
     squares = H.diagonal().copy()
     # A given H is not computed; its symmetric part is what is meant.
     given = isinstance(matrix, GramMatrix)
-    error = 0.5 * np.abs(H - H.T).sum(axis=1) if given else p * gamma(n + 8) * squares
+    error = 0.5 * np.abs(H - H.T).sum(axis=1) if given else p * gamma(n + 8) * matrix.spread**2 * squares
     np.fill_diagonal(H, squares + problem.mu)
     return Curvature(H, SLACK * (error + gamma(2) * H.diagonal()))
 

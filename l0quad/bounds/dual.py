@@ -60,7 +60,7 @@ def _lowered(
     inside = float(v[support] @ v[support])
     square, product, ridge = float(nu @ nu), float(problem.b @ nu), float(w0 @ w0)
     value = -0.5 * square - product + 0.5 * mu * (ridge - inside)
-    norms = problem.column_sq_norms
+    norms = problem.rounding_norms**2
     largest = float(norms[problem.constraint.select(norms)].sum())
     off = (nu.size + 4) * _EPS * largest**0.5 * max(square**0.5, reach) / mu + 2 * _EPS * (inside**0.5 + ridge**0.5)
     sizes = 0.5 * square + float(np.abs(problem.b) @ np.abs(nu)) + 0.5 * mu * (ridge + inside)

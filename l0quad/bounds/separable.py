@@ -126,7 +126,7 @@ def expansion(problem: CoreProblem, w: FloatArray) -> Expansion:
         return Expansion(value, problem.g - Hw - mu * pull, SLACK * (data_error + rest_error), SLACK * q_error)
     support = np.flatnonzero(w)
     r = problem.residual(support, w[support])
-    size, n, norms = norm_above(r), r.size, np.sqrt(problem.column_sq_norms) * (1 + gamma(r.size + 8))
+    size, n, norms = norm_above(r), r.size, problem.rounding_norms * (1 + gamma(r.size + 8))
     wrong = gamma(support.size + 8) * (float(norms @ np.abs(w)) + norm_above(problem.b))
     data_error = size * wrong + 0.5 * wrong * wrong + gamma(n + 8) * (size * size + abs(problem.constant))
     q_error = norms * (gamma(n + 16) * size + wrong) + pull_error + slack

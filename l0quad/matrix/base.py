@@ -45,6 +45,8 @@ class Matrix(ABC):
         The names of the columns, where they have any.
     index
         The labels of the rows as pandas has them, or None.
+    spread : float
+        By how many times the rounding of products may exceed that of products with stored columns of the same norms.
     """
 
     shape: tuple[int, int]
@@ -52,6 +54,7 @@ class Matrix(ABC):
     nbytes: int
     names: tuple[str, ...] | None = None
     index: Any = None
+    spread: float = 1.0
 
     @abstractmethod
     def take(self, columns: IntArray) -> RealArray:

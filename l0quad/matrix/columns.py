@@ -19,7 +19,7 @@ class ScaledColumns(Matrix):
     """
 
     def __init__(self, base: Matrix, exponents: IntArray) -> None:
-        self.base, self.exponents = base, exponents
+        self.base, self.exponents, self.spread = base, exponents, base.spread
         self.shape, self.dtype, self.nbytes = base.shape, np.dtype(np.float64), base.nbytes
 
     def take(self, columns: IntArray) -> RealArray:

@@ -4,17 +4,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from l0quad.matrix.base import CHUNK_BYTES, Matrix
+from l0quad.matrix.base import Matrix
 from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 
 # Of fewer columns than this share of all, products gather the columns in place of reading every row.
 _FEW = 0.25
+# Blocks of rows that are centred on the way stay in the second cache.
+_BLOCK_BYTES = 1 << 19
 
 
 class CentredSparse(Matrix):
     """``(X - u mean') diag(scale)``: products are those with X and a correction of rank one.
 
-    They lose the digits by which a column's norm exceeds its centred norm: the caller sees to it that these are few.
+    They lose the digits by which a column's norm exceeds its centred norm: the caller sees to it that its square is at
+    most twice as large, so that rounding is at most ``spread`` times that of a stored column.
 
     Attributes
     ----------
@@ -22,6 +25,9 @@ class CentredSparse(Matrix):
         X.
     u, mean, scale : ndarray of shape (n,), (p,) and (p,)
     """
+
+    # Of X, sqrt(2); of u'r and of the means' own rounding, 1 each.
+    spread = 4.0
 
     def __init__(self, base: Matrix, u: FloatArray, mean: FloatArray, scale: FloatArray) -> None:
         self.base, self.u, self.mean, self.scale = base, u, mean, scale
@@ -200,7 +206,7 @@ class StandardizedRows(Matrix):
 
     def _blocks(self) -> Iterator[tuple[slice, FloatArray]]:
         start = 0
-        for block in self.row_blocks(max(1, CHUNK_BYTES // (8 * self.shape[1]))):
+        for block in self.row_blocks(max(1, _BLOCK_BYTES // (8 * self.shape[1]))):
             yield slice(start, start + block.shape[0]), block
             start += block.shape[0]
 

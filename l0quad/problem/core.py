@@ -91,6 +91,11 @@ class CoreProblem:
         return self.matrix.prepared.column_sq_norms
 
     @property
+    def rounding_norms(self) -> FloatArray:
+        """The norms of columns as large as the rounding of products with A's columns is that of products with them."""
+        return np.sqrt(self.column_sq_norms) * self.matrix.spread
+
+    @property
     def ridge_is_lost(self) -> bool:
         """Whether the ridge is 0 or so small beside A that it, and the relaxation with it, is lost in rounding."""
         return self.mu <= _SMALLEST_MU * float(self.column_sq_norms.max())

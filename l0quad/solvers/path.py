@@ -46,7 +46,7 @@ class Path:
         self.supports = {}
 
     def search(self, known: dict[int, IntArray] | None = None) -> None:
-        """Walk down, up and down again; from the supports of a path that is near (``known``), down alone."""
+        """Walk down, up and down again; from the end of a path that is near (``known``), down and up."""
         for passed in (self._down, self._up) if known else (self._down, self._up, self._down):
             for k in passed():
                 if self._descend(k):

@@ -6,6 +6,8 @@ import scipy.sparse as sp
 from matrices import set_chunk, supports
 
 import l0quad
+from l0quad.bounds.diagonal import curvature
+from l0quad.bounds.separable import expansion
 from l0quad.matrix.standardized import CentredSparse, StandardizedRows
 from l0quad.problem import design as module
 
@@ -147,6 +149,21 @@ def test_extreme_sizes(kind, size, monkeypatch):
     coef, intercept = design.coefficients(result.w, y)
     assert list(result.support) == [0, 1]
     np.testing.assert_allclose((X * size) @ coef + intercept, y, atol=1)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+def test_bounds_count_the_rounding_of_implicit_centring(ridge):
+    """The allowance of a sparse design is larger than that of the same columns stored."""
+    X, y = columns()
+    X = X[:, [0, 4, 5, 6, 7]]
+    design = l0quad.Design(sp.csc_array(X), fit_intercept=True)
+    stored = design.matrix.take(np.arange(5))
+    one, other = (l0quad.Problem(A, design.target(y), 2, ridge).core for A in (design.matrix, stored))
+    np.testing.assert_allclose(one.rounding_norms, design.matrix.spread * other.rounding_norms)
+    assert np.all(curvature(one).error > 2 * curvature(other).error)
+    assert np.all(expansion(one, np.ones(5)).q_error > 2 * expansion(other, np.ones(5)).q_error)
+    square = (sp.csc_array(X).power(2)).sum(axis=0)
+    assert np.all(square <= 2.001 * one.column_sq_norms)
 
 
 def test_what_is_copied_and_what_is_not(monkeypatch):
