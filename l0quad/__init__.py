@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from l0quad.certificates import Separable as Separable
     from l0quad.certificates import Tree as Tree
     from l0quad.certificates import Trivial as Trivial
+    from l0quad.errors import BadFile as BadFile
     from l0quad.errors import KernelCacheWarning as KernelCacheWarning
     from l0quad.errors import Unsuited as Unsuited
+    from l0quad.files.columns import open_columns as open_columns
     from l0quad.layers.budgets import PerColumn as PerColumn
     from l0quad.layers.budgets import SharedSupport as SharedSupport
     from l0quad.layers.gram import GramAccumulator as GramAccumulator
@@ -92,6 +94,7 @@ _HOME = {
     "Matrix": "matrix.base",
     "GramMatrix": "matrix.gram",
     "as_matrix": "matrix",
+    "open_columns": "files.columns",
     "Constraint": "problem.constraints.base",
     "Cardinality": "problem.constraints.cardinality",
     "PerBlock": "problem.constraints.per_block",
@@ -118,6 +121,7 @@ _HOME = {
     "Swap": "solvers.swap",
     "KernelCacheWarning": "errors",
     "Unsuited": "errors",
+    "BadFile": "errors",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604

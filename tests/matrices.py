@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from l0quad.matrix import base, dense
+import l0quad
+from l0quad.matrix import Matrix, base, dense
 
 SHAPES = [(1, 1), (1, 7), (6, 1), (5, 40), (17, 9)]
 
@@ -36,6 +37,15 @@ def mapped(array, order, folder):
     return np.memmap(folder / f"{order}.bin", dtype=array.dtype, mode="r", shape=array.shape, order=order)
 
 
+def column_files(array, order, folder, memory=1 << 12):
+    """Two files, where there are two columns, read a few columns at a time."""
+    halves = np.array_split(array, 2, axis=1) if array.shape[1] > 1 else [array]
+    paths = [folder / f"{order}{number}{array.dtype}.npy" for number in range(len(halves))]
+    for path, half in zip(paths, halves, strict=True):
+        np.save(path, np.asarray(half, order=order))
+    return l0quad.open_columns(paths, memory)
+
+
 KINDS = {
     "C": lambda A, folder: A.copy(order="C"),
     "F": lambda A, folder: A.copy(order="F"),
@@ -47,6 +57,8 @@ KINDS = {
     "readonly": lambda A, folder: readonly(A.copy()),
     "C mapped": lambda A, folder: mapped(A, "C", folder),
     "F mapped": lambda A, folder: mapped(A, "F", folder),
+    "C files": lambda A, folder: column_files(A, "C", folder),
+    "F files": lambda A, folder: column_files(A, "F", folder),
     "sparse": lambda A, folder: sp.csc_array(A),
 }
 SPARSE = pytest.mark.parametrize("kind", ["sparse"])
@@ -65,6 +77,8 @@ def supports(p):
 
 
 def snapshot(A):
+    if isinstance(A, Matrix):
+        return A.shape, A.dtype, A.nbytes
     if sp.issparse(A):
         return A.data.tobytes(), A.indices.tobytes(), A.indptr.tobytes(), A.data.flags.writeable
     return A.tobytes(), A.flags.writeable, A.strides

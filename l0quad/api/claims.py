@@ -64,7 +64,7 @@ def rounding_error(problem: Problem, point: Point) -> float:
         H = np.abs(core.matrix.inner(point.support))
         data = gamma(2 * w.size + 8) * (0.5 * float(w @ (H @ w)) + float(np.abs(core.g[point.support]) @ w))
     else:
-        r = core.residual(point.support, point.w)
+        r = core.residual_at(point)
         size = float(np.linalg.norm(r))
         lengths = float(core.rounding_norms[point.support] @ w) + float(np.linalg.norm(core.b))
         d = gamma(w.size + 8) * lengths
@@ -79,7 +79,7 @@ def descent(core: CoreProblem, point: Point, enough: float) -> float:
     """
     w = np.zeros(core.shape[1])
     w[point.support] = point.w
-    residual = core.residual(point.support, point.w)
+    residual = core.residual_at(point)
     downhill: FloatArray = -core.matrix.rmatvec(residual) - core.mu * (w - core.w0)
     curvature = core.column_sq_norms + core.mu
     scale = 1 / np.where(curvature > 0, curvature, 1.0)

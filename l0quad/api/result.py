@@ -113,6 +113,9 @@ class Result:
         The name of the method.
     names : tuple of str, or None
         The names of the support's columns, in its order, where A's columns have names.
+    n_sweeps, bytes_read : float, int
+        How much of A was read from its files (`open_columns`): bytes, and the same over the bytes that hold A. 0 where
+        A is in memory.
     """
 
     w: np.ndarray
@@ -130,6 +133,8 @@ class Result:
     bound_time: float
     method: str
     names: tuple[str, ...] | None = None
+    n_sweeps: float = 0.0
+    bytes_read: int = 0
 
     @property
     def success(self) -> bool:

@@ -110,6 +110,7 @@ def solve(
         n_threads=n_threads or threads.available(),
         seed=seed,
         optimum=debug.optimum_of(problem),
+        matrix=problem.core.matrix,
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), np.errstate(all="ignore"):
@@ -218,7 +219,9 @@ def _run(
                     refit = interruptible.restricted(begin(interruptible).support)
                     point = min(point, refit, key=lambda each: each.objective)
             if needs.final_solve and monitor.affords(*_restricted_work(core, point)):
-                solved = core.restricted(point.support)
+                solved = (
+                    interruptible.restricted(point.support) if core.matrix.counted else core.restricted(point.support)
+                )
                 point = min(solved, point, key=lambda each: each.objective)
         best = monitor.best
         if monitor.stopped is not None and needs.final_solve and best.objective < point.objective:
@@ -274,6 +277,7 @@ def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor:
     except KeyboardInterrupt:
         status, cut_short = Status.INTERRUPTED, True
     objective = units.value(core, point)
+    n_sweeps, bytes_read = monitor.reads()
     lower = min(units.lower(bound.value), objective)
     gap = min(objective - lower, _LARGEST)
     relative_gap = relative(gap, objective, status)
@@ -293,6 +297,8 @@ def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor:
         bound_time=monitor.seconds() - ended,
         method=name,
         names=None if problem.names is None else tuple(problem.names[j] for j in support),
+        n_sweeps=n_sweeps,
+        bytes_read=bytes_read,
     )
 
 

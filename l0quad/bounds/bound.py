@@ -90,14 +90,18 @@ def lower_bound(
     core = problem.core
     if mode == "none" or monitor.proven:
         return Found(monitor.bound)
-    if not monitor.affords(core.matrix.nbytes, 0.0):
+    best, cut, refit = monitor.bound, False, point.refit
+    if nu is None and refit is not None:
+        start = _Start(point, refit.nu, refit.Atnu, ascended)
+    elif not monitor.affords(core.matrix.nbytes, 0.0):
         return Found(monitor.bound, True)
-    best, cut = monitor.bound, False
-    nu = core.residual(point.support, point.w) if nu is None else nu
-    start = _Start(point, nu, core.matrix.rmatvec(nu), ascended)
+    else:
+        nu = core.residual(point.support, point.w) if nu is None else nu
+        start = _Start(point, nu, core.matrix.rmatvec(nu), ascended)
     if not core.ridge_is_lost:
-        best = better(best, dual_bound(core, nu, start.Atnu))
-    for kind in (_separable, _ascent, _all_columns):
+        best = better(best, dual_bound(core, start.nu, start.Atnu))
+    # Where passes over A are counted, what costs none is all of "fast".
+    for kind in (_separable, _ascent, _all_columns) if mode == "tight" or not core.matrix.counted else ():
         if cut or _is_enough(point, best, mode):
             break
         best, cut = kind(problem, start, best, mode, monitor)

@@ -80,5 +80,7 @@ def dual_bound(problem: CoreProblem, nu: FloatArray, Atnu: FloatArray | None = N
 
 
 def dual_bound_at(problem: CoreProblem, point: Point) -> Bound:
-    """Return the bound of the residual of a point: one product with A."""
+    """Return the bound of the residual of a point: one product with A, none after a refit whose sweeps are counted."""
+    if point.refit is not None:
+        return dual_bound(problem, point.refit.nu, point.refit.Atnu)
     return dual_bound(problem, problem.residual(point.support, point.w))

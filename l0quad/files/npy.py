@@ -28,6 +28,8 @@ def read_npy(path: Path, limit: int) -> np.ndarray:
 class _Header(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    by_columns: bool
+    offset: int
 
     @property
     def converted_bytes(self) -> int:
@@ -44,7 +46,7 @@ def npy_header(start: bytes, size: int, kinds: str = "biuf") -> _Header:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a header that Python 2 wrote is read, but not without one
-        shape, _, dtype = read(stream, max_header_size=HEADER_BYTES)
+        shape, by_columns, dtype = read(stream, max_header_size=HEADER_BYTES)
     if dtype.hasobject:
         raise ValueError("holds Python objects, which are never unpickled")
     if dtype.kind not in kinds:
@@ -52,4 +54,4 @@ def npy_header(start: bytes, size: int, kinds: str = "biuf") -> _Header:
     declared, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if min(shape, default=0) < 0 or declared != there:
         raise ValueError(f"declares shape {shape} of {dtype}, {declared} bytes, but {there} bytes follow")
-    return _Header(shape, dtype)
+    return _Header(shape, dtype, by_columns, stream.tell())

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from l0quad import validation
+from l0quad.matrix.sweeps import Swept, Wanted, sweep_blocks
 from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 
 # The memory budget of one pass over A: gathered or converted columns are handled in pieces of at most this size.
@@ -47,6 +48,10 @@ class Matrix(ABC):
         The labels of the rows as pandas has them, or None.
     spread : float
         By how many times the rounding of products may exceed that of products with stored columns of the same norms.
+    counted : bool
+        Whether A lies where a pass costs so much that passes are counted: solvers make as few sweeps (`swept`) as they
+        can, and keep to little memory. A's values are then looked at as they are first read, not before, and must be
+        of ordinary size (up to 2**120).
     """
 
     shape: tuple[int, int]
@@ -55,6 +60,12 @@ class Matrix(ABC):
     names: tuple[str, ...] | None = None
     index: Any = None
     spread: float = 1.0
+    counted: bool = False
+
+    @property
+    def bytes_read(self) -> int:
+        """All that has been read so far, where passes are counted; else 0."""
+        return 0
 
     @abstractmethod
     def take(self, columns: IntArray) -> RealArray:
@@ -80,6 +91,11 @@ class Matrix(ABC):
         every = self._every(columns)
         for piece in self.pieces(every):
             yield piece, np.asarray(self.take(every[piece]), dtype=np.float64)
+
+    def swept(self, wanted: Wanted, pause: Pause = go_on) -> Swept:
+        """Read A once and do all that is wanted of its columns; ``pause`` is called between pieces."""
+        blocks = ((piece.start, block) for piece, block in self.sweep())
+        return sweep_blocks(blocks, self.shape, wanted, pause)
 
     def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
         """Read A once: yield blocks of at most this many rows, all columns, as dense float64."""
@@ -265,7 +281,16 @@ class Prepared:
     @property
     def column_sq_norms(self) -> FloatArray:
         """The squared norms of A's columns, read-only."""
-        return self.once("column_sq_norms", 0, _column_sq_norms)
+        return self.once("column_sq_norms", 0, lambda matrix: _read_only(matrix.column_sq_norms()))
+
+    @property
+    def knows_norms(self) -> bool:
+        """Whether these are known."""
+        return "column_sq_norms" in self._kept
+
+    def learn_norms(self, norms: FloatArray) -> None:
+        """Keep the squared norms, which a sweep has brought."""
+        self.once("column_sq_norms", 0, lambda _: _read_only(norms))
 
     def gram(self, pause: Pause = go_on) -> FloatArray:
         """Return A'A, a copy; it is kept where it is small or several problems share the matrix."""
@@ -278,9 +303,7 @@ class Prepared:
         """Return A'b, read-only; that of the last b, which is read-only too, is kept."""
         with self._lock:
             if self._product is None or self._product[0] is not b:
-                product = self._matrix.rmatvec(b)
-                product.flags.writeable = False
-                self._product = b, product
+                self._product = b, _read_only(self._matrix.rmatvec(b))
             return self._product[1]
 
     def gathered(self, support: IntArray, pause: Pause = go_on) -> Gathered:
@@ -321,7 +344,6 @@ class Prepared:
             return np.array([known[j] if j in known else fresh[j] for j in columns.tolist()])
 
 
-def _column_sq_norms(matrix: Matrix) -> FloatArray:
-    norms = matrix.column_sq_norms()
-    norms.flags.writeable = False
-    return norms
+def _read_only(array: FloatArray) -> FloatArray:
+    array.flags.writeable = False
+    return array

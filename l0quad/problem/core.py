@@ -12,6 +12,7 @@ from l0quad.matrix import Matrix
 from l0quad.matrix.columns import ScaledColumns
 from l0quad.matrix.gram import GramMatrix
 from l0quad.problem.constraints.base import Constraint
+from l0quad.problem.counted import Refit, counted_refit
 from l0quad.problem.proof import Proof
 from l0quad.problem.reduction import reduced_rows
 from l0quad.problem.restricted import restricted_solve
@@ -25,13 +26,15 @@ _SMALLEST_MU = 2.0**-60
 class Point:
     """A feasible w, as solvers hold it: values on a support, in the problem's own units.
 
-    ``restricted_optimum`` says that ``w`` minimises the objective over all points with this support.
+    ``restricted_optimum`` says that ``w`` minimises the objective over all points with this support. ``refit`` is what
+    its two sweeps brought, where passes over A are counted.
     """
 
     support: IntArray
     w: FloatArray
     objective: float
     restricted_optimum: bool = False
+    refit: Refit | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +123,10 @@ class CoreProblem:
         """Return A w - b for the point with these values on this support."""
         return self.matrix.matvec(support, w) - self.b
 
+    def residual_at(self, point: Point) -> FloatArray:
+        """Return A w - b for a point, without a pass over A where its refit has brought it."""
+        return self.residual(point.support, point.w) if point.refit is None else point.refit.residual
+
     def evaluate(
         self, support: IntArray, w: FloatArray, residual: FloatArray | None = None, restricted_optimum: bool = False
     ) -> Point:
@@ -136,8 +143,13 @@ class CoreProblem:
 
     def restricted(self, support: IntArray) -> Point:
         """Return the best point with this support."""
-        w, residual = restricted_solve(self.matrix, self.b, self.w0, self.mu, support, self.pause)
-        point = self.evaluate(support, w, residual, restricted_optimum=True)
+        refit = None
+        if self.matrix.counted and support.size:
+            refit = counted_refit(self.matrix, self.b, self.w0, self.mu, support, self.pause)
+            w, residual = refit.w, refit.residual
+        else:
+            w, residual = restricted_solve(self.matrix, self.b, self.w0, self.mu, support, self.pause)
+        point = replace(self.evaluate(support, w, residual, restricted_optimum=True), refit=refit)
         if point.objective <= self.objective_at_zero:
             return point
         # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
@@ -168,7 +180,7 @@ class CoreProblem:
 
         The optimum does not depend on the columns' sizes then, and what solvers find should not.
         """
-        if self.mu > 0:
+        if self.mu > 0 or self.matrix.counted:
             return self
         squares = self.column_sq_norms
         exponents = np.where(squares > 0, -(np.frexp(squares)[1] // 2), 0)

@@ -147,14 +147,23 @@ def _dual(
     A_S: Matrix, columns: IntArray | None, r: FloatArray, w0: FloatArray, mu: float, gram: FloatArray, pause: Pause
 ) -> tuple[FloatArray, FloatArray] | None:
     """Return w and A_S w."""
-    solve = cholesky(gram, mu, pause)
-    y = solve and _refined(solve, solve(r), lambda y: r - gram @ y - mu * y)
+    y = dual_solution(gram, r, mu, pause)
     if y is None:
         return None
     v, product = A_S.rmatvec_and_matvec(columns, y, w0)
-    # Where rows depend on each other and mu is tiny, y is large in a direction that A_S' should cancel.
-    lost = _EPS * (r.size * float(gram.diagonal().max())) ** 0.5 * float(np.linalg.norm(y))
-    return (w0 + v, product) if lost <= _CANCELLED * float(np.linalg.norm(v)) else None
+    return (w0 + v, product) if keeps_digits(gram, y, v) else None
+
+
+def dual_solution(gram: FloatArray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray | None:
+    """Return y with ``(A_S A_S' + mu I) y = r``, refined against that matrix; None where it is numerically singular."""
+    solve = cholesky(gram, mu, pause)
+    return solve and _refined(solve, solve(r), lambda y: r - gram @ y - mu * y)
+
+
+def keeps_digits(gram: FloatArray, y: FloatArray, v: FloatArray) -> bool:
+    """Whether v = A_S'y has its digits: where rows depend on each other and mu is tiny, much of y should cancel."""
+    lost = _EPS * (y.size * float(gram.diagonal().max())) ** 0.5 * float(np.linalg.norm(y))
+    return lost <= _CANCELLED * float(np.linalg.norm(v))
 
 
 def _refined(

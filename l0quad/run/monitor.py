@@ -10,6 +10,7 @@ import numpy as np
 
 from l0quad.certificates import Bound
 from l0quad.errors import Stopped
+from l0quad.matrix import Matrix
 from l0quad.problem.core import Point
 from l0quad.problem.units import Units
 from l0quad.run import debug
@@ -78,9 +79,18 @@ class SolveMonitor:
     history: list[State] = field(default_factory=list)
     stopped: Status | None = None
     optimum: debug.Known = None
+    matrix: Matrix | None = None
 
     def __post_init__(self) -> None:
         self.check(self.bound)
+        self._read_before = self.matrix.bytes_read if self.matrix is not None else 0
+
+    def reads(self) -> tuple[float, int]:
+        """Return how often A has been read from its files since the start, and the bytes."""
+        if self.matrix is None or not self.matrix.counted:
+            return 0.0, 0
+        nbytes = self.matrix.bytes_read - self._read_before
+        return nbytes / self.matrix.nbytes, nbytes
 
     def check(self, bound: Bound) -> None:
         """In debug mode, raise where a lower bound is above the known optimum."""
@@ -106,6 +116,7 @@ class SolveMonitor:
             self.units.objective(self.best.objective),
             self.units.lower(self.bound.value),
             *(tree or (0, 0)),
+            *self.reads(),
         )
         self.history.append(state)
         if self.callback is not None and self.callback(state):
@@ -191,6 +202,8 @@ class SubMonitor:
             point = replace(point, w=np.ldexp(point.w, self.exponents[point.support]))
         if self.columns is not None:
             point = replace(point, support=self.columns[point.support])
+        if self.columns is not None or self.exponents is not None:
+            point = replace(point, refit=None)
         return self.parent.record(point, tree)
 
     def prove(self, bound: Bound) -> bool:

@@ -44,6 +44,9 @@ class State:
         The largest lower bound so far, in the user's units; the trivial one until a method finds another.
     nodes, open_nodes : int
         Of a branch-and-bound tree: how many have been looked at, and how many are still to be.
+    n_sweeps, bytes_read : float, int
+        How much of A has been read from its files (`open_columns`): bytes, and the same over the bytes that hold A. 0
+        where A is in memory.
     """
 
     n_iter: int
@@ -54,6 +57,8 @@ class State:
     lower_bound: float
     nodes: int = 0
     open_nodes: int = 0
+    n_sweeps: float = 0.0
+    bytes_read: int = 0
 
 
 class Outcome(NamedTuple):

@@ -206,6 +206,8 @@ def _dense_with_gradient(
 def _gradient(problem: CoreProblem, point: Point) -> FloatArray:
     """Return the gradient, from rows of A'A where earlier solves on this A have left all that it takes."""
     prepared, w = problem.matrix.prepared, _dense(problem, point)
+    if point.refit is not None:
+        return point.refit.Atnu + problem.mu * (w - problem.w0)
     if point.support.size == 0:
         return -prepared.product(problem.b) - problem.mu * problem.w0
     known = prepared.known_combination(point.support, point.w)

@@ -1,0 +1,73 @@
+"""Refits where passes over A are counted: two sweeps, and with them the dual point of the answer and its next scores.
+
+    sweep 1     M = A_S A_S', A_S w0_S, the column norms               y = (M + mu I)^-1 (b - A_S w0_S), in R^n
+    sweep 2     t = A'y, w_S = w0_S + t_S, A_S w_S
+
+gives w and its residual. With nu = -mu y, which the residual is up to rounding, A'nu = -mu t: the lower bound D(nu) and
+the gradient of the data term cost no further sweep. For |S| <= n sweep 1 brings the columns themselves, which are
+solved with in memory, and sweep 2 is A'(A w - b).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from l0quad.matrix import DenseMatrix, Matrix
+from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted
+from l0quad.problem.restricted import DIRECT_LIMIT, dual_solution, keeps_digits, restricted_solve
+from l0quad.types import FloatArray, IntArray, Pause
+
+
+class Refit(NamedTuple):
+    """The best w on a support, its values rounded to A's dtype, with what its sweeps brought.
+
+    Attributes
+    ----------
+    w : ndarray of shape (|S|,)
+    residual : ndarray of shape (n,)
+        A w - b, of w as rounded.
+    nu, Atnu : ndarray of shape (n,) and (p,)
+        The residual as it was found, and A'nu.
+    """
+
+    w: FloatArray
+    residual: FloatArray
+    nu: FloatArray
+    Atnu: FloatArray
+
+
+def counted_refit(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray, pause: Pause) -> Refit:
+    """Return what `restricted_solve` does, in two sweeps; in more where rows depend on each other and mu is tiny."""
+    rows = matrix.shape[0]
+    start = w0[support]
+    if support.size > rows and rows <= DIRECT_LIMIT:
+        swept = _sweep(matrix, Wanted(weights=(Columns(support, start),), outers=(support,)), pause)
+        r, gram = b - swept.products[0], swept.outers[0]
+        y = dual_solution(gram, r, mu, pause)
+        if y is not None:
+            swept = matrix.swept(Wanted(rows=(y,), follow=Follow(support, start, matrix.dtype)), pause)
+            v = swept.rows[0][support]
+            if keeps_digits(gram, y, v):
+                return Refit(swept.follow, swept.follow_product - b, -mu * y, -mu * swept.rows[0])
+    if support.size <= rows:
+        A_S = DenseMatrix(_sweep(matrix, Wanted(gather=support), pause).gather)
+        w = _rounded(restricted_solve(A_S, b, start, mu, np.arange(support.size), pause)[0], matrix)
+        residual = A_S.matvec(None, w) - b
+    else:
+        w = _rounded(restricted_solve(matrix, b, w0, mu, support, pause)[0], matrix)
+        residual = matrix.matvec(support, w) - b
+    return Refit(w, residual, residual, matrix.swept(Wanted(rows=(residual,)), pause).rows[0])
+
+
+def _sweep(matrix: Matrix, wanted: Wanted, pause: Pause) -> Swept:
+    """Make a sweep, and let it bring the norms of A's columns where they are not yet known."""
+    prepared = matrix.prepared
+    if prepared.knows_norms:
+        return matrix.swept(wanted, pause)
+    swept = matrix.swept(wanted._replace(norms=True), pause)
+    prepared.learn_norms(swept.norms)
+    return swept
+
+
+def _rounded(w: FloatArray, matrix: Matrix) -> FloatArray:
+    return w.astype(matrix.dtype).astype(np.float64)

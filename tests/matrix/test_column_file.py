@@ -1,0 +1,154 @@
+"""Matrices in files: what is refused, what is read, and solves that know how often they read."""
+
+import os
+import pickle
+import re
+
+import numpy as np
+import pytest
+from matrices import column_files, values
+from problems import PROBLEMS, suited
+
+import l0quad
+from l0quad import Backsolve, BadFile, Status
+from l0quad.bounds.dual import dual_bound, dual_bound_at
+
+
+@pytest.fixture
+def pruning(tmp_path):
+    """(matrix in two files, the same in memory, b, w0)."""
+    rng = np.random.default_rng(0)
+    A = (rng.standard_normal((40, 900)) / 8).astype(np.float32)
+    w0 = rng.standard_normal(900)
+    return column_files(A, "F", tmp_path, 1 << 16), A, A.astype(np.float64) @ w0, w0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_first_bad_value_is_named_by_its_place(order, bad, tmp_path):
+    A = np.ones((6, 40))
+    A[4, 33] = bad
+    problem = l0quad.Problem(column_files(A, order, tmp_path), np.ones(6), 8, ridge=0.1, w0=np.ones(40))
+    with pytest.raises(
+        BadFile, match=rf"A: .*, got {re.escape(str(bad))} in row 4, column 13 of .*{order}1float64.npy"
+    ):
+        l0quad.solve(problem)
+
+
+def test_a_file_that_is_cut_off_or_changed_is_named(pruning):
+    M, _, b, w0 = pruning
+    problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
+    path = M._files[1].path
+    before = os.stat(path)
+    with open(path, "r+b") as file:
+        file.truncate(before.st_size - 100)
+    with pytest.raises(BadFile, match=rf"{path.name} has changed since it was opened"):
+        l0quad.solve(problem)
+    # As if it were cut off while it is read.
+    M._files = tuple(
+        each._replace(stamp=(os.stat(each.path).st_size, os.stat(each.path).st_mtime_ns)) for each in M._files
+    )
+    with pytest.raises(BadFile, match=rf"{path.name} ends before its last value"):
+        l0quad.solve(problem)
+
+
+def test_nothing_is_read_at_the_door(pruning):
+    M, _, b, w0 = pruning
+    l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
+    assert M.bytes_read == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_back_solve_and_its_bound_take_two_sweeps(order, dtype, tmp_path):
+    rng = np.random.default_rng(1)
+    A = (rng.standard_normal((40, 900)) / 8).astype(dtype)
+    w0 = rng.standard_normal(900)
+    b = A.astype(np.float64) @ w0
+    M = column_files(A, order, tmp_path, 1 << 16)
+    result = l0quad.solve(l0quad.Problem(M, b, 90, ridge=1.0, w0=w0), Backsolve(steps=0))
+    assert result.n_sweeps == 2.0
+    assert result.bytes_read == 2 * A.nbytes == M.bytes_read
+    assert result.history[-1].bytes_read == 2 * A.nbytes
+    exact = A.astype(np.float32 if M.dtype == np.float32 else np.float64)
+    in_memory = l0quad.Problem(exact, b, 90, ridge=1.0, w0=w0)
+    expected = l0quad.solve(in_memory, Backsolve(steps=0), bound="none")
+    np.testing.assert_array_equal(result.support, expected.support)
+    assert result.objective == pytest.approx(expected.objective, rel=1e-9)
+    assert result.objective == pytest.approx(in_memory.objective(result.w), rel=1e-11)
+    assert result.check(in_memory).ok
+    assert result.lower_bound <= l0quad.bound(in_memory, start=result).value * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("size", [20, 90])
+def test_what_a_refit_brings(size, pruning):
+    """The residual, and the dual point with its scores, for |S| <= n and |S| > n: each as it is computed from A."""
+    M, A, b, w0 = pruning
+    A = A.astype(np.float64)
+    problem = l0quad.Problem(M, b, size, ridge=0.1, w0=w0)
+    point = problem.core.restricted(np.sort(np.argsort(-np.abs(w0))[:size]))
+    refit = point.refit
+    np.testing.assert_allclose(refit.residual, A[:, point.support] @ point.w - b, atol=1e-11)
+    np.testing.assert_allclose(refit.nu, refit.residual, atol=1e-4)
+    np.testing.assert_allclose(refit.Atnu, A.T @ refit.nu, atol=1e-11)
+    assert M.bytes_read == M.nbytes * 2
+    dual = l0quad.Problem(A, b, size, ridge=0.1, w0=w0).core
+    assert dual_bound_at(problem.core, point).value == pytest.approx(dual_bound(dual, refit.nu).value, rel=1e-10)
+    assert M.bytes_read == M.nbytes * 2
+
+
+def test_each_refit_takes_two_sweeps_and_scores_none(tmp_path):
+    rng = np.random.default_rng(2)
+    A = rng.standard_normal((30, 600)) / 8
+    w0 = rng.standard_normal(600)
+    # By rows whole chunks are read.
+    M = column_files(A, "C", tmp_path, 1 << 16)
+    result = l0quad.solve(l0quad.Problem(M, A @ w0, 200, ridge=0.01, w0=w0), l0quad.IHT(refit=True, max_iter=1))
+    refits = round(result.n_sweeps / 2)
+    assert result.n_sweeps == pytest.approx(2 * refits)
+    assert result.n_iter <= refits
+
+
+@pytest.mark.parametrize("name", ["gaussian", "no_ridge", "tall", "wide", "pruning", "float32", "k_zero", "linear_w0"])
+@pytest.mark.parametrize("method", l0quad.METHODS)
+def test_every_method_finds_in_files_what_it_finds_in_memory(method, name, tmp_path):
+    """The contract: feasible, bounded, reproducible; the same objective up to rounding where the method is global."""
+    if not suited(method, PROBLEMS[name]):
+        pytest.skip("unsuited")
+    instance = PROBLEMS[name]
+    in_memory = instance.problem()
+    stored = instance.but(A=column_files(np.asarray(instance.A), "F", tmp_path)).problem()
+    result = l0quad.solve(stored, method)
+    assert instance.allows(result.support)
+    assert abs(result.objective - instance.objective(result.w)) <= 1e-10 * instance.size(result.w)
+    assert result.lower_bound <= result.objective
+    assert result.lower_bound <= l0quad.solve(in_memory, method).objective + 1e-12 * instance.size(result.w)
+    assert result.check(in_memory).ok
+    assert l0quad.solve(stored, method).w.tobytes() == result.w.tobytes()
+    if l0quad.METHODS[method].needs.final_solve:
+        np.testing.assert_allclose(
+            result.w, instance.refit(result.support), atol=1e-5 * np.abs(result.w).max(initial=1)
+        )
+
+
+def test_an_interrupt_comes_between_chunks(pruning):
+    M, _, b, w0 = pruning
+    problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
+    result = l0quad.solve(problem, callback=lambda state: True)
+    assert result.status is Status.INTERRUPTED
+    limited = l0quad.solve(problem, time_limit=0.0)
+    assert limited.status is Status.TIME_LIMIT
+
+
+def test_copies_read_the_same_files(pruning):
+    M, A, _, _ = pruning
+    again = pickle.loads(pickle.dumps(M))
+    np.testing.assert_array_equal(again.take(np.arange(900)), A)
+    np.testing.assert_array_equal(M.subset(np.array([5, 700])).subset(np.array([1])).take(np.array([0])), A[:, [700]])
+
+
+def test_rows_come_in_blocks(tmp_path):
+    A = values((17, 9), np.float32)
+    M = column_files(A, "C", tmp_path)
+    np.testing.assert_array_equal(np.concatenate(list(M.row_blocks(5))), A)
+    np.testing.assert_allclose(M.inner(), A.T.astype(np.float64) @ A, atol=1e-12)

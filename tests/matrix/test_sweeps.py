@@ -1,0 +1,106 @@
+"""A sweep brings what the products bring one by one, from every kind of matrix, whole or in parts."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matrices import KINDS, SHAPES, column_files, values
+
+from l0quad.matrix import as_matrix
+from l0quad.matrix.columns import ScaledColumns
+from l0quad.matrix.sweeps import Columns, Follow, Wanted, joined, sweep_blocks
+
+over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def everything(A, dtype=np.float64):
+    """All that can be asked for, and what NumPy says of it."""
+    n, p = A.shape
+    rng = np.random.default_rng(p)
+    r, q = rng.standard_normal((2, n))
+    few = np.sort(rng.permutation(p)[: max(1, p // 3)])
+    many = np.arange(p)
+    w, start = rng.standard_normal(p), rng.standard_normal(few.size)
+    wanted = Wanted(
+        (r, q), (Columns(many, w), Columns(few, w[few])), Follow(few, start, np.dtype(dtype)), (few, many), few, True
+    )
+    v = (start + A[:, few].T @ r).astype(dtype).astype(np.float64)
+    expected = (
+        (A.T @ r, A.T @ q),
+        (A @ w, A[:, few] @ w[few]),
+        v,
+        A[:, few] @ v,
+        (A[:, few] @ A[:, few].T, A @ A.T),
+        A[:, few],
+        (A**2).sum(axis=0),
+    )
+    return wanted, expected
+
+
+def agree(swept, expected):
+    for found, right in zip(swept, expected, strict=True):
+        several = (each if isinstance(each, tuple) else (each,) for each in (found, right))
+        for one, other in zip(*several, strict=True):
+            assert one.dtype == np.float64
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * other.size)
+
+
+@over_shapes
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_matrix_brings_what_is_wanted(kind, shape, tmp_path):
+    A = values(shape, np.float64)
+    M = as_matrix(KINDS[kind](A.copy(), tmp_path))
+    agree(M.swept(everything(A)[0]), everything(A)[1])
+    half = np.arange(0, shape[1], 2)
+    agree(M.subset(half).swept(everything(A[:, half])[0]), everything(A[:, half])[1])
+    agree(M.scaled(-3).swept(everything(A / 8)[0]), everything(A / 8)[1])
+    exponents = np.arange(shape[1]) % 3
+    scaled = A * 2.0**exponents
+    agree(ScaledColumns(M, exponents).swept(everything(scaled)[0]), everything(scaled)[1])
+
+
+def test_only_what_is_needed_is_read(tmp_path):
+    A = values((17, 40), np.float64)
+    M = column_files(A, "F", tmp_path, 1 << 16)
+    support = np.array([3, 4, 21])
+    swept = M.swept(Wanted(weights=(Columns(support, np.ones(3)),), outers=(support[:1],)))
+    np.testing.assert_allclose(swept.products[0], A[:, support].sum(axis=1), atol=1e-14)
+    np.testing.assert_allclose(swept.outers[0], np.outer(A[:, 3], A[:, 3]), atol=1e-14)
+    assert M.bytes_read == 3 * 17 * 8
+    M.swept(Wanted(norms=True))
+    assert M.bytes_read == M.nbytes + 3 * 17 * 8
+
+
+@pytest.mark.parametrize("edges", [[0, 40], [0, 1, 17, 40], [0, 20, 20, 40]])
+def test_ranges_of_columns_swept_apart_are_joined(edges):
+    A = values((5, 40), np.float64)
+    wanted, expected = everything(A)
+    parts = []
+    for first, last in itertools.pairwise(edges):
+        blocks = ((j, A[:, first + j : min(first + j + 7, last)]) for j in range(0, last - first, 7))
+        parts.append(sweep_blocks(blocks, (5, last - first), wanted.part(first, last)))
+    agree(joined(parts), expected)
+
+
+def test_weights_that_follow_are_rounded(tmp_path):
+    A = values((17, 40), np.float32)
+    wanted, expected = everything(A.astype(np.float64), np.float32)
+    swept = as_matrix(KINDS["F files"](A, tmp_path)).swept(wanted)
+    assert np.array_equal(swept.follow, swept.follow.astype(np.float32))
+    np.testing.assert_allclose(swept.follow, expected[2], rtol=1e-6)
+    np.testing.assert_allclose(swept.follow_product, A[:, wanted.follow.support] @ swept.follow, atol=1e-12)
+
+
+def test_many_columns_go_into_an_outer_product_in_pieces(monkeypatch):
+    from l0quad.matrix import sweeps
+
+    monkeypatch.setattr(sweeps, "_GATHER_BYTES", 0)
+    A = values((5, 1000), np.float64)
+    swept = as_matrix(A).swept(Wanted(outers=(np.arange(1000),)))
+    np.testing.assert_allclose(swept.outers[0], A @ A.T, atol=1e-11)
+
+
+def test_a_pause_comes_between_blocks():
+    called = []
+    as_matrix(values((5, 40), np.float64)).swept(Wanted(norms=True), lambda: called.append(1))
+    assert called
