@@ -19,10 +19,14 @@ from l0quad.app.demo import load
 KEPT = Path(__file__).parent / "results" / "exact.json"
 
 
-def proven(problem: l0quad.Problem, limit: float | None = None) -> tuple[l0quad.Result, float]:
-    """Return the result of the exact method and its CPU seconds."""
+def proven(problem: l0quad.Problem, limit: float = np.inf) -> tuple[l0quad.Result, float]:
+    """Return the result of the exact method and its CPU seconds, which are limited."""
     begin = time.process_time()
-    result = l0quad.solve(problem, "exact", n_threads=1, time_limit=limit)
+
+    def late(_: l0quad.State) -> bool:
+        return time.process_time() - begin > limit
+
+    result = l0quad.solve(problem, "exact", n_threads=1, callback=late)
     return result, time.process_time() - begin
 
 
@@ -30,7 +34,7 @@ def nodes(result: l0quad.Result) -> int:
     return max((state.nodes for state in result.history), default=0)
 
 
-def summary(name: str, problems: Iterator[l0quad.Problem], limit: float | None = None) -> list[str]:
+def summary(name: str, problems: Iterator[l0quad.Problem], limit: float = np.inf) -> list[str]:
     """Return a row: how many are proven, CPU seconds and nodes, and the largest gap that is left."""
     runs = [proven(problem, limit) for problem in problems]
     done = sum(result.status is l0quad.Status.OPTIMAL for result, _ in runs)

@@ -44,6 +44,7 @@ def _first_sweep(
     curve: FloatArray,
     starts: IntArray,
     first: IntArray,
+    free_share: float,
     state: IntArray,
     theta: FloatArray,
     v: FloatArray,
@@ -58,7 +59,7 @@ def _first_sweep(
             if state[g] == OUT:
                 continue
             begin, end = starts[g], starts[g + 1]
-            prox(curve, starts, g, state[g] == IN, theta[q], v, u, new)
+            prox(curve, starts, g, state[g] == IN, free_share, theta[q], v, u, new)
             nonzero = state[g] == IN
             for j in range(begin, end):
                 step = new[j - begin] - v[j]
@@ -79,6 +80,7 @@ def _sweeps(
     M: FloatArray,
     curve: FloatArray,
     starts: IntArray,
+    free_share: float,
     state: IntArray,
     left: IntArray,
     part: IntArray,
@@ -96,7 +98,7 @@ def _sweeps(
         moved = 0.0
         for g in active:
             begin, end = starts[g], starts[g + 1]
-            prox(curve, starts, g, state[g] == IN, theta[part[g]], v, u, new)
+            prox(curve, starts, g, state[g] == IN, free_share, theta[part[g]], v, u, new)
             for j in range(begin, end):
                 step = new[j - begin] - v[j]
                 if step == 0.0:
@@ -185,6 +187,7 @@ def ascend(
     first: IntArray,
     budgets: IntArray,
     part: IntArray,
+    shares: FloatArray,
     state: IntArray,
     v: FloatArray,
     theta: FloatArray,
@@ -204,6 +207,8 @@ def ascend(
         y + Mc.
     part : ndarray of int
         The part of each unit.
+    shares : ndarray of shape (3,)
+        What the perspective takes of the diagonal where a unit is FREE, IN or OUT.
     target : float
         Where the bound reaches this, the node need not be looked at further.
     size : float
@@ -237,19 +242,19 @@ def ascend(
             return LEAF, best, lost, -1, screened
         if stale:
             slopes(M, y, c, v, u)
-        m = _first_sweep(M, curve, starts, first, state, theta, v, u, new, active)
-        _sweeps(M, curve, starts, state, left, part, active[:m], theta, v, u, new, buffer, _STILL * size)
-        better = newton(M, pull, starts, first, budgets, state, left, v, theta, v2, theta2)
+        m = _first_sweep(M, curve, starts, first, shares[FREE], state, theta, v, u, new, active)
+        _sweeps(M, curve, starts, shares[FREE], state, left, part, active[:m], theta, v, u, new, buffer, _STILL * size)
+        better = newton(M, pull, starts, first, budgets, shares[FREE], state, left, v, theta, v2, theta2)
         if better:
             slopes(M, y, c, v2, u)
-            value, lost = bound(y, c, root, starts, first, state, left, v2, u, buffer, scores, last, following)
+            value, lost = bound(y, c, root, starts, first, shares, state, left, v2, u, buffer, scores, last, following)
             better = value > best
         if better:
             overwrite(v, v2)
             overwrite(theta, theta2)
         else:
             slopes(M, y, c, v, u)
-            value, lost = bound(y, c, root, starts, first, state, left, v, u, buffer, scores, last, following)
+            value, lost = bound(y, c, root, starts, first, shares, state, left, v, u, buffer, scores, last, following)
         best = max(best, value)
         if best >= target:
             return PRUNED, best, lost, -1, screened
@@ -258,7 +263,7 @@ def ascend(
             continue
         stale = False
         overwrite(theta2, theta)
-        primal = relaxed_value(y, c, starts, part, state, left, active[:m], v, u, buffer, theta2, nonzero)
+        primal = relaxed_value(y, c, starts, part, shares[FREE], state, left, active[:m], v, u, buffer, theta2, nonzero)
         if primal - value <= (_FAR if primal < target else _NEAR) * (target - value):
             return OPEN, best, lost, _branch(starts, first, state, left, v, theta, scores, last, chosen), screened
     return UNFINISHED, best, lost, _branch(starts, first, state, left, v, theta, scores, last, chosen), screened
@@ -279,4 +284,4 @@ def value_at(
     """Return L(v) where no unit is free, lowered by a bound on its rounding error, and that bound."""
     left, u, none = np.zeros(budgets.size, np.int64), np.empty(y.size), np.empty(state.size)
     slopes(M, y, c, v, u)
-    return bound(y, c, root, starts, first, state, left, v, u, none, none, none, none)
+    return bound(y, c, root, starts, first, np.ones(3), state, left, v, u, none, none, none, none)

@@ -55,6 +55,7 @@ def _system(
     starts: IntArray,
     columns: IntArray,
     home: IntArray,
+    free_share: float,
     v: FloatArray,
     theta: FloatArray,
     C: FloatArray,
@@ -65,7 +66,7 @@ def _system(
         row = M[columns[x]]
         for i in range(x + 1):
             C[x, i] = row[columns[i]]
-        C[x, x] += 1.0 if home[x] < 0 else _REGULAR
+        C[x, x] += 1.0 if home[x] < 0 else 1.0 - free_share + _REGULAR
         s[x] = 0.0
     g, x = 0, 0
     while x < columns.size:
@@ -74,7 +75,7 @@ def _system(
         begin, end = starts[g], starts[g + 1]
         if home[x] >= 0:
             size = norm(v, begin, end)
-            bend = theta[home[x]] / size
+            bend = free_share * theta[home[x]] / size
             for i in range(end - begin):
                 s[x + i] = v[begin + i] / size
                 if end - begin > 1:
@@ -106,6 +107,7 @@ def newton(
     starts: IntArray,
     first: IntArray,
     budgets: IntArray,
+    free_share: float,
     state: IntArray,
     left: IntArray,
     v: FloatArray,
@@ -115,8 +117,9 @@ def newton(
 ) -> bool:
     """Write the point and the prices that solve the stationarity system of the pattern; False where there are none.
 
-    With y the linear term at v = 0, s = v_j / ||v_g|| in between and 0 elsewhere, E the identity where z = 1, it is
-    (M + E) v + sum_q theta_q s_q = y and s_q'v = theta_q (what the ones leave of part q's budget).
+    With y the linear term at v = 0, s = v_j / ||v_g|| in between and 0 elsewhere, E the identity where z = 1 and
+    1 - share in between, it is (M + E) v + share sum_q theta_q s_q = y and s_q'v = theta_q (what the ones leave of
+    part q's budget).
     """
     columns, home = np.empty(_MOST_PATTERN, np.int64), np.empty(_MOST_PATTERN, np.int64)
     ones = np.empty(left.size, np.int64)
@@ -127,7 +130,7 @@ def newton(
     if parts == 0:
         return False
     C, s, solved = np.empty((m, m)), np.empty(m), np.zeros((parts + 1, m))
-    _system(M, starts, columns, home, v, theta, C, s)
+    _system(M, starts, columns, home, free_share, v, theta, C, s)
     if not factor(C):
         return False
     for x in range(m):
@@ -145,17 +148,18 @@ def newton(
                 S[i, k] += s[x] * solved[k, x]
     for q in range(left.size):
         if place[q] >= 0:
-            S[place[q], place[q]] += left[q] - ones[q]
+            S[place[q], place[q]] += (left[q] - ones[q]) / free_share
     if not factor(S):
         return False
     substitute(S, cost)
-    return _moved(columns, home, v, place, cost, solved, theta, new, price)
+    return _moved(columns, home, free_share, v, place, cost, solved, theta, new, price)
 
 
 @inlined
 def _moved(
     columns: IntArray,
     home: IntArray,
+    free_share: float,
     v: FloatArray,
     place: IntArray,
     cost: FloatArray,
@@ -173,7 +177,7 @@ def _moved(
         if home[x] < 0 or value * v[columns[x]] > 0.0:
             new[columns[x]] = value
     for q in range(place.size):
-        price[q] = theta[q] if place[q] < 0 else cost[place[q]]
+        price[q] = theta[q] if place[q] < 0 else cost[place[q]] / free_share
         if not price[q] > 0.0:
             return False
     return True

@@ -10,6 +10,10 @@ for every v
 T the largest sum of ||u_g||^2 over an allowed choice of free units, is a lower bound over the node. Its maximum is the
 perspective relaxation, whose minimiser has z_g = min(1, ||v_g|| / theta), theta the price of a unit in its part.
 
+A node may know of larger shares s of the diagonal that the perspective can take in place of 1, with M + diag(1 - s)
+still semidefinite on its columns (`l0quad.kernels.lift`): ``shares[FREE]`` and ``shares[IN]``. Then u + (s - 1) v takes
+the place of u, its square is divided by s, and ``1/2 sum (s - 1) v^2`` is added; theta keeps its meaning.
+
 What does not change from node to node: M (p x p), y and c; ``root``, the square roots of M's diagonal, rounded up;
 ``curve``, for each unit the largest eigenvalue of its block of M. Unit g has the columns ``starts[g]:starts[g + 1]``,
 part q the units ``first[q]:first[q + 1]``, of which ``budgets[q]`` may be in.
@@ -85,6 +89,7 @@ def prox(
     starts: IntArray,
     g: int,
     fixed: bool,
+    free_share: float,
     theta: float,
     v: FloatArray,
     u: FloatArray,
@@ -95,14 +100,15 @@ def prox(
     for i in range(width):
         new[i] = bend * v[begin + i] + u[begin + i]
     size = norm(new, 0, width)
-    share = 1.0 / (bend + 1.0)
+    shrink = 1.0 / (bend + 1.0)
     if not fixed:
-        if size <= theta:
-            share = 0.0
-        elif (size - theta) / bend <= theta:
-            share = (size - theta) / bend / size
+        bend, pull = max(bend + (1.0 - free_share), 0.0), free_share * theta
+        if size <= pull:
+            shrink = 0.0
+        elif (size - pull) / bend <= theta:
+            shrink = (size - pull) / bend / size
     for i in range(width):
-        new[i] *= share
+        new[i] *= shrink
 
 
 @inlined
@@ -163,6 +169,7 @@ def bound(
     root: FloatArray,
     starts: IntArray,
     first: IntArray,
+    shares: FloatArray,
     state: IntArray,
     left: IntArray,
     v: FloatArray,
@@ -175,7 +182,7 @@ def bound(
     """Return L(v), lowered by a bound on its rounding error, and that bound; u is fresh from `slopes`.
 
     Entry j of u is off by at most ``gamma(m + 2) (|y_j| + sum_i |v_i - c_i| |M_ij|)`` for m nonzeros, and ``|M_ij|``
-    is at most ``root_i root_j``. ``scores`` are the ``||u_g||^2`` raised by that; of each part, ``last`` is the
+    is at most ``root_i root_j``. ``scores`` are what T is of, raised by that; of each part, ``last`` is the
     smallest of those that count in T, ``following`` the largest of the others.
     """
     nonzeros, length = 0, 0.0
@@ -195,11 +202,15 @@ def bound(
         for g in range(first[q], first[q + 1]):
             if state[g] == OUT:
                 continue
-            score = 0.0
+            score, more = 0.0, shares[state[g]] - 1.0
             for j in range(starts[g], starts[g + 1]):
                 error = rounding * (abs(y[j]) + root[j] * length)
-                raised = abs(u[j]) + error
+                own = more * v[j]
+                raised = abs(u[j] + own) + error + 4.0 * _UNIT * (abs(u[j]) + abs(own))
                 score += raised * raised
+                pull -= own * v[j]
+                size += abs(own * v[j])
+            score /= shares[state[g]]
             if state[g] == IN:
                 total += score
             else:
@@ -209,7 +220,7 @@ def bound(
         if left[q] > 0:
             most, last[q], following[q] = largest_sum(buffer[:m], left[q])
             total += most
-    lost = 0.5 * off + (2 * v.size + 16) * _UNIT * (size + total)
+    lost = 0.5 * off + (3 * v.size + 24) * _UNIT * (size + total)
     return -0.5 * (pull + total) - lost, lost
 
 
@@ -219,6 +230,7 @@ def relaxed_value(
     c: FloatArray,
     starts: IntArray,
     part: IntArray,
+    free_share: float,
     state: IntArray,
     left: IntArray,
     active: IntArray,
@@ -238,7 +250,7 @@ def relaxed_value(
     for g in active:
         size, q = norm(v, starts[g], starts[g + 1]), part[g]
         crowded = state[g] == FREE and nonzero[q] > left[q]
-        value += 0.5 * size * (max(size, theta[q]) if crowded else size)
+        value += 0.5 * size * (size + free_share * (max(size, theta[q]) - size) if crowded else size)
     for j in range(v.size):
         if v[j] != 0.0 or c[j] != 0.0:
             value -= 0.5 * (v[j] * (y[j] + u[j]) + c[j] * (y[j] - u[j]))

@@ -1,12 +1,15 @@
 """The relaxation of a node against naive twins and enumeration."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from exact import is_semidefinite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l0quad.kernels.lift import lifted
 from l0quad.kernels.node import LEAF, OPEN, PRUNED, ascend, value_at
 from l0quad.kernels.relaxed import FREE, IN, OUT
 
@@ -70,12 +73,19 @@ class Made:
         counted = [squares[[*units]].sum() for units in self.supports(state)]
         return -0.5 * (v + self.c) @ (self.y - u) - 0.5 * max(counted)
 
-    def ascend(self, target, rounds=60):
+    def lifted(self, state):
+        """The shares that the free units can give up, and their Schur complement."""
+        shares = np.ones(3)
+        lifted(self.M, self.starts, state, shares)
+        return shares
+
+    def ascend(self, target, rounds=60, shares=None):
+        shares = np.ones(3) if shares is None else shares
         state, v, theta = self.state.copy(), np.zeros(self.y.size), np.full(self.budgets.size, 0.1)
         chosen = np.zeros(state.size, dtype=np.bool_)
         found = ascend(
             self.M, self.y, self.c, self.pull, self.root, self.curve, self.starts, self.first, self.budgets, self.part,
-            state, v, theta, target, 1.0 + abs(self.least(range(state.size))), rounds, chosen,
+            shares, state, v, theta, target, 1.0 + abs(self.least(range(state.size))), rounds, chosen,
         )  # fmt: skip
         return found, state, v, chosen
 
@@ -111,6 +121,46 @@ def test_nothing_better_than_the_target_is_screened(seed, singular, above):
     assert kind != PRUNED or not below
     assert kind == PRUNED or all(any(set(units) <= set(other) for other in left) for units in below)
     assert kind == PRUNED or np.all(np.bincount(made.part[chosen], minlength=made.budgets.size) <= made.budgets)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_raised_shares_are_what_the_schur_complement_gives_and_are_proven(seed, singular):
+    made = Made(seed, singular)
+    shares = made.lifted(made.state)
+    inside, free = (made.columns(np.flatnonzero(made.state == which)) for which in (IN, FREE))
+    if free.size == 0 or shares[FREE] == 1.0:
+        assert np.array_equal(shares, np.ones(3))
+        return
+    H = made.M + np.eye(made.y.size)
+    solved = np.linalg.solve(H[np.ix_(inside, inside)], H[np.ix_(inside, free)])
+    most = np.linalg.eigvalsh(H[np.ix_(free, free)] - H[np.ix_(free, inside)] @ solved)[0]
+    assert 1 < shares[FREE] <= most * (1 + 1e-9)
+    assert shares[OUT] == 1
+    kept = np.concatenate([inside, free])
+    given_up = np.repeat(shares[[IN, FREE]], [inside.size, free.size])
+    exact = [[Fraction(float(x)) for x in row] for row in made.M[np.ix_(kept, kept)]]
+    for i in range(kept.size):
+        exact[i][i] += 1 - Fraction(float(given_up[i]))
+        for j in range(i):
+            exact[i][j] = exact[j][i]
+    assert is_semidefinite(exact)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_bounds_with_raised_shares_are_below_the_optimum_and_cut_nothing_off(seed, singular):
+    made = Made(seed, singular)
+    optimum, shares = made.optimum(made.state), made.lifted(made.state)
+    (_, bound, lost, *_), _, _, _ = made.ascend(np.inf, shares=shares)
+    assert bound <= optimum or bound == np.inf == optimum
+    assert 0 <= lost <= 1e-9 * (1 + abs(optimum) + made.c @ made.M @ made.c + made.y @ made.y)
+    target = optimum + 0.1 * (1 + abs(optimum))
+    (kind, *_), state, _, _ = made.ascend(target, shares=shares)
+    below = [units for units in made.supports(made.state) if made.least(units) < target - 1e-9 * (1 + abs(target))]
+    left = {tuple(units) for units in made.supports(state)}
+    assert kind != PRUNED or not below
+    assert kind == PRUNED or all(any(set(units) <= set(other) for other in left) for units in below)
 
 
 @settings(max_examples=40, deadline=None)

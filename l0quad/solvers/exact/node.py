@@ -12,7 +12,7 @@ StateArray = np.ndarray
 
 
 class Parent(NamedTuple):
-    """What two sibling nodes share: some ``n_units + 12 (nonzeros of v)`` bytes.
+    """What two sibling nodes have in common: some ``n_units + 12 (nonzeros of v)`` bytes.
 
     Attributes
     ----------
@@ -23,6 +23,10 @@ class Parent(NamedTuple):
         The nonzeros of v.
     theta : ndarray
         The prices of the parts.
+    shares : ndarray of shape (3,)
+        What the perspective takes of the diagonal, as in `l0quad.kernels.lift`.
+    tried : int
+        How many units were free when these were last raised, or could not be.
     """
 
     frame: Frame
@@ -30,6 +34,8 @@ class Parent(NamedTuple):
     columns: IntArray
     values: FloatArray
     theta: FloatArray
+    shares: FloatArray
+    tried: int
 
 
 class Node(NamedTuple):
@@ -43,20 +49,20 @@ class Node(NamedTuple):
     unit: int = -1
     fixed: int = FREE
 
-    def unpacked(self) -> tuple[StateArray, FloatArray, FloatArray]:
-        """Return state, v and theta to go on from."""
-        frame, state, columns, values, theta = self.parent
+    def unpacked(self) -> tuple[StateArray, FloatArray, FloatArray, FloatArray]:
+        """Return state, v, theta and shares to go on from."""
+        frame, state, columns, values, theta, shares, _ = self.parent
         state, v = state.copy(), np.zeros(frame.y.size)
         v[columns] = values
         if self.unit >= 0:
             state[self.unit] = self.fixed
-        return state, v, theta.copy()
+        return state, v, theta.copy(), shares.copy()
 
 
-def packed(frame: Frame, state: StateArray, v: FloatArray, theta: FloatArray) -> Parent:
+def packed(frame: Frame, state: StateArray, v: FloatArray, theta: FloatArray, shares: FloatArray, tried: int) -> Parent:
     """Return what children need of a node."""
     columns = np.flatnonzero(v)
-    return Parent(frame, state, columns.astype(np.int32), v[columns], theta)
+    return Parent(frame, state, columns.astype(np.int32), v[columns], theta, shares, tried)
 
 
 def children(bound: float, parent: Parent, unit: int) -> tuple[Node, Node]:

@@ -7,8 +7,9 @@ import numpy as np
 
 from l0quad.bounds.separable import separable_bound
 from l0quad.certificates import Bound, Tree, Trivial
+from l0quad.kernels.lift import lifted
 from l0quad.kernels.node import LEAF, OPEN, UNFINISHED, ascend, value_at
-from l0quad.kernels.relaxed import IN
+from l0quad.kernels.relaxed import FREE, IN, OUT
 from l0quad.linalg.rounding import down, gamma
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
@@ -29,6 +30,8 @@ _REPORT_FLOPS = 2e8
 # The open nodes may take this many bytes. Of so many supports it is remembered that they were tried.
 _QUEUE_BYTES = 1 << 30
 _MOST_SEEN = 1 << 20
+# The shares of the diagonal are raised where this share of the free units is left.
+_FEWER = 0.7
 # A first price, as a share of the largest entry that a column by itself would have.
 _FIRST_PRICE = 0.1
 # Where nothing can be proven, so many nodes are looked at for a better point.
@@ -140,9 +143,10 @@ class Search:
         state = undecided.state[frame.units].copy()
         alone = np.abs(frame.pull) / np.sqrt(frame.M.diagonal() + 1)
         theta = np.full(frame.budgets.size, _FIRST_PRICE * float(np.max(alone, initial=0.0)))
-        self.queue = Queue(int(_QUEUE_BYTES / (600 + state.size / 2 + 4 * theta.size)))
+        self.queue = Queue(int(_QUEUE_BYTES / (800 + state.size / 2 + 4 * theta.size)))
         self._rounds = max(1, min(_MOST_ROUNDS, int(_SLICE_FLOPS / self._round_flops(frame))))
-        self.queue.push(Node(-math.inf, packed(frame, state, np.zeros(frame.y.size), theta)))
+        root = packed(frame, state, np.zeros(frame.y.size), theta, np.ones(3), state.size)
+        self.queue.push(Node(-math.inf, root))
 
     def _round_flops(self, frame: Frame) -> float:
         return 1.0 + frame.y.size * (8.0 * min(float(frame.budgets.sum()), frame.y.size) + 64)
@@ -150,7 +154,8 @@ class Search:
     def _look(self, node: Node) -> None:
         """Ascend a node's relaxation; put its children, or itself where a limit comes, into the queue."""
         frame = node.parent.frame
-        state, v, theta = node.unpacked()
+        state, v, theta, shares = node.unpacked()
+        tried = self._lift(node, state, shares)
         chosen = np.zeros(state.size, dtype=np.bool_)
         done = self._done()
         target = done - frame.constant
@@ -158,14 +163,14 @@ class Search:
         while kind == UNFINISHED:
             kind, value, lost, branch, screened = ascend(
                 frame.M, frame.y, frame.c, frame.pull, frame.root, frame.curve, frame.starts, frame.first,
-                frame.budgets, frame.part, state, v, theta, target, frame.size, self._rounds, chosen,
+                frame.budgets, frame.part, shares, state, v, theta, target, frame.size, self._rounds, chosen,
             )  # fmt: skip
             bound = max(bound, down(value + frame.constant))
             if screened:
                 self.closed = min(self.closed, done)
             rounds += self._rounds
             if kind == UNFINISHED and self.monitor.expired():
-                self.queue.push(Node(bound, packed(frame, state, v, theta)))
+                self.queue.push(Node(bound, packed(frame, state, v, theta, shares, tried)))
                 return
             if kind == UNFINISHED and rounds >= _MOST_ROUNDS and branch >= 0:
                 kind = OPEN
@@ -178,10 +183,18 @@ class Search:
         elif kind == OPEN:
             self._candidate(frame, chosen)
             if bound < self._done():
-                for child in children(bound, packed(frame, state, v, theta), branch):
+                for child in children(bound, packed(frame, state, v, theta, shares, tried), branch):
                     self.queue.push(child)
                 return
         self.closed = min(self.closed, bound)
+
+    def _lift(self, node: Node, state: StateArray, shares: FloatArray) -> int:
+        """Raise the shares where many more units are fixed than when that was last tried; return that number anew."""
+        frame, free = node.parent.frame, int(np.count_nonzero(state == FREE))
+        if free > _FEWER * node.parent.tried or np.count_nonzero(state[frame.home] < OUT) ** 3 > _SLICE_FLOPS:
+            return node.parent.tried
+        lifted(frame.M, frame.starts, state, shares)
+        return free
 
     def _prove_root(self, frame: Frame, v: FloatArray, bound: float) -> None:
         """Keep what proves the bound of all supports, where the frame is over all of them."""

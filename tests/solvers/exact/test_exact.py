@@ -13,6 +13,7 @@ from l0quad import Auto, Exact, Problem, Status, Tree, Unsuited, solve
 from l0quad.bounds.bound import first_bound
 from l0quad.kernels.relaxed import FREE, IN
 from l0quad.run.monitor import SolveMonitor
+from l0quad.solvers.exact import search as search_module
 from l0quad.solvers.exact.exact import columns_that_count
 from l0quad.solvers.exact.screening import screened
 from l0quad.solvers.exact.search import Search
@@ -110,6 +111,16 @@ def test_at_a_node_limit_the_least_open_bound_is_reported():
         assert result.check(problem).ok
         before = result.lower_bound
     assert solve(problem, "exact", gap_tol=0.02).relative_gap <= 0.02
+
+
+def test_raised_shares_save_nodes(monkeypatch):
+    def nodes():
+        results = (solve(designed(seed, 60, 40, 1e-3, rho=0.9, noise=8.0, k=8).problem(), "exact") for seed in (1, 2))
+        return sum(result.certificate.n_nodes for result in results if result.status is Status.OPTIMAL)
+
+    raised = nodes()
+    monkeypatch.setattr(search_module, "_FEWER", 0.0)
+    assert 0 < 1.3 * raised < nodes()
 
 
 def test_progress_is_that_of_a_tree():
