@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from l0quad.api.bound import LowerBound as LowerBound
     from l0quad.api.bound import bound as bound
     from l0quad.api.compile import compile as compile
+    from l0quad.api.layer import Layer as Layer
+    from l0quad.api.layer_result import LayerResult as LayerResult
     from l0quad.api.result import Check as Check
     from l0quad.api.result import Result as Result
     from l0quad.api.solve import minimize as minimize
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from l0quad.certificates import Trivial as Trivial
     from l0quad.errors import KernelCacheWarning as KernelCacheWarning
     from l0quad.errors import Unsuited as Unsuited
+    from l0quad.layers.budgets import PerColumn as PerColumn
+    from l0quad.layers.budgets import SharedSupport as SharedSupport
+    from l0quad.layers.gram import GramAccumulator as GramAccumulator
     from l0quad.matrix import as_matrix as as_matrix
     from l0quad.matrix.base import Matrix as Matrix
     from l0quad.matrix.gram import GramMatrix as GramMatrix
@@ -86,6 +91,11 @@ _HOME = {
     "PerBlock": "problem.constraints.per_block",
     "NofM": "problem.constraints.n_of_m",
     "Groups": "problem.constraints.groups",
+    "Layer": "api.layer",
+    "LayerResult": "api.layer_result",
+    "GramAccumulator": "layers.gram",
+    "PerColumn": "layers.budgets",
+    "SharedSupport": "layers.budgets",
     "METHODS": "solvers.registry",
     "Magnitude": "solvers.magnitude",
     "IHT": "solvers.iht",

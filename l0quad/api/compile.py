@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from l0quad.api.layer import Layer
 from l0quad.api.solve import solve
 from l0quad.problem.constraints.groups import Groups
 from l0quad.problem.constraints.n_of_m import NofM
@@ -37,4 +38,5 @@ def compile() -> float:
         for k in (NofM(2, 4), NofM(5, 20), Groups(np.arange(24) // 3, 2)):
             solve(Problem(A.astype(dtype), A[:, 0], k, ridge=0.1), bound="tight")
         solve(Problem(tall.astype(dtype), tall[:, 0], 2))
+    Layer(np.ones((4, 2)), X=tall, k=NofM(2, 4)).solve()
     return time.perf_counter() - begin

@@ -106,7 +106,7 @@ def solve(
         bound=first_bound(problem.core),
         units=problem.units,
         limits=limits,
-        callback=_both(progress, callback),
+        callback=both(progress, callback),
         n_threads=n_threads or threads.available(),
         seed=seed,
         optimum=debug.optimum_of(problem),
@@ -166,7 +166,7 @@ def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute
     return Limits(seconds, gap, absolute_gap, None if core.ridge_is_lost else functools.partial(dual_bound_at, core))
 
 
-def _both(progress: Progress | None, callback: Callback | None) -> Callback | None:
+def both(progress: Progress | None, callback: Callback | None) -> Callback | None:
     if progress is None or callback is None:
         return progress or callback
 

@@ -1,0 +1,319 @@
+"""Whole layers: brute force for every kind of budget, claims, and what the door refuses."""
+
+import itertools
+import signal
+
+import numpy as np
+import pytest
+
+import l0quad
+from l0quad import NofM, PerColumn, SharedSupport
+from l0quad.run.outcome import Status
+
+D, M = 6, 3
+
+
+def gram(d=D, seed=0, n=40):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d)) * np.arange(1, d + 1) ** -0.5 @ np.linalg.qr(rng.standard_normal((d, d)))[0]
+    return X.T @ X / n
+
+
+def weights(d=D, m=M, seed=1):
+    return np.random.default_rng(seed).standard_normal((d, m))
+
+
+def least_of_support(Q, w0, support):
+    """The least 1/2 (w - w0)'Q(w - w0) over w on a support."""
+    rest = np.setdiff1d(np.arange(w0.size), support)
+    if not rest.size:
+        return 0.0
+    # The value of the Schur complement at what is given up.
+    return 0.5 * w0[rest] @ np.linalg.solve(np.linalg.inv(Q)[np.ix_(rest, rest)], w0[rest])
+
+
+def curve(Q, w0, allowed):
+    return {S: least_of_support(Q, w0, list(S)) for S in allowed}
+
+
+def supports(d, k):
+    return list(itertools.combinations(range(d), k))
+
+
+def brute_force(Q, W0, k):
+    """The optimum over every support that the budget allows."""
+    d, m = W0.shape
+    columns = [W0[:, j] for j in range(m)]
+    if isinstance(k, PerColumn):
+        ks = np.broadcast_to(k.k, m)
+        return sum(min(curve(Q, w, supports(d, ks[j])).values()) for j, w in enumerate(columns))
+    if isinstance(k, NofM):
+        groups = [range(i, min(i + k.m, d)) for i in range(0, d, k.m)]
+        parts = [list(itertools.combinations(group, min(k.n, len(group)))) for group in groups]
+        allowed = [tuple(itertools.chain(*each)) for each in itertools.product(*parts)]
+        return sum(min(curve(Q, w, allowed).values()) for w in columns)
+    if isinstance(k, SharedSupport):
+        return min(sum(least_of_support(Q, w, list(S)) for w in columns) for S in supports(d, k.k))
+    best = [[min(curve(Q, w, supports(d, size)).values()) for size in range(d + 1)] for w in columns]
+    return min(
+        sum(best[j][size] for j, size in enumerate(sizes))
+        for sizes in itertools.product(range(d + 1), repeat=m)
+        if sum(sizes) == k
+    )
+
+
+BUDGETS = {
+    "layer": 8,
+    "columns": PerColumn(2),
+    "each its own": PerColumn([1, 4, 2]),
+    "1 of 2": NofM(1, 2),
+    "2 of 4, the last group short": NofM(2, 4),
+    "shared": SharedSupport(3),
+}
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_optimum_by_brute_force(name, seed):
+    H, W0, k = gram(seed=seed), weights(seed=seed + 10), BUDGETS[name]
+    layer = l0quad.Layer(W0, H=H, k=k, ridge=0.01)
+    optimum = brute_force(H + 0.02 * np.eye(D), W0, k)
+    result = layer.solve()
+    assert layer.quadratic.pattern.allows(result.mask.T)
+    assert optimum * (1 - 1e-9) <= result.objective <= 1.1 * optimum
+    assert 0.5 * optimum <= result.lower_bound <= optimum * (1 + 1e-12)
+    assert result.check(layer).ok
+    if result.column_bounds is not None:
+        assert result.column_bounds.sum() == pytest.approx(result.lower_bound, rel=1e-12)
+        assert np.all(result.column_bounds <= result.column_objectives)
+
+
+@pytest.mark.parametrize("name", ["columns", "each its own", "1 of 2", "2 of 4, the last group short"])
+def test_exact_proves_the_optimum(name):
+    H, W0, k = gram(), weights(), BUDGETS[name]
+    layer = l0quad.Layer(W0, H=H, k=k, ridge=0.01)
+    result = layer.solve("exact")
+    optimum = brute_force(H + 0.02 * np.eye(D), W0, k)
+    assert result.status is Status.OPTIMAL
+    assert result.objective == pytest.approx(optimum, rel=1e-9)
+    assert result.lower_bound == pytest.approx(optimum, rel=1e-5)
+    assert result.check(layer).ok
+
+
+@pytest.mark.parametrize("k", [8, SharedSupport(2)])
+def test_exact_needs_separate_budgets(k):
+    with pytest.raises(l0quad.Unsuited, match="PerColumn, NofM"):
+        l0quad.Layer(weights(), H=gram(), k=k).solve("exact")
+
+
+@pytest.mark.parametrize("method", ["auto", "admm", "magnitude", "wanda", "sparsegpt"])
+@pytest.mark.parametrize("name", BUDGETS)
+def test_every_method_stays_within_the_budget(method, name):
+    k = BUDGETS[name]
+    must, never = np.zeros((2, D, M), dtype=bool)
+    must[5, 0] = True
+    never[0 if isinstance(k, SharedSupport) else (0, 1), :] = True
+    layer = l0quad.Layer(weights(), H=gram(), k=k, damping=0.05, must=must, never=never)
+    result = layer.solve(method)
+    assert layer.quadratic.pattern.allows((result.mask | must).T)
+    assert not result.W[never].any()
+    assert result.W[5, 0] != 0
+    assert result.check(layer).ok
+    assert result.lower_bound <= layer.solve("auto").objective
+
+
+@pytest.mark.parametrize("k", [300, PerColumn(10), NofM(2, 4), SharedSupport(10)])
+def test_no_exchange_within_a_column_is_better(k):
+    d, m = 20, 30
+    H, W0 = gram(d, seed=3, n=80), weights(d, m)
+    Q = H + 0.02 * np.eye(d)
+    result = l0quad.Layer(W0, H=H, k=k, ridge=0.01).solve()
+    assert result.status is Status.SWAP_OPTIMAL
+    at_most = 1 + 1e-6
+    shared = isinstance(k, SharedSupport)
+    for j in [0] if shared else range(m):
+        S = np.flatnonzero(result.mask[:, j])
+        columns = range(m) if shared else [j]
+        value = sum(least_of_support(Q, W0[:, c], S) for c in columns)
+        for i in S:
+            for n in np.setdiff1d(np.arange(d), S):
+                if isinstance(k, NofM) and i // 4 != n // 4:
+                    continue
+                other = np.append(np.setdiff1d(S, i), n)
+                assert value <= at_most * sum(least_of_support(Q, W0[:, c], other) for c in columns)
+
+
+def test_methods_in_their_order():
+    """Exchanges are no worse than ADMM, a refit than none, and each than the bound."""
+    d, m = 48, 40
+    layer = l0quad.Layer(weights(d, m), H=gram(d, n=200), k=d * m // 3, damping=0.01)
+    auto, split = layer.solve(), layer.solve("admm", bound="none")
+    rules = [layer.solve(name, bound="none").objective for name in ("magnitude", "wanda", "sparsegpt")]
+    assert auto.lower_bound <= auto.objective <= split.objective < min(rules)
+    assert auto.relative_gap < 0.5
+
+
+def test_targets_on_one_design_are_least_squares():
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((50, D)), rng.standard_normal((50, M))
+    layer = l0quad.Layer.from_targets(X.T @ X, X.T @ Y, 0.5 * (Y * Y).sum(axis=0), k=PerColumn(2))
+    result = layer.solve()
+    assert result.objective == pytest.approx(0.5 * np.sum((Y - X @ result.W) ** 2), rel=1e-10)
+    assert result.relative_error == pytest.approx(np.sum((Y - X @ result.W) ** 2) / np.sum(Y**2), rel=1e-10)
+    for j in range(M):
+        exact = l0quad.minimize(X, Y[:, j], 2)
+        assert result.column_bounds[j] <= exact.objective * (1 + 1e-12)
+        assert result.column_objectives[j] >= exact.objective * (1 - 1e-9)
+    assert result.check(layer).ok
+
+
+def test_a_dead_input_and_a_singular_h():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4, 8))
+    X[:, 2] = 0
+    W0 = rng.standard_normal((8, 5))
+    for k in (16, PerColumn(3), NofM(2, 4), SharedSupport(3)):
+        layer = l0quad.Layer(W0, X=X, k=k)
+        for method in ("auto", "sparsegpt", "admm"):
+            result = layer.solve(method)
+            assert not result.W[2].any()
+            assert result.objective == pytest.approx(0.5 * np.sum((X @ (result.W - W0)) ** 2), rel=1e-8, abs=1e-12)
+            assert result.lower_bound == 0
+            assert result.check(layer).ok
+    with pytest.raises(ValueError, match="leaves the range"):
+        l0quad.Layer.from_targets(X[:, 3:].T @ X[:, 3:], rng.standard_normal((5, 2)), 0, k=2)
+
+
+def test_everything_may_stay_and_nothing_need():
+    H, W0 = gram(), weights()
+    whole = l0quad.Layer(W0, H=H, k=D * M).solve()
+    assert whole.status is Status.OPTIMAL
+    np.testing.assert_allclose(whole.W, W0, rtol=1e-9)
+    for k in (0, PerColumn(0), NofM(0, 4), SharedSupport(0)):
+        none = l0quad.Layer(W0, H=H, k=k).solve()
+        assert none.relative_error == 1
+        assert not none.mask.any()
+
+
+def test_the_same_answer_for_every_number_of_threads():
+    d, m = 32, 64
+    layer = l0quad.Layer(weights(d, m), H=gram(d, n=100), k=d * m // 4, damping=0.01)
+    one, three = layer.solve(n_threads=1), layer.solve(n_threads=3)
+    np.testing.assert_array_equal(one.W, three.W)
+    assert one.lower_bound == three.lower_bound
+
+
+def test_single_precision_weights_stay_so():
+    W0 = weights().astype(np.float32)
+    layer = l0quad.Layer(W0, H=gram(), k=8, damping=0.01)
+    result = layer.solve()
+    assert result.W.dtype == np.float32
+    assert result.check(layer).ok
+
+
+def test_a_start_is_never_left_for_worse():
+    d, m = 24, 10
+    layer = l0quad.Layer(weights(d, m), H=gram(d, n=100), k=PerColumn(8), damping=0.01)
+    rule = layer.solve("sparsegpt")
+    for start in (rule, rule.W, rule.mask):
+        assert layer.solve(start=start).objective <= rule.objective
+    again = layer.solve()
+    assert layer.solve(start=again).objective <= again.objective * (1 + 1e-12)
+
+
+def test_limits_and_a_gap(ticking):
+    d, m = 24, 40
+    layer = l0quad.Layer(weights(d, m), H=gram(d, n=100), k=200, damping=0.01)
+    ticking["tick"] = 0.0
+    free = layer.solve()
+    easy = layer.solve(gap_tol=0.9)
+    assert easy.status is Status.CONVERGED
+    assert easy.relative_gap <= 0.9
+    assert easy.lower_bound <= free.objective <= easy.objective
+    ticking["tick"] = 1.0
+    for limit in (0.5, 4.5, 30.5):
+        cut = layer.solve(time_limit=limit)
+        assert cut.status is Status.TIME_LIMIT
+        assert layer.quadratic.pattern.allows(cut.mask.T)
+        assert cut.check(layer).ok
+        assert cut.objective < layer.quadratic.at_zero.sum()
+
+
+def test_a_callback_and_ctrl_c_return_the_best_point():
+    layer = l0quad.Layer(weights(24, 40), H=gram(24, n=100), k=200, damping=0.01)
+    seen = []
+    stopped = layer.solve(callback=lambda state: seen.append(state) or len(seen) == 5)
+    assert stopped.status is Status.INTERRUPTED
+    assert len(seen) == stopped.n_iter == 5
+    assert stopped.objective <= min(state.best_objective for state in seen) * (1 + 1e-12)
+
+    def interrupt(state):
+        if state.n_iter == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    broken = layer.solve(callback=interrupt)
+    assert broken.status is Status.INTERRUPTED
+    assert layer.quadratic.pattern.allows(broken.mask.T)
+    assert broken.check(layer).ok
+
+
+def test_check_finds_what_is_wrong():
+    import dataclasses
+
+    layer = l0quad.Layer(weights(), H=gram(), k=8, damping=0.01)
+    result = layer.solve()
+    for change, words in (
+        ({"objective": result.objective * 1.01}, "the objective at W"),
+        ({"lower_bound": result.lower_bound * 1.01}, "the certificate proves"),
+        ({"mask": ~result.mask}, "mask"),
+        ({"certificate": l0quad.Separable(result.certificate.w, 10 * result.certificate.d)}, "the certificate proves"),
+    ):
+        check = dataclasses.replace(result, **change).check(layer)
+        assert not check.ok
+        assert words in check.message
+
+
+def test_torch_computes_the_dense_part():
+    torch = pytest.importorskip("torch")
+    d, m = 32, 20
+    layer = l0quad.Layer(weights(d, m), H=gram(d, n=100), k=200, damping=0.01)
+    ours, theirs = layer.solve(), layer.solve(xp=torch)
+    assert theirs.objective == pytest.approx(ours.objective, rel=0.02)
+    assert theirs.lower_bound == pytest.approx(ours.lower_bound, rel=1e-6)
+    assert theirs.check(layer).ok
+
+
+REFUSED = [
+    ({"H": gram(), "X": np.ones((3, D))}, "exactly one of them"),
+    ({}, "exactly one of them"),
+    ({"H": -gram()}, "H: must be positive semidefinite"),
+    ({"H": np.ones((3, 3))}, "W0: must have a row for each of 3 inputs"),
+    ({"H": gram(), "ridge": 1.0, "damping": 1.0}, "only one of them"),
+    ({"H": gram(), "ridge": -1.0}, "ridge: must be finite and at least 0"),
+    ({"H": gram(), "must": np.ones((M, D), dtype=bool)}, "must: must be bool of shape"),
+    ({"H": gram(), "must": np.eye(D, M, dtype=bool), "never": np.eye(D, M, dtype=bool)}, "also in never"),
+    ({"H": gram(), "k": PerColumn([1, 2])}, "k: must be one integer"),
+    ({"H": gram(), "k": NofM(2, 4, never=[1])}, "runs along the inputs"),
+    ({"H": gram(), "k": -1}, "k: must be at least 0"),
+    ({"gram": l0quad.GramAccumulator()}, "gram: has seen no rows"),
+    ({"H": np.diag([np.nan] * D)}, "H: all values must be finite"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_the_door_refuses(arguments, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        l0quad.Layer(weights(), **({"k": 4} | arguments))
+
+
+def test_solve_refuses():
+    layer = l0quad.Layer(weights(), H=gram(), k=4)
+    for arguments, words in (
+        ({"method": "swap"}, "method"),
+        ({"start": np.ones((M, D))}, "start"),
+        ({"method": "wanda", "start": np.ones((D, M))}, "start"),
+        ({"bound": "loose"}, "bound"),
+        ({"callback": 3}, "callback"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words):
+            layer.solve(**arguments)
