@@ -145,6 +145,17 @@ def test_rounding_takes_two_or_three_sweeps_a_step(tmp_path):
     assert result.objective <= l0quad.solve(problem, Backsolve(steps=0)).objective
 
 
+@pytest.mark.parametrize("method", ["exact", "forward", "obs", "swap"])
+def test_methods_that_hold_tables_say_so(method, pruning, monkeypatch):
+    from l0quad.solvers import needs
+
+    M, _, b, w0 = pruning
+    problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
+    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    with pytest.raises(l0quad.Unsuited, match=rf"'{method}' needs A in memory; .*'backsolve'"):
+        l0quad.solve(problem, method)
+
+
 def test_an_interrupt_comes_between_chunks(pruning):
     M, _, b, w0 = pruning
     problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
