@@ -23,6 +23,7 @@ import numpy as np
 from l0quad.bounds.dual import dual_bound
 from l0quad.certificates import Bound
 from l0quad.linalg.cholesky import cholesky
+from l0quad.matrix.sweeps import Columns, Wanted
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import FloatArray, IntArray
@@ -65,6 +66,8 @@ class Relaxation:
         self.problem = problem
         self.centre = np.zeros(problem.shape[1])
         self.centre[point.support] = point.w
+        if nu is None and point.refit is not None:
+            nu, Atnu = point.refit.nu, point.refit.Atnu
         self.nu = problem.residual(point.support, point.w) if nu is None else nu
         self.Atnu = problem.matrix.rmatvec(self.nu) if Atnu is None else Atnu
         self.reach = float(np.linalg.norm(self.nu))
@@ -72,6 +75,7 @@ class Relaxation:
         self.sigma = _FIRST_SIGMA / problem.mu
         self._outer_ones = _SlowlyChangingOuter(problem)
         self._outer_between = _SlowlyChangingOuter(problem)
+        self._coupled: tuple[Jacobian, FloatArray] | None = None
 
     def bound(self) -> Bound:
         """Return what the dual point proves."""
@@ -89,16 +93,17 @@ class Relaxation:
     def step(self, dual: float) -> None:
         """Do one Newton step; ``dual`` is the best D so far, which says how exact a proximal point needs to be."""
         prox = self._prox(self.Atnu)
-        Aw = self._product(prox.w)
+        Aw = self._product(prox)
         gradient = Aw - self.problem.b - self.nu
         self.primal = min(self.primal, self._primal_value(prox.w, Aw))
         if 0.5 * float(gradient @ gradient) <= _INNER_SHARE * max(self.primal - dual, 0.0):
             self.centre = prox.w
             self.sigma *= _SIGMA_GROWTH
-            self.Atnu = self.problem.matrix.rmatvec(self.nu)
-            self.reach = float(np.linalg.norm(self.nu))
+            if not self.problem.matrix.counted:
+                self.Atnu = self.problem.matrix.rmatvec(self.nu)
+                self.reach = float(np.linalg.norm(self.nu))
             prox = self._prox(self.Atnu)
-            gradient = self._product(prox.w) - self.problem.b - self.nu
+            gradient = self._product(prox) - self.problem.b - self.nu
         direction = self._newton_direction(prox, gradient)
         self._search(prox, gradient, direction)
 
@@ -109,9 +114,28 @@ class Relaxation:
         z = problem.constraint.relaxed(x, beta)
         return _Prox(x * z / (z + beta), z, x)
 
-    def _product(self, w: FloatArray) -> FloatArray:
-        support = np.flatnonzero(w)
-        return self.problem.matrix.matvec(support, w[support])
+    def _product(self, prox: _Prox) -> FloatArray:
+        """Return A w(nu); where passes over A are counted, the same one brings what the Newton system needs."""
+        matrix, support = self.problem.matrix, np.flatnonzero(prox.w)
+        if not matrix.counted:
+            return matrix.matvec(support, prox.w[support])
+        ones, between = self._active(prox)
+        n, terms = self.problem.shape[0], between.rank_ones
+        single = between.diagonal is None and len(terms) == 1 and terms[0].weights.size == 1
+        if not single or n > _DENSE_ROWS or ones.size + between.columns.size <= _FEW * n:
+            return matrix.swept(Wanted(weights=(Columns(support, prox.w[support]),)), self.problem.pause).products[0]
+        weights = (Columns(support, prox.w[support]), Columns(between.columns, terms[0].values))
+        changes = (*self._outer_ones.changes(ones), *self._outer_between.changes(between.columns))
+        swept = matrix.swept(Wanted(weights=weights, outers=changes), self.problem.pause)
+        self._outer_ones.change(ones, *swept.outers[:2])
+        self._outer_between.change(between.columns, *swept.outers[2:])
+        self._coupled = between, swept.products[1][:, None]
+        return swept.products[0]
+
+    def _active(self, prox: _Prox) -> tuple[IntArray, Jacobian]:
+        """Return the columns with z = 1, and the Jacobian in between."""
+        beta = self.sigma * self.problem.mu
+        return np.flatnonzero(prox.z == 1), self.problem.constraint.jacobian(prox.x, prox.z, beta)
 
     def _primal_value(self, w: FloatArray, Aw: FloatArray) -> float:
         problem = self.problem
@@ -134,8 +158,7 @@ class Relaxation:
         V is 1/(1 + beta) where z = 1, and in between what the constraint says (`Constraint.jacobian`).
         """
         beta = self.sigma * self.problem.mu
-        ones = np.flatnonzero(prox.z == 1)
-        between = self.problem.constraint.jacobian(prox.x, prox.z, beta)
+        ones, between = self._active(prox)
         n, active = self.problem.shape[0], ones.size + between.columns.size
         if active <= min(_FEW * n, _DENSE_ROWS):
             return self._newton_by_columns(gradient, ones, between, beta)
@@ -177,6 +200,8 @@ class Relaxation:
     def _combined_columns(self, columns: IntArray, terms: RankOnes) -> FloatArray:
         """Return A_S v_q for each rank-one term q, n x (number of terms)."""
         matrix = self.problem.matrix
+        if self._coupled is not None and np.array_equal(self._coupled[0].columns, columns):
+            return self._coupled[1]
         total = np.zeros((self.problem.shape[0], terms.weights.size))
         for piece in matrix.pieces(columns):
             spread = np.zeros((columns[piece].size, terms.weights.size))
@@ -226,9 +251,20 @@ class _SlowlyChangingOuter:
         self._columns: IntArray = np.empty(0, dtype=np.int64)
         self._outer: FloatArray | None = None
 
-    def __call__(self, columns: IntArray) -> FloatArray:
+    def changes(self, columns: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the columns to add and to take away."""
         added = np.setdiff1d(columns, self._columns, assume_unique=True)
-        removed = np.setdiff1d(self._columns, columns, assume_unique=True)
+        return added, np.setdiff1d(self._columns, columns, assume_unique=True)
+
+    def change(self, columns: IntArray, added: FloatArray, removed: FloatArray) -> None:
+        """Take over the outer products of these changes."""
+        self._outer = added - removed if self._outer is None else self._outer + added - removed
+        self._columns = columns
+
+    def __call__(self, columns: IntArray) -> FloatArray:
+        added, removed = self.changes(columns)
+        if self._outer is not None and added.size + removed.size == 0:
+            return self._outer
         if self._outer is None or added.size + removed.size >= columns.size:
             self._outer = self._matrix.outer(columns)
         else:

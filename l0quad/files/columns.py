@@ -39,11 +39,14 @@ def open_columns(paths: Paths | Sequence[Paths], memory: str | int = "512MB") ->
 
     Examples
     --------
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> import numpy as np
     >>> import l0quad
+    >>> path = Path(tempfile.mkdtemp()) / "A.npy"
     >>> A = np.random.default_rng(0).standard_normal((20, 500)).astype(np.float32)
-    >>> np.save("A.npy", np.asfortranarray(A))
-    >>> problem = l0quad.Problem(l0quad.open_columns("A.npy"), A[:, 3] - A[:, 30], k=2, ridge=0.1)
+    >>> np.save(path, np.asfortranarray(A))
+    >>> problem = l0quad.Problem(l0quad.open_columns(path), A[:, 3] - A[:, 30], k=2, ridge=0.1)
     >>> l0quad.solve(problem).support
     array([ 3, 30])
     """

@@ -32,7 +32,7 @@ class Forward:
 
     width: int = 1
     name: ClassVar[str] = "forward"
-    needs: ClassVar[Needs] = Needs(most_entries=1 << 27, from_zero=True, solves_start=True)
+    needs: ClassVar[Needs] = Needs(in_memory=True, most_entries=1 << 27, from_zero=True, solves_start=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.width, "width", 1)

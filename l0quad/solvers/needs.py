@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from l0quad.errors import Unsuited
 from l0quad.problem.core import CoreProblem
 
+# Files of so little that they could as well be in memory.
+_FILE_BYTES = 1 << 27
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -23,6 +26,8 @@ class Needs:
         The largest p.
     most_entries : int, optional
         The largest k p, the size of its table.
+    in_memory : bool
+        A in memory, or files that take little of it: it holds tables, or passes over A again and again.
     parts : bool
         A constraint that is a budget of columns, or groups, for each part of a partition.
     unless : callable, optional
@@ -45,6 +50,7 @@ class Needs:
     single_columns: bool = False
     most_columns: int | None = None
     most_entries: int | None = None
+    in_memory: bool = False
     parts: bool = False
     unless: Callable[[CoreProblem], bool] | None = None
     from_zero: bool = False
@@ -55,6 +61,8 @@ class Needs:
 
     def lacking(self, problem: CoreProblem) -> str | None:
         """Return the need that the problem does not meet, in words, or None."""
+        if self.in_memory and is_large_file(problem):
+            return "A in memory"
         if self.unless is not None and self.unless(problem):
             return None
         n, p = problem.shape
@@ -72,6 +80,12 @@ class Needs:
             "columns that come and go one by one, not in groups": self.single_columns and constraint.units is not None,
         }
         return next((need for need, lacks in unmet.items() if lacks), None)
+
+
+def is_large_file(problem: CoreProblem) -> bool:
+    """Whether A is in files, and would take more than `_FILE_BYTES` in memory."""
+    n, p = problem.shape
+    return problem.matrix.counted and 8 * n * p > _FILE_BYTES
 
 
 def require(name: str, needs: Needs, problem: CoreProblem, others: dict[str, Needs]) -> None:

@@ -30,7 +30,7 @@ class OBS:
 
     batches: int = 8
     name: ClassVar[str] = "obs"
-    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192, single_columns=True, solves_start=True)
+    needs: ClassVar[Needs] = Needs(in_memory=True, ridge=True, most_rows=8192, single_columns=True, solves_start=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.batches, "batches", 1)

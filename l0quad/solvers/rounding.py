@@ -30,6 +30,9 @@ class Rounding:
     relaxation is nearly tight and its support nearly optimal; with more rows than columns the separable relaxation
     takes its place where that is tighter. Needs ridge > 0. Never above the refit of its start.
 
+    On files (`l0quad.open_columns`) a step takes two sweeps, three where the centre moves; the refits, at the start and
+    at the end alone, two each; the column norms one.
+
     Parameters
     ----------
     max_iter : int
@@ -63,7 +66,9 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
             bound = found
             monitor.prove(bound)
         solved = relaxation.primal - bound.value <= _SOLVED * abs(relaxation.primal)
-        if solved or (iteration + 1) % _REFIT_EVERY == 0 or iteration == options.max_iter - 1:
+        close = relaxation.primal - bound.value <= options.tol * abs(relaxation.primal)
+        due = close if problem.matrix.counted else (iteration + 1) % _REFIT_EVERY == 0
+        if solved or due or iteration == options.max_iter - 1:
             support = problem.constraint.nearest(relaxation.point())
             if not np.array_equal(support, last):
                 last, candidate = support, problem.restricted(support)

@@ -61,7 +61,7 @@ class Swap:
     kicks: int = 0
     name: ClassVar[str] = "swap"
     # Batches need an n x n factorization.
-    needs: ClassVar[Needs] = Needs(ridge=True, most_rows=8192, unless=table_fits, solves_start=True)
+    needs: ClassVar[Needs] = Needs(in_memory=True, ridge=True, most_rows=8192, unless=table_fits, solves_start=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)

@@ -131,6 +131,31 @@ def test_every_method_finds_in_files_what_it_finds_in_memory(method, name, tmp_p
         )
 
 
+def test_rounding_takes_two_or_three_sweeps_a_step(tmp_path):
+    rng = np.random.default_rng(3)
+    A = (rng.standard_normal((40, 900)) / 8).astype(np.float32)
+    w0 = rng.standard_normal(900)
+    b = A.astype(np.float64) @ w0
+    M = column_files(A, "C", tmp_path, 1 << 16)
+    problem = l0quad.Problem(M, b, 200, ridge=0.01, w0=w0)
+    result = l0quad.solve(problem, l0quad.Rounding(max_iter=6))
+    assert result.n_sweeps <= 1 + 2 + 3 * 6 + 2
+    in_memory = l0quad.solve(l0quad.Problem(A, b, 200, ridge=0.01, w0=w0), l0quad.Rounding(max_iter=6))
+    assert result.lower_bound == pytest.approx(in_memory.lower_bound, rel=1e-6)
+    assert result.objective <= l0quad.solve(problem, Backsolve(steps=0)).objective
+
+
+@pytest.mark.parametrize("method", ["exact", "forward", "obs", "swap"])
+def test_methods_that_hold_tables_say_so(method, pruning, monkeypatch):
+    from l0quad.solvers import needs
+
+    M, _, b, w0 = pruning
+    problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
+    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    with pytest.raises(l0quad.Unsuited, match=rf"'{method}' needs A in memory; .*'backsolve'"):
+        l0quad.solve(problem, method)
+
+
 def test_an_interrupt_comes_between_chunks(pruning):
     M, _, b, w0 = pruning
     problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)

@@ -44,7 +44,13 @@ class Exact:
     node_limit: int | None = None
     name: ClassVar[str] = "exact"
     needs: ClassVar[Needs] = Needs(
-        from_zero=True, solves_start=True, parts=True, any_size=True, most_columns=_MOST_COLUMNS, unless=screens
+        in_memory=True,
+        from_zero=True,
+        solves_start=True,
+        parts=True,
+        any_size=True,
+        most_columns=_MOST_COLUMNS,
+        unless=screens,
     )
 
     def __post_init__(self) -> None:
