@@ -2,8 +2,8 @@
 A signal from few of its samples
 ================================
 
-A sum of ten cosines is seen at 64 of its 256 times, with noise. Which cosines they are is found from the columns of the
-discrete cosine transform at these times.
+A sum of ten cosines is seen at 64 of its 256 times, with noise. Which cosines they are is found from the columns of
+the discrete cosine transform at these times.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ times = np.sort(rng.choice(n, seen, replace=False))
 A, b = basis[times], signal[times] + noise * rng.standard_normal(seen)
 
 # %%
-# The equation has 256 unknowns and 64 equations; that only ten are not zero is what makes it solvable. A ridge
-# of the size of the noise steadies the values.
+# The equation has 256 unknowns and 64 equations; that only ten are not zero is what makes it solvable. A ridge of the
+# size of the noise steadies the values.
 
 result = l0quad.minimize(A, b, k=k, ridge=noise**2)
 recovered = basis @ result.w
