@@ -67,6 +67,19 @@ def test_a_method_added_by_the_page_solves(monkeypatch):
         assert result.check(instance.problem()).ok
 
 
+def test_the_reference_lists_every_public_name() -> None:
+    for package, page in (
+        ("l0quad", "core"),
+        ("l0quad_adapters.sklearn", "sklearn"),
+        ("l0quad_adapters.torch", "torch"),
+    ):
+        if package.startswith("l0quad_adapters"):
+            pytest.importorskip("torch" if page == "torch" else "sklearn")
+        text = (ROOT / "docs" / "api" / f"{page}.rst").read_text(encoding="utf-8")
+        listed = re.findall(r"^   (\w+)$", text, re.MULTILINE)
+        assert sorted(listed) == sorted(set(importlib.import_module(package).__all__) - {"__version__"})
+
+
 MODULES = sorted(path for path in (ROOT / "l0quad").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 
 
