@@ -16,7 +16,8 @@ from measure import RESULTS, machine, report, table
 import l0quad
 from l0quad.app.demo import load
 
-TRIED = """The rows of 3000 columns and the picture are from before the diagonal was extracted anew. The others were measured
+TRIED = """\
+The rows of 3000 columns and the picture are from before the diagonal was extracted anew. The others were measured
 on a machine with other work on it.
 
 ## Tried
