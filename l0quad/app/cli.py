@@ -4,9 +4,11 @@ Whatever needs NumPy is imported where it is used, so that ``--help`` and ``--ve
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:  # of input and output files it has become WrongInput
         _abandon_stdout()
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL):
             return BROKEN_PIPE
         return _fail(f"{error.filename or 'standard output'}: {error.strerror}")
 
@@ -50,7 +52,8 @@ def _fail(message: str) -> int:
 
 def _abandon_stdout() -> None:
     """Send what is still buffered nowhere, so that Python's own flush at exit does not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:  # there may be no standard output
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,7 @@ def check_writable(path: Path, suffixes: tuple[str, ...]) -> None:
         raise ValueError(f"{path}: there is no folder {folder}")
     if target.exists() and not target.is_file():
         raise ValueError(f"{path}: exists and is not a regular file")
-    if not os.access(folder, os.W_OK):
+    if not _takes_files(folder):
         raise ValueError(f"{path}: its folder may not be written to")
 
 
@@ -56,6 +57,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         _remove(temporary)
         raise
     _sync_folder(target.parent)
+
+
+def _takes_files(folder: Path) -> bool:
+    # Not os.access, which knows nothing of access lists (on Windows) and of file systems that are read-only.
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def _target(path: Path) -> Path:

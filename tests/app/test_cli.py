@@ -180,7 +180,10 @@ def test_wrong_input_is_one_line(folder, capsys, monkeypatch, argv, message):
 
 
 def test_unwritable_output_folder(folder, capsys, monkeypatch):
-    monkeypatch.setattr("os.access", lambda *_: False)
+    def forbidden(**_):
+        raise PermissionError
+
+    monkeypatch.setattr("tempfile.TemporaryFile", forbidden)
     message = fails(capsys, "solve", "in.npz", "-k", "1", "-o", "out.npz")
     assert message == "out.npz: its folder may not be written to"
 

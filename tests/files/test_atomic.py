@@ -156,5 +156,5 @@ def test_what_cannot_be_written_is_told_before_the_work(folder, monkeypatch):
     refused("no/out.npz", "there is no folder no")
     refused("link.npz", "there is no folder .*gone")
     refused("dir.npz", "exists and is not a regular file")
-    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("tempfile.TemporaryFile", failing(PermissionError()))
     refused("out.npz", "its folder may not be written to")

@@ -2,11 +2,26 @@
 
 import os
 import secrets
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 PathLike = str | os.PathLike[str]
+
+# Windows lets nobody replace a file that another process, a virus scanner say, has open; most let go soon.
+_HELD = (5, 32)
+_PATIENCE_SECONDS = (0.01, 0.05, 0.2, 0.5)
+
+
+def takes_files(folder: Path) -> bool:
+    """Whether a file can be written to this folder, found out by one that leaves no trace."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
@@ -32,11 +47,23 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> Non
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        _replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    for seconds in _PATIENCE_SECONDS:
+        try:
+            os.replace(temporary, target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in _HELD:
+                raise
+        time.sleep(seconds)
+    os.replace(temporary, target)
 
 
 def _sync_folder(folder: Path) -> None:

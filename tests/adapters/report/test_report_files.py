@@ -1,5 +1,6 @@
 """Files of a PruneReport: every bit comes back, false ones are refused, and a model gets all of one or nothing."""
 
+import contextlib
 import json
 import math
 import os
@@ -293,6 +294,29 @@ def test_a_failing_writer_leaves_the_old_file(tmp_path):
     with pytest.raises(RuntimeError, match="halfway"):
         files.write_atomically(path, write)
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("times", [2, 9])
+def test_a_file_that_another_process_has_open(tmp_path, monkeypatch, times):
+    """Windows refuses to replace it; it is tried again for less than a second."""
+    path, tries, slept, replace_file = tmp_path / "file", [], [], os.replace
+    path.write_bytes(b"old")
+    held = PermissionError(13, "Permission denied")
+    held.winerror = 32
+
+    def replace(old, new):
+        tries.append(new)
+        if len(tries) <= times:
+            raise held
+        replace_file(old, new)
+
+    monkeypatch.setattr("time.sleep", slept.append)
+    monkeypatch.setattr(files.os, "replace", replace)
+    with contextlib.nullcontext() if times == 2 else pytest.raises(PermissionError):
+        files.write_atomically(path, lambda file: file.write(b"new"))
+    assert 0 < sum(slept) < 1
+    assert path.read_bytes() == (b"new" if times == 2 else b"old")
     assert list(tmp_path.iterdir()) == [path]
 
 

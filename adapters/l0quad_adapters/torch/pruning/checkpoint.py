@@ -1,7 +1,6 @@
 """The file of a long run, from which it goes on after it was stopped."""
 
 import hashlib
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from l0quad_adapters.torch import packing
-from l0quad_adapters.torch.files import PathLike, write_atomically
+from l0quad_adapters.torch.files import PathLike, takes_files, write_atomically
 from l0quad_adapters.torch.report.parts import StageReport
 
 # The number of the file's layout.
@@ -39,7 +38,7 @@ class Checkpoint:
     def of(cls, path: PathLike, model: nn.Module, told: dict[str, Any]) -> "Checkpoint":
         """Return the checkpoint of a run that begins with this model and has these settings."""
         file = Path(path)
-        if file.is_dir() or not os.access(file.absolute().parent, os.W_OK):
+        if file.is_dir() or not takes_files(file.absolute().parent):
             raise ValueError(f"checkpoint: must be a file in a folder that can be written to, got {str(path)!r}")
         digests = repr({name: packing.digest(value) for name, value in _state(model).items()})
         settings = {"model": hashlib.sha256(digests.encode()).hexdigest()} | told

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from l0quad_adapters.torch.files import PathLike
+from l0quad_adapters.torch.files import PathLike, takes_files
 
 # Vectors of p float64 numbers that are there at once: weights, centre, scores, the solver's iterates, the budgets.
 _VECTORS = 14
@@ -61,7 +61,7 @@ def check_memory(needed: Memory, out: PathLike | None) -> None:
     if out is None:
         return
     path = Path(os.path.realpath(out))
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    if path.is_dir() or not takes_files(path.parent):
         raise ValueError(f"out: must be a file in a folder that can be written to, got {str(out)!r}")
     there = path.stat().st_size if path.exists() else 0
     space = shutil.disk_usage(path.parent).free + there
