@@ -15,6 +15,7 @@ from l0quad_adapters.torch.network.sparse_file import load_sparse, save_sparse
 from l0quad_adapters.torch.network.weights import Weights, choose
 from l0quad_adapters.torch.pruning.budget import budget
 from l0quad_adapters.torch.pruning.gradual import gradual_prune
+from l0quad_adapters.torch.pruning.layerwise import prune_layers
 from l0quad_adapters.torch.pruning.memory import Memory, memory_needed
 from l0quad_adapters.torch.pruning.problem import problem_from_gradients, pruning_problem
 from l0quad_adapters.torch.pruning.prune import prune
@@ -47,6 +48,7 @@ __all__ = [
     "memory_needed",
     "problem_from_gradients",
     "prune",
+    "prune_layers",
     "pruning_problem",
     "recalibrate_batchnorm",
     "save_sparse",

@@ -67,7 +67,7 @@ def test_what_cannot_fit_is_refused_before_any_work(tmp_path, monkeypatch):
     assert in_file.disk == in_file.matrix == needed.peak - in_file.peak
     model = again(mlp)
     before = state(model)
-    monkeypatch.setattr(memory, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     refuse(lambda: run(model, 0.5, loss_fn=None), ValueError, "n_rows:", "0.0264 MB", "out=")
     monkeypatch.undo()
     monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())

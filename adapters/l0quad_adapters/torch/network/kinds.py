@@ -59,7 +59,7 @@ def matrices(module: nn.Module) -> dict[str, int]:
         return dict.fromkeys(names, 1)
     if isinstance(module, _RECURRENT):
         return {name: 1 for name in _own_tensors(module) if name.startswith("weight")}
-    if isinstance(module, _ConvTransposeNd) or _is_conv1d(module):
+    if isinstance(module, _ConvTransposeNd) or is_conv1d(module):
         return {"weight": 0}
     if isinstance(module, nn.Bilinear):
         return {"weight": 2}
@@ -80,7 +80,7 @@ def _own_tensors(module: nn.Module) -> Iterator[str]:
             yield each.own
 
 
-def _is_conv1d(module: nn.Module) -> bool:
+def is_conv1d(module: nn.Module) -> bool:
     """Return whether it is the linear layer of transformers' GPT-2, whose weight is (inputs, outputs)."""
     return any(
         each.__name__ == "Conv1D" and each.__module__.partition(".")[0] == "transformers"

@@ -51,11 +51,11 @@ def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool 
 
 def check_memory(needed: Memory, out: PathLike | None) -> None:
     """Raise where memory or disk have less than is needed, as far as the system tells."""
-    free = _free_memory()
+    free = free_memory()
     if free is not None and needed.peak > free:
         advice = "fewer rows" if needed.disk else "fewer rows, or out= with a file"
         raise ValueError(
-            f"n_rows: A takes {_told(needed.matrix)} and the run {_told(needed.peak)}, but {_told(free)} of memory "
+            f"n_rows: A takes {sized(needed.matrix)} and the run {sized(needed.peak)}, but {sized(free)} of memory "
             f"are free: take {advice}"
         )
     if out is None:
@@ -66,10 +66,10 @@ def check_memory(needed: Memory, out: PathLike | None) -> None:
     there = path.stat().st_size if path.exists() else 0
     space = shutil.disk_usage(path.parent).free + there
     if needed.disk > space:
-        raise ValueError(f"out: A takes {_told(needed.disk)}, but {_told(space)} are free in {path.parent}")
+        raise ValueError(f"out: A takes {sized(needed.disk)}, but {sized(space)} are free in {path.parent}")
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Return the bytes of memory that can be had, None where the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -89,5 +89,6 @@ def _free_memory() -> int | None:
     return min(free, limit - used + cached)
 
 
-def _told(size: int) -> str:
+def sized(size: int) -> str:
+    """Return a number of bytes in words."""
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"

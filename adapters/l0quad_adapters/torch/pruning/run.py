@@ -109,7 +109,7 @@ def _told(sparsity: Sparsity) -> Any:
     return str(sparsity) if isinstance(sparsity, l0quad.NofM) else float(sparsity)
 
 
-def shown(steps: Sequence[T], progress: bool | None) -> Iterable[T]:
+def shown(steps: Sequence[T], progress: bool | None, name: str = "prune: stage") -> Iterable[T]:
     """Return the steps, on whose way progress is shown: where it is asked for, or by default on a terminal."""
     wanted = sys.stderr.isatty() if progress is None else progress
-    return l0quad.Progress().over(steps, "prune: stage") if wanted else steps
+    return l0quad.Progress().over(steps, name) if wanted else steps

@@ -69,7 +69,7 @@ class TotalReport(LayerReport):
     Attributes
     ----------
     objective, lower_bound, relative_gap : float
-        Of the last stage whose bound was computed; without any, of the last stage.
+        Of the last stage whose bound was computed; without any, of the last stage. Layer by layer, sums.
     gradient_seconds, solve_seconds : float
         Of all stages.
     """
@@ -83,23 +83,28 @@ class TotalReport(LayerReport):
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One stage: a problem made of gradients, and its solution.
+    """One stage: a problem made of gradients, or a layer and its inputs, and its solution.
 
     Attributes
     ----------
     stage : int
         From 1.
     sparsity : float
-        The stage's target.
+        The target of the stage, or of its layer.
     kept : int
-        How many weights are not zero after it.
+        How many weights are not zero after it, of all or of its layer.
     objective, lower_bound, relative_gap, status : float, float, float, str
         Of its problem.
     rows : int
-        How many rows of gradients its problem had.
+        How many rows its problem had: of gradients, or of the layer's inputs.
     gradient_seconds, solve_seconds : float
+        The former of the gradients, or of gathering the inputs.
     metric : float
         What ``evaluate`` gave after it; nan without.
+    layer : str
+        The parameter that it pruned; empty where it pruned all.
+    relative_error : float
+        Of a layer, its objective over that with all weights zero; else nan.
     """
 
     stage: int
@@ -113,3 +118,5 @@ class StageReport:
     gradient_seconds: float
     solve_seconds: float
     metric: float = math.nan
+    layer: str = ""
+    relative_error: float = math.nan

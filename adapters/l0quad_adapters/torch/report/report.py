@@ -87,9 +87,17 @@ class PruneReport:
 
     @property
     def total(self) -> TotalReport:
-        """All layers together: sizes and seconds summed, objective and bound of the last stage that has a bound."""
+        """All layers together: sizes and seconds summed, objective and bound of the last stage that has a bound.
+
+        Where stages are layers, each with a problem of its own, objectives and bounds are summed too.
+        """
         bounded = [stage for stage in self.stages if math.isfinite(stage.lower_bound)]
         last = (bounded or self.stages)[-1]
+        objective, lower_bound, relative_gap = last.objective, last.lower_bound, last.relative_gap
+        if last.layer:
+            objective = sum(stage.objective for stage in self.stages)
+            lower_bound = sum(stage.lower_bound for stage in self.stages)
+            relative_gap = (objective - lower_bound) / objective if objective > 0 else 0.0
         return TotalReport(
             name="total",
             shape=(),
@@ -97,9 +105,9 @@ class PruneReport:
             kept=sum(layer.kept for layer in self.layers),
             dense_bytes=sum(layer.dense_bytes for layer in self.layers),
             sparse_bytes=sum(layer.sparse_bytes for layer in self.layers),
-            objective=last.objective,
-            lower_bound=last.lower_bound,
-            relative_gap=last.relative_gap,
+            objective=objective,
+            lower_bound=lower_bound,
+            relative_gap=relative_gap,
             gradient_seconds=sum(stage.gradient_seconds for stage in self.stages),
             solve_seconds=sum(stage.solve_seconds for stage in self.stages),
         )
@@ -124,9 +132,10 @@ class PruneReport:
         total, last = self.total, self.stages[-1]
         asked = "by layer" if isinstance(self.sparsity, dict) else self.sparsity
         number = plots.number
+        steps = f"{last.stage} {'layer' if last.layer else 'stage'}{'s' * (last.stage != 1)}"
         head = [
             f"PruneReport: {self.method}, {total.kept} of {total.weights} weights kept, sparsity {total.sparsity:.6g} "
-            f"({asked} asked), {last.stage} {'stage' if last.stage == 1 else 'stages'}, {self.seconds:.3g} s",
+            f"({asked} asked), {steps}, {self.seconds:.3g} s",
             f"objective {number(total.objective)}, lower bound {number(total.lower_bound)}, relative gap "
             f"{number(total.relative_gap)}, metric {number(self.metric_before)} before and "
             f"{number(self.metric_after)} after",
