@@ -63,6 +63,8 @@ def layers_of(model: nn.Module, weights: Weights) -> list[Layer]:
                 f"weights: {name} has no inputs that hooks can see, as linear and convolutional layers, transformers' "
                 f"Conv1D and attention have; exclude={name!r} leaves it dense"
             )
+        if not bool(torch.isfinite(parameter).all()):
+            raise ValueError(f"model: {name} has values that are not finite")
         found.append(Layer(name, parameter, tuple(sources)))
     return found
 

@@ -33,7 +33,7 @@ from l0quad_adapters.torch.report.parts import StageReport
 from l0quad_adapters.torch.report.report import PruneReport
 
 DEFAULT_DAMPING = 0.01
-_METHODS = ("auto", "admm", "magnitude", "wanda", "sparsegpt", "exact")
+_METHODS = ("auto", "admm", "magnitude", "wanda", "sparsegpt")
 _BOUNDS = ("none", "fast", "tight")
 # Matrices that are there at once while a layer is solved: d x d beside X'X, and of its shape; float64.
 _SQUARES, _WEIGHTS = 8, 14
@@ -94,7 +94,7 @@ def prune_layers(
         as `prune` makes it: their errors have no common scale); or a pattern along the inputs; or either by layer,
         where what is not named stays as it is. See `budget`. The three projections of an attention and the groups of
         a convolution have equal shares of their weight's budget.
-    method : {"auto", "admm", "magnitude", "wanda", "sparsegpt", "exact"}
+    method : {"auto", "admm", "magnitude", "wanda", "sparsegpt"}
         See `l0quad.Layer.solve`.
     damping : float
         The share of the mean of X'X's diagonal that is added to it.
@@ -110,8 +110,8 @@ def prune_layers(
         What an error or Ctrl-C leaves behind: finished layers pruned and the others untouched, or (by default)
         everything as it was.
     checkpoint : path, optional
-        A file that is replaced, atomically, after each layer. Called again in the same way after it was stopped, even
-        killed, a run goes on after the last finished layer and ends with the same bytes.
+        A file that is replaced, atomically, after each layer. Called again in the same way, with the dense model, after
+        it was stopped, even killed, a run goes on after the last finished layer and ends with the same bytes.
     n_threads : int, optional
         Threads over a layer's outputs; the answer is the same for every number.
     evaluate : callable, optional
@@ -148,11 +148,13 @@ def prune_layers(
         raise ValueError(f"sparsity: must ask for zeros in some layer, got {sparsity!r}")
     _check_memory(layers)
     inputs = calibration(batches, batch_size)
-    told = {
-        "sparsity": sparsity, "batches": fingerprint(inputs), "weights": chosen, "method": method, "damping": damping,
-        "per_output": per_output, "bound": bound,
-    }  # fmt: skip
-    saved = None if checkpoint is None else Checkpoint.of(checkpoint, model, told)
+    saved = None
+    if checkpoint is not None:
+        told = {
+            "sparsity": sparsity, "batches": fingerprint(inputs), "weights": chosen, "method": method,
+            "damping": damping, "per_output": per_output, "bound": bound,
+        }  # fmt: skip
+        saved = Checkpoint.of(checkpoint, model, told)
     seen = in_order(model, inputs, layers)
     with nullcontext() if keep_finished else unchanged_by_failure(model):
         done = None if saved is None else saved.restore(model)
