@@ -82,15 +82,15 @@ def _is_numeric(dtypes: Sequence[Any]) -> bool:
     )
 
 
-def require_aligned(index: Any, value: Any, name: str) -> None:
-    """Refuse a pandas vector whose rows are labelled otherwise than A's, which has this index."""
+def require_aligned(index: Any, value: Any, name: str, of: str = "A") -> None:
+    """Refuse a pandas vector whose rows are labelled otherwise than those of ``of``, which has this index."""
     other = index_of(value)
     if index is None or other is None or len(index) != len(other) or index.equals(other):
         return
     row = next(i for i, (ours, theirs) in enumerate(zip(index, other, strict=True)) if ours != theirs)
     raise ValueError(
-        f"{name}: its index must be A's, row by row, got {other[row]} in row {row}, where A has {index[row]}; "
-        f"align the two ({name}.loc[A.index]) or, where only the order counts, pass {name}.to_numpy()"
+        f"{name}: its index must be {of}'s, row by row, got {other[row]} in row {row}, where {of} has {index[row]}; "
+        f"align the two ({name}.loc[{of}.index]) or, where only the order counts, pass {name}.to_numpy()"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from l0quad import frames, validation
-from l0quad.api.path_run import Plan, run_path
+from l0quad.api.path_run import Plan, points_of
 from l0quad.matrix import Matrix, as_matrix
 from l0quad.matrix.sparse_input import sparse_matrix
 from l0quad.problem.design import Design
@@ -54,7 +54,8 @@ def cross_validated(
     """
     X, names = _rows_of(A), A.names if isinstance(A, Matrix) else frames.names_of(A)
     row_weights = None if weights is None else validation.vector(weights, "weights", y.size, "one value for each row")
-    plans = [replace(plan, bound="none", n_threads=1) for _ in folds]
+    # From nothing: the parts of `Auto` would take most of a fold's time. Without bounds.
+    plans = [replace(plan, effort=None, n_threads=1) for _ in folds]
     errors: list[dict[tuple[int, float], float]] = [{} for _ in folds]
 
     def work(index: int) -> None:
@@ -66,12 +67,12 @@ def cross_validated(
         first = Problem(design.matrix, design.target(target), plan.kind(max(plan.ks)), plan.ridges[0], centre)
         # NumPy's warnings are set in each thread by itself.
         with np.errstate(all="ignore"):
-            entries = run_path(first, plans[index])
-        for entry in entries:
-            coef, intercept = design.coefficients(entry.result.w, target)
-            squares = (X[test] @ coef + intercept - y[test]) ** 2
-            error = np.average(squares, weights=None if row_weights is None else row_weights[test])
-            errors[index][entry.k, entry.ridge] = float(error)
+            for problems, points in points_of(first, plans[index]):
+                for k, point in points.items():
+                    coef, intercept = design.coefficients(problems[k].dense(point), target)
+                    squares = (X[test] @ coef + intercept - y[test]) ** 2
+                    error = np.average(squares, weights=None if row_weights is None else row_weights[test])
+                    errors[index][k, problems[k].ridge] = float(error)
 
     def stopped() -> bool:
         return any(each.stopped is not None for each in plans)

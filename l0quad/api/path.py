@@ -65,7 +65,7 @@ def path(
         As in `solve`.
     cv : int or iterable of (train, test), optional
         Folds of cross-validation, or the rows themselves: `PathResult.best` then takes ``"cv"`` and ``"1se"``. Means
-        and scales are those of the rows that are trained on.
+        and scales are those of the rows that are trained on. The walk of a fold begins from nothing, up and down.
     seed : int
         Of the assignment of rows to folds.
     time_limit : float, optional
@@ -95,7 +95,7 @@ def path(
     array([3, 8])
     """
     started = time.perf_counter()
-    design = Design(A, fit_intercept=fit_intercept, standardize=standardize, weights=weights)
+    design = _Design(A, fit_intercept=fit_intercept, standardize=standardize, weights=weights)
     p = design.matrix.shape[1]
     y = design.vector(b)
     ks, ridges = _ks(ks), _ridges(ridges)
@@ -118,6 +118,12 @@ def path(
         errors = cross_validated(A, y, weights, w0, options, folds, plan, count)
     fits = tuple(_fit(entry, design, y, errors) for entry in entries)
     return PathResult(fits, plan.stopped or Status.CONVERGED, p, time.perf_counter() - started, design.matrix.names)
+
+
+class _Design(Design):
+    """A design whose errors name the arguments of `path`."""
+
+    _names = ("A", "b", "w0")
 
 
 def _fit(entry: Entry, design: Design, y: FloatArray, errors: Errors) -> Fit:

@@ -1,7 +1,7 @@
 """A whole path: points by one walk where that can be, bounds from a few ascents, a Result for each (k, ridge)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -39,12 +39,12 @@ class Entry(NamedTuple):
 
 @dataclass
 class Plan:
-    """What a path is asked for, and what has ended it."""
+    """What a path is asked for, and what has ended it; without ``effort`` a walk begins from nothing."""
 
     ks: Sequence[int]
     ridges: Sequence[float]
     kind: Callable[[int], Budget]
-    effort: Auto
+    effort: Auto | None
     bound: str
     seconds: float | None = None
     callback: Callback | None = None
@@ -68,16 +68,21 @@ class Plan:
 
 def run_path(problem: Problem, plan: Plan) -> list[Entry]:
     """Solve for every ridge and every k, as far as the limits let it; larger k, and ridges, in the plan's order."""
-    entries: list[Entry] = []
+    return [entry for solved in points_of(problem, plan) for entry in _bounded(*solved, plan)]
+
+
+def points_of(problem: Problem, plan: Plan) -> Iterator[tuple[dict[int, Problem], dict[int, Point]]]:
+    """Yield the problems and the points of each ridge, as far as the limits let it."""
+    kinds = {k: plan.kind(k) for k in plan.ks}
     known: dict[int, IntArray] = {}
     for ridge in plan.ridges:
-        problems = {k: problem.with_(k=plan.kind(k), ridge=ridge) for k in plan.ks}
+        first = problem.with_(ridge=ridge)
+        problems = {k: first.with_(k=kind) for k, kind in kinds.items()}
         points = _points(problems, plan, known)
         known = {k: point.support for k, point in points.items()}
-        entries += _bounded(problems, points, ridge, plan)
+        yield problems, points
         if plan.stopped is not None:
-            break
-    return entries
+            return
 
 
 def _points(problems: dict[int, Problem], plan: Plan, known: dict[int, IntArray]) -> dict[int, Point]:
@@ -121,13 +126,13 @@ def _walk(
                 refitting = replace(working, pause=plain.pause)
             even = working.evened()
             inner = SubMonitor(monitor, None, even.exponents)
-            start = known.get(most)
-            if start is None:
+            start = known.get(most, np.empty(0, dtype=np.int64))
+            if most not in known and plan.effort is not None:
                 start = auto(even, even.zero(), plan.effort, inner).point.support
             supports[most] = start
             path = Path(even, start, min(problems), inner)
             supports = path.supports
-            path.search(known)
+            path.search(bool(known))
     finally:
         # Of an interrupted search too: these refits take no longer than a step of it.
         supports.setdefault(most, monitor.best.support)
@@ -162,7 +167,7 @@ def _solve_each(
             w = values[support]
         monitor.best = core.zero()
         try:
-            support = auto(even, Point(support, w, np.inf), plan.effort, inner).point.support
+            support = auto(even, Point(support, w, np.inf), plan.effort or Auto(), inner).point.support
         except Stopped:
             support = monitor.best.support
         before = found[k] = problems[k].core.restricted(support)
@@ -170,7 +175,7 @@ def _solve_each(
             return
 
 
-def _bounded(problems: dict[int, Problem], points: dict[int, Point], ridge: float, plan: Plan) -> list[Entry]:
+def _bounded(problems: dict[int, Problem], points: dict[int, Point], plan: Plan) -> list[Entry]:
     """Bound every budget: by a tree where it is small, then by a few ascents that serve all of them."""
     monitors = {k: plan.monitor(problems[k]) for k in points}
     for k, monitor in monitors.items():
@@ -189,7 +194,7 @@ def _bounded(problems: dict[int, Problem], points: dict[int, Point], ridge: floa
         result = result_of(problems[k], Outcome(point, status), "none", "path", monitors[k])
         own = problems[k].units.own_w(result.w[result.support].astype(np.float64))
         data, _ = problems[k].core.data_term(result.support, own)
-        entries.append(Entry(k, ridge, result, problems[k].units.size(2.0 * data)))
+        entries.append(Entry(k, problems[k].ridge, result, problems[k].units.size(2.0 * data)))
     return entries
 
 
@@ -203,7 +208,7 @@ def _prove_each(
         if best is not None and best.objective < points[k].objective and core.constraint.allows(best.support):
             points[k] = monitor.best = best
         with suppress(Stopped):
-            tree = prove(core, points[k], plan.effort, monitor)
+            tree = prove(core, points[k], plan.effort or Auto(), monitor)
             if tree is not None and tree.bound is not None:
                 monitor.prove(tree.bound)
                 if tree.point.objective < points[k].objective:

@@ -112,10 +112,10 @@ class Matrix(ABC):
         """What has been computed about this matrix, shared by all problems on it."""
         return Prepared(self)
 
-    def largest_exponent(self) -> int | None:
+    def largest_exponent(self, name: str = "A") -> int | None:
         """Return e with max|A| in [2^(e-1), 2^e), None where A is zero; a value that is not finite is a ValueError."""
         exponents = [
-            validation.largest_exponent(block, "A", lambda i, j, first=piece.start: self.place(i, first + j))
+            validation.largest_exponent(block, name, lambda i, j, first=piece.start: self.place(i, first + j))
             for piece, block in self.sweep()
         ]
         return max((each for each in exponents if each is not None), default=None)

@@ -149,7 +149,7 @@ class ColumnFile(Matrix):
             total += block.T @ block
         return total
 
-    def largest_exponent(self) -> int | None:
+    def largest_exponent(self, name: str = "A") -> int | None:
         """Return None: values are looked at as they are first read."""
         return None
 

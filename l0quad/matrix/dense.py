@@ -80,8 +80,8 @@ class DenseMatrix(Matrix):
         for start in range(0, self.shape[0], n_rows):
             yield np.ldexp(np.asarray(self._array[start : start + n_rows]), self._exponent, dtype=np.float64)
 
-    def largest_exponent(self) -> int | None:
-        exponent = validation.largest_exponent(self._array, "A", self.place)
+    def largest_exponent(self, name: str = "A") -> int | None:
+        exponent = validation.largest_exponent(self._array, name, self.place)
         return None if exponent is None else exponent + self._exponent
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:

@@ -48,12 +48,12 @@ class SparseMatrix(Matrix):
         for start in range(0, self.shape[0], n_rows):
             yield np.asarray(by_rows[start : start + n_rows].toarray(), dtype=np.float64)
 
-    def largest_exponent(self) -> int | None:
+    def largest_exponent(self, name: str = "A") -> int | None:
         def place(entry: int) -> str:
             column = int(np.searchsorted(self._A.indptr, entry, side="right")) - 1
             return self.place(int(self._A.indices[entry]), column)
 
-        return validation.largest_exponent(self._A.data, "A", place)
+        return validation.largest_exponent(self._A.data, name, place)
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:
         return np.asarray((self._A if columns is None else self._A[:, columns]).T @ r)

@@ -62,7 +62,7 @@ class CentredSparse(Matrix):
             yield (block - np.multiply.outer(self.u[start:stop], self.mean)) * self.scale
             start = stop
 
-    def largest_exponent(self) -> int | None:
+    def largest_exponent(self, name: str = "A") -> int | None:
         """Return the exponent of the largest column's norm; X has been looked at."""
         return _largest_norm(self)
 
@@ -162,7 +162,7 @@ class StandardizedRows(Matrix):
             yield own
             start += block.shape[0]
 
-    def largest_exponent(self) -> int | None:
+    def largest_exponent(self, name: str = "A") -> int | None:
         """Return the exponent of the largest column's norm; X has been looked at."""
         return _largest_norm(self)
 

@@ -78,6 +78,8 @@ class CoreProblem:
     @property
     def proof(self) -> "Proof | None":
         """What lower bounds are computed from; None where the objective has no lower bound that rounding leaves."""
+        if self.slack == 0:
+            return Proof(self.mu, self.constant, 0.0)
         return Proof.of(self.mu, self.constant, self._reach, 0.0, self.slack, 0.0)
 
     @property

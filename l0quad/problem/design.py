@@ -65,22 +65,24 @@ class Design:
     matrix: Matrix
     mean: FloatArray
     scale: FloatArray
+    # What errors call X, y and a point.
+    _names = ("X", "y", "coef")
 
     def __init__(self, X: Any, *, fit_intercept: bool = False, standardize: bool = False, weights: Any = None) -> None:
-        X = as_matrix(X, "X")
+        X = as_matrix(X, self._names[0])
         (n, p), names, index = X.shape, X.names, X.index
-        self._rows = None if weights is None else _roots(weights, n)
+        self._rows = None if weights is None else self._roots(weights, n)
         self._centred = _flag(fit_intercept, "fit_intercept")
         standardize = _flag(standardize, "standardize")
         if isinstance(X, GramMatrix) and (self._centred or self._rows is not None):
-            raise TypeError("X: a GramMatrix has no rows to centre or to weight")
+            raise TypeError(f"{self._names[0]}: a GramMatrix has no rows to centre or to weight")
         self._u = np.ones(n) if self._rows is None else self._rows
         self.mean, self.scale = np.zeros(p), np.ones(p)
         if not (self._centred or standardize) and self._rows is None:
             self.matrix = X
             return
         # Values that are not finite are named before they spread; those of extreme size would overflow in squares.
-        exponent = X.prepared.once("exponent", 0, lambda matrix: matrix.largest_exponent())
+        exponent = X.prepared.once("exponent", 0, lambda matrix: matrix.largest_exponent(self._names[0]))
         shift = exponent if exponent is not None and abs(exponent) > _ORDINARY else 0
         X = X.prepared.scaled(-shift)
         if isinstance(X, SparseMatrix):
@@ -104,19 +106,30 @@ class Design:
 
     def coefficients(self, w: Any, y: Any) -> Coefficients:
         """Return the coefficients for X as it was given, and the intercept, of a solution for the target ``y``."""
-        coef = validation.vector(w, "w", self.matrix.shape[1], "one value for each column of X") * self.scale
+        coef = self._checked(w, "w", "column") * self.scale
         intercept = self._mean_of(self.vector(y)) - float(self.mean @ coef) if self._centred else 0.0
         return Coefficients(coef, intercept)
 
     def own(self, coef: Any) -> FloatArray:
         """Return coefficients for X as it was given as a point of the problem, such as w0 or a start."""
-        coef = validation.vector(coef, "coef", self.matrix.shape[1], "one value for each column of X")
+        coef = self._checked(coef, self._names[2], "column")
         return np.divide(coef, self.scale, out=np.zeros_like(coef), where=self.scale != 0)
 
     def vector(self, y: Any) -> FloatArray:
         """Return ``y`` checked, float64."""
-        frames.require_aligned(self.matrix.index, y, "y")
-        return validation.vector(y, "y", self.matrix.shape[0], "one value for each row of X", column=True)
+        frames.require_aligned(self.matrix.index, y, self._names[1], self._names[0])
+        return self._checked(y, self._names[1], "row")
+
+    def _checked(self, value: Any, name: str, each: str) -> FloatArray:
+        length = self.matrix.shape[each == "column"]
+        rule = f"one value for each {each} of {self._names[0]}"
+        return validation.vector(value, name, length, rule, column=each == "row")
+
+    def _roots(self, weights: Any, n: int) -> FloatArray:
+        array = validation.vector(weights, "weights", n, f"one value for each row of {self._names[0]}")
+        if array.min() < 0 or not array.any():
+            raise ValueError(f"weights: must be at least 0 and not all 0, got a least of {array.min():g}")
+        return np.sqrt(array)
 
     def _weighted(self, vector: FloatArray) -> FloatArray:
         return vector if self._rows is None else self._rows * vector
@@ -174,10 +187,3 @@ def _flag(value: Any, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: must be True or False, got {value!r}")
     return bool(value)
-
-
-def _roots(weights: Any, n: int) -> FloatArray:
-    array = validation.vector(weights, "weights", n, "one value for each row of X")
-    if array.min() < 0 or not array.any():
-        raise ValueError(f"weights: must be at least 0 and not all 0, got a least of {array.min():g}")
-    return np.sqrt(array)

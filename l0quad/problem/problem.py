@@ -93,7 +93,7 @@ class Problem:
         matrix = as_matrix(A)
         _exponent(matrix)
         p = matrix.shape[1]
-        self._build(matrix, _target(b, matrix), k, _ridge(ridge), _centre(w0, p), _linear(linear, p))
+        self._build(matrix, _target(b, matrix), _budget(k, matrix), _ridge(ridge), _centre(w0, p), _linear(linear, p))
 
     @classmethod
     def from_gram(
@@ -123,7 +123,7 @@ class Problem:
         gram = _Gram(g if rest is None else g - rest, const)
         problem = cls.__new__(cls)
         linear = None if rest is None else frozen(-rest)
-        problem._build(matrix, frozen(b), k, _ridge(ridge), _centre(w0, p), linear, gram)
+        problem._build(matrix, frozen(b), _budget(k, matrix), _ridge(ridge), _centre(w0, p), linear, gram)
         return problem
 
     def with_(
@@ -147,11 +147,17 @@ class Problem:
         if self._gram is not None and not (b is _SAME and linear is _SAME):
             raise ValueError("b, linear: a problem from from_gram has g instead; call from_gram with its matrix again")
         p = self.shape[1]
+        budget = _Budget(self.k, self.constraint) if k is _SAME else _budget(k, self.matrix)
         other = type(self).__new__(type(self))
+        if all(each is _SAME for each in (ridge, b, w0, linear)):
+            core = replace(self.core, constraint=budget.constraint)
+            core.matrix.prepared.problems += 1
+            other.__dict__.update(self.__dict__, **budget._asdict(), core=core)
+            return other
         other._build(
             self.matrix,
             self.b if b is _SAME else _target(b, self.matrix),
-            self.k if k is _SAME else k,
+            budget,
             self.ridge if ridge is _SAME else _ridge(ridge),
             self.w0 if w0 is _SAME else _centre(w0, p),
             self.linear if linear is _SAME else _linear(linear, p),
@@ -163,29 +169,27 @@ class Problem:
         self,
         matrix: Matrix,
         b: FloatArray,
-        k: Any,
+        budget: "_Budget",
         ridge: float,
         w0: FloatArray,
         linear: FloatArray | None,
         gram: "_Gram | None" = None,
     ) -> None:
-        """Set all attributes from valid arguments (k apart, whose validity depends on p alone)."""
+        """Set all attributes from valid arguments."""
         if linear is not None and ridge == 0:
             raise ValueError(_UNBOUNDED if gram is None else _LEAVES)
-        k = k.numbered(matrix.names) if isinstance(k, Kind) else k
-        constraint = _constraint(k, matrix.shape[1])
         units, folded = Units.choose(_exponent(matrix), matrix.dtype, b, w0, ridge, linear)
         own = matrix.prepared.scaled(-units.a)
         own.prepared.problems += 1
-        terms = (own, scaled(b, -units.f), folded, units.own_mu(ridge), constraint)
+        terms = (own, scaled(b, -units.f), folded, units.own_mu(ridge), budget.constraint)
         if gram is None:
             core = CoreProblem(*terms, slack=units.slack, fold=units.fold)
         else:
             core = gram.core(terms, units)
             units = replace(units, offset=units.own_objective(gram.const))
         self.__dict__.update(
-            matrix=matrix, b=b, k=k, ridge=ridge, w0=w0, linear=linear, _gram=gram,
-            constraint=constraint, units=units, core=core,
+            matrix=matrix, b=b, k=budget.k, ridge=ridge, w0=w0, linear=linear, _gram=gram,
+            constraint=budget.constraint, units=units, core=core,
         )  # fmt: skip
         with np.errstate(over="ignore", invalid="ignore"):
             at_zero = units.size(core.objective_at_zero)
@@ -254,6 +258,13 @@ class Problem:
         raise AttributeError(f"Problem is immutable, cannot set {name}")
 
 
+class _Budget(NamedTuple):
+    """k as given, with numbers for names, and bound to the columns of a matrix."""
+
+    k: Budget
+    constraint: Constraint
+
+
 class _Gram(NamedTuple):
     """What a problem from `Problem.from_gram` has instead of b, in the user's units."""
 
@@ -297,7 +308,8 @@ def _linear(value: Any, p: int) -> FloatArray | None:
     return None if value is None else _vector(value, "linear", p, "one value for each column of A")
 
 
-def _constraint(k: Any, n_columns: int) -> Constraint:
+def _budget(k: Any, matrix: Matrix) -> _Budget:
     if isinstance(k, Kind):
-        return k.bind(n_columns)
-    return Cardinality(validation.integer(k, "k", 0)).bind(n_columns)
+        k = k.numbered(matrix.names)
+        return _Budget(k, k.bind(matrix.shape[1]))
+    return _Budget(k, Cardinality(validation.integer(k, "k", 0)).bind(matrix.shape[1]))

@@ -45,9 +45,10 @@ class Path:
         self._objectives: dict[int, float] = {}
         self.supports = {}
 
-    def search(self, known: dict[int, IntArray] | None = None) -> None:
-        """Walk down, up and down again; from the end of a path that is near (``known``), down and up."""
-        for passed in (self._down, self._up) if known else (self._down, self._up, self._down):
+    def search(self, near: bool = False) -> None:
+        """Walk down, up and down again; down and up from the end of a ``near`` path; up and down from nothing."""
+        passes = (self._down, self._up) if near else (self._down, self._up, self._down)
+        for passed in passes if self._tableau.size > self._least else (self._up, self._down):
             for k in passed():
                 if self._descend(k):
                     return
@@ -59,7 +60,7 @@ class Path:
             yield k
 
     def _up(self) -> Iterator[int]:
-        yield from range(self._least + 1, self._most + 1)
+        yield from range(self._least, self._most + 1)
 
     def _remove_cheapest(self, k: int) -> None:
         tableau = self._tableau

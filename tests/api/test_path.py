@@ -130,6 +130,24 @@ def test_a_centre_an_intercept_scales_and_weights():
         assert abs(weights @ left) < 1e-9 * np.abs(weights * b).sum()
 
 
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": True}], ids=["plain", "intercept"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"A": np.full((40, 9), np.nan)}, "A: all values must be finite"),
+        ({"A": np.zeros(9)}, "A: must be a 2-D array"),
+        ({"b": np.zeros(3)}, r"b: must have shape \(40,\), one value for each row of A"),
+        ({"b": np.full(40, np.inf)}, "b: all values must be finite"),
+        ({"weights": np.ones(3)}, r"weights: must have shape \(40,\), one value for each row of A"),
+        ({"w0": np.ones(3)}, r"w0: must have shape \(9,\), one value for each column of A"),
+    ],
+)
+def test_errors_name_the_arguments_of_path(wrong, message, options):
+    A, b = data()
+    with pytest.raises(ValueError, match=f"^{message}"):
+        l0quad.path(**{"A": A, "b": b, **options, **wrong})
+
+
 def test_criteria_are_their_formulas():
     A, b = data(seed=2)
     n, p = A.shape

@@ -199,5 +199,5 @@ def test_rows_that_are_not_there():
         l0quad.Design(l0quad.GramMatrix(np.eye(3)), fit_intercept=True)
     X = columns()[0]
     X[3, 4] = np.nan
-    with pytest.raises(ValueError, match="all values must be finite"):
+    with pytest.raises(ValueError, match=r"^X: all values must be finite"):
         l0quad.Design(X, fit_intercept=True)
