@@ -30,9 +30,13 @@ def test_examples_run_one_after_the_other(page: Path, folder: Path) -> None:
             if f"import {needed}" in example:
                 pytest.importorskip(needed)
         exec(compile(example, str(page), "exec"), namespace)
-    if page.name == "selecting-variables.md":
-        for command in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[0].splitlines():
+    if page.name in ("selecting-variables.md", "larger-than-memory.md"):
+        commands = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[0].splitlines()
+        for command in commands:
             assert main(shlex.split(command)[1:]) == 0
+    if page.name == "larger-than-memory.md":
+        assert f"    {commands[0]}\n" in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    if page.name == "selecting-variables.md":
         assert (folder / "path.csv").read_text().startswith("k,ridge,objective,")
     if page.name == "README.md":
         assert list(namespace["result"].support) == [7, 70, 170]

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_PATH_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    path.set_defaults(run=_path)
+    path.set_defaults(run=_path, memory=None)
     add_input(path)
     add_path(path)
     add_rest(path)
@@ -108,6 +108,7 @@ _PATH_EXAMPLES = """examples:
 _EXAMPLES = """examples:
   l0quad solve data.csv --target y -k 5
   l0quad solve data.csv --target y --must age --never id -k 5 --ridge 0.01 --bound tight -o chosen.json
+  l0quad solve gradients.npy --rhs b.npy -k 100000 --ridge 1 --memory 512MB --method backsolve -o answer.npz
   l0quad solve problem.npz -k 50 --method exact --time-limit 60 -o answer.npz
 """
 

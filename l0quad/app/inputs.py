@@ -8,7 +8,7 @@ from typing import NamedTuple
 import l0quad
 from l0quad import validation
 from l0quad.files.csv_dialect import Wanted
-from l0quad.files.problem_file import ProblemFile, column_names, read_problem_file
+from l0quad.files.problem_file import ProblemFile, column_names, read_columns, read_problem_file
 from l0quad.frames import positions
 from l0quad.matrix.base import Matrix
 from l0quad.problem.constraints.cardinality import Cardinality
@@ -32,7 +32,10 @@ def read(arguments: argparse.Namespace) -> Input:
     if arguments.time_limit is not None:
         validation.real(arguments.time_limit, "--time-limit")
     wanted = Wanted(arguments.header, arguments.separator, arguments.decimal, arguments.index, tuple(arguments.drop))
-    found = read_problem_file(arguments.input, arguments.rhs, arguments.max_bytes, arguments.target, wanted)
+    if arguments.memory is None:
+        found = read_problem_file(arguments.input, arguments.rhs, arguments.max_bytes, arguments.target, wanted)
+    else:
+        found = _on_disk(arguments)
     for note in found.notes:
         print(f"l0quad: note: {arguments.input}: {note}", file=sys.stderr)
     names = column_names(found.names, found.A.shape[-1])
@@ -46,6 +49,17 @@ def read(arguments: argparse.Namespace) -> Input:
     )
     A = l0quad.as_matrix(found.A, names=found.names)
     return Input(found, A, intercept, standardize, lambda k: Cardinality(k, must=must, never=never))
+
+
+def _on_disk(arguments: argparse.Namespace) -> ProblemFile:
+    """Return A as it lies on disk, with b."""
+    options = {"--target": arguments.target, "--intercept": arguments.intercept, "--standardize": arguments.standardize}
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"--memory: takes the columns as they are, not with {name}")
+    if arguments.rhs is None:
+        raise ValueError("--memory: needs b in a file of its own, --rhs")
+    return read_columns(arguments.input, arguments.rhs, arguments.memory, arguments.max_bytes)
 
 
 def shown(arguments: argparse.Namespace) -> bool:

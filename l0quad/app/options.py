@@ -88,6 +88,12 @@ def add_solve(parser: argparse.ArgumentParser) -> None:
         help="weight of the ridge term, in the units of the standardised columns (default: that of the .npz, or 0); "
         "e.g. --ridge 0.01",
     )
+    add(
+        "--memory",
+        metavar="SIZE",
+        help="leave a .npy INPUT on disk and read it by chunks, which take at most so much memory; needs --rhs; "
+        "e.g. --memory 512MB",
+    )
     add("--method", default="auto", metavar="NAME", help=f"{', '.join(METHODS)} (default: auto); e.g. --method exact")
 
 

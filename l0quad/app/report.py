@@ -56,6 +56,8 @@ def as_text(answer: Answer) -> str:
         ("nonzeros", f"{result.support.size} of {result.w.size}, k = {answer.k}"),
         ("time", f"{result.solve_time:.3g} s; method {result.method}, iterations: {result.n_iter}"),
     ]
+    if result.bytes_read:
+        lines.append(("read", f"A {result.n_sweeps:.3g} times, {result.bytes_read:,} bytes"))
     if answer.target is not None:
         lines.insert(1, ("target", answer.target))
     if answer.intercept is not None:
@@ -86,6 +88,8 @@ def as_json(answer: Answer) -> str:
         **_numbers(answer),
         "message": result.message,
         "seconds": result.solve_time,
+        "n_sweeps": result.n_sweeps,
+        "bytes_read": result.bytes_read,
         "n_columns": result.w.size,
         "target": answer.target,
         "intercept": answer.intercept,

@@ -23,10 +23,11 @@ def checked(output: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def checked_method() -> Iterator[None]:
-    """Turn a method that cannot work on the problem into `WrongInput`; other errors of a solve are bugs."""
-    from l0quad.errors import Unsuited
+    """Turn a method that cannot work on the problem, and bad values that files show as they are read, into
+    `WrongInput`; other errors of a solve are bugs."""
+    from l0quad.errors import BadFile, Unsuited
 
     try:
         yield
-    except Unsuited as error:
+    except (Unsuited, BadFile) as error:
         raise WrongInput(str(error)) from error

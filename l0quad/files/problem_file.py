@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from l0quad.files.columns import open_columns
 from l0quad.files.csv import Table, read_csv
 from l0quad.files.csv_dialect import Wanted
 from l0quad.files.limits import naming, physical_memory
@@ -83,10 +84,22 @@ def read_problem_file(
             if names is not None:
                 names, chosen = names[:j] + names[j + 1 :], names[j]
     if rhs is not None:
-        with naming(rhs):
-            found = _read(rhs, limit, (".npy", ".mtx", ".csv"), wanted)
-            members["b"] = _as_vector(found.values if isinstance(found, Table) else found)
+        members["b"] = _read_vector(rhs, limit, wanted)
     return ProblemFile(**members, names=names, target=chosen, notes=table.notes)
+
+
+def read_columns(path: Path, rhs: Path, memory: str, limit: int | None = None) -> ProblemFile:
+    """Return A, left in its ``.npy`` file (`open_columns`), and b, read as `read_problem_file` does."""
+    if path.suffix.lower() != ".npy":
+        raise ValueError(f"{path}: must end in .npy to be left on disk")
+    A = open_columns(path, memory)
+    return ProblemFile(A, _read_vector(rhs, physical_memory() if limit is None else limit, None))
+
+
+def _read_vector(path: Path, limit: int, wanted: Wanted | None) -> Any:
+    with naming(path):
+        found = _read(path, limit, (".npy", ".mtx", ".csv"), wanted)
+        return _as_vector(found.values if isinstance(found, Table) else found)
 
 
 def _read(path: Path, limit: int, suffixes: tuple[str, ...], wanted: Wanted | None) -> Any:

@@ -19,7 +19,7 @@ from l0quad.types import FloatArray, IntArray, Pause
 
 
 class Refit(NamedTuple):
-    """The best w on a support, its values rounded to A's dtype, with what its sweeps brought.
+    """The values on a support, rounded to A's dtype, with what the two sweeps that found them brought.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Refit(NamedTuple):
     residual : ndarray of shape (n,)
         A w - b, of w as rounded.
     nu, Atnu : ndarray of shape (n,) and (p,)
-        The residual as it was found, and A'nu.
+        A dual point, and A'nu: of the best w on the support the residual, as it was found.
     """
 
     w: FloatArray
@@ -41,7 +41,7 @@ def counted_refit(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, supp
     rows = matrix.shape[0]
     start = w0[support]
     if support.size > rows and rows <= DIRECT_LIMIT:
-        swept = _sweep(matrix, Wanted(weights=(Columns(support, start),), outers=(support,)), pause)
+        swept = first_sweep(matrix, Wanted(weights=(Columns(support, start),), outers=(support,)), pause)
         r, gram = b - swept.products[0], swept.outers[0]
         y = dual_solution(gram, r, mu, pause)
         if y is not None:
@@ -50,7 +50,7 @@ def counted_refit(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, supp
             if keeps_digits(gram, y, v):
                 return Refit(swept.follow, swept.follow_product - b, -mu * y, -mu * swept.rows[0])
     if support.size <= rows:
-        A_S = DenseMatrix(_sweep(matrix, Wanted(gather=support), pause).gather)
+        A_S = DenseMatrix(first_sweep(matrix, Wanted(gather=support), pause).gather)
         w = _rounded(restricted_solve(A_S, b, start, mu, np.arange(support.size), pause)[0], matrix)
         residual = A_S.matvec(None, w) - b
     else:
@@ -59,7 +59,7 @@ def counted_refit(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, supp
     return Refit(w, residual, residual, matrix.swept(Wanted(rows=(residual,)), pause).rows[0])
 
 
-def _sweep(matrix: Matrix, wanted: Wanted, pause: Pause) -> Swept:
+def first_sweep(matrix: Matrix, wanted: Wanted, pause: Pause) -> Swept:
     """Make a sweep, and let it bring the norms of A's columns where they are not yet known."""
     prepared = matrix.prepared
     if prepared.knows_norms:

@@ -22,7 +22,9 @@ class ActiveSet:
     CHITA-CD (Benbaki et al., ICML 2023, Algorithm 4): the working set is the support and the ``extra`` share of the
     columns with the largest |w - tau gradient|; when `IHT` has converged on it, one look at all columns chooses the
     next. Never ends above the refit of its start. A round costs a look (two passes over A) and passes over the
-    working set.
+    working set. On files (`l0quad.open_columns`) a round reads all of A four times at most (two for the choice of the
+    working set, two for the look), twice more for each refit of the look, and the working set twice for each of
+    its own.
 
     Parameters
     ----------

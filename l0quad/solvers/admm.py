@@ -31,7 +31,8 @@ class ADMM:
     Boyd et al. ("Distributed optimization and statistical learning via ADMM", 2011, section 9.1); for pruning, Meng
     et al. ("ALPS", NeurIPS 2024). (A'A + (mu + rho) I)^-1 comes from a Cholesky factorization of A A' (or A'A), a
     new one whenever rho has risen by a fifth or so; an iteration is two passes over A. Every few iterations the support
-    is refitted, and the best refit is returned. No guarantee beyond: never above the refit of its start.
+    is refitted, and the best refit is returned. No guarantee beyond: never above the refit of its start. On files
+    (`l0quad.open_columns`): two sweeps an iteration, two a refit, and at the start four (its refit, A A' and A'b).
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ class Backsolve:
     """A few hard-thresholding steps, each followed by the exact solution on its support.
 
     CHITA-BSO (Benbaki et al., ICML 2023, Algorithm 5): through n x n by Woodbury's identity where |S| > n, through
-    |S| x |S| otherwise. Never ends above the refit of its start.
+    |S| x |S| otherwise. Never ends above the refit of its start. On files (`l0quad.open_columns`) each solve takes two
+    sweeps, that of the start and one a support that is tried; gradients and the lower bound come with them.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class Needs:
     from_zero : bool
         It starts from w = 0 unless told otherwise, not from the largest entries of w0 or of the ridge solution.
     solves_start : bool
-        It begins with the exact solve on its start's support, so that the objective of the start is not asked for.
+        It begins with exact solves on its start's support, so that the objective of the start is not asked for.
     reducible : bool
         It passes over A so often that a tall problem is reduced to p rows first.
     any_size : bool

@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, how it fails, and that Ctrl-C keeps the result so far."""
 
+import json
 import os
 import re
 import subprocess
@@ -143,6 +144,16 @@ USAGE = {
     "threads": (["solve", "in.npz", "-k", "1", "--threads", "0"], "--threads: must be at least 1, got 0"),
     "max bytes": (["solve", "in.npz", "-k", "1", "--max-bytes", "0"], "--max-bytes: must be at least 1, got 0"),
     "limit": (["solve", "in.npz", "-k", "1", "--max-bytes", "99"], "bytes of memory, the limit is 99"),
+    "memory": (
+        ["solve", "A.npy", "-k", "1", "--rhs", "b.npy", "--memory", "much"],
+        "memory: must be a number of bytes",
+    ),
+    "memory without b": (["solve", "A.npy", "-k", "1", "--memory", "1MB"], "--memory: needs b in a file of its own"),
+    "memory of .npz": (["solve", "in.npz", "-k", "1", "--rhs", "b.npy", "--memory", "1MB"], "in.npz: must end in .npy"),
+    "memory, target": (
+        ["solve", "A.npy", "-k", "1", "--target", "0", "--memory", "1MB"],
+        "as they are, not with --target",
+    ),
     "missing": (["solve", "none.npz", "-k", "1"], "none.npz: No such file or directory"),
     "missing rhs": (["solve", "joined.npy", "-k", "1", "--rhs", "b.npy"], "b.npy: No such file or directory"),
     "extension": (["solve", "in.txt", "-k", "1"], "in.txt: must end in .npz, .npy, .mtx, .csv"),
@@ -172,6 +183,7 @@ def test_wrong_input_is_one_line(folder, capsys, monkeypatch, argv, message):
     np.save("nan.npy", np.full((3, 3), np.nan))
     (folder / "rows.mtx").write_text("%%MatrixMarket matrix array real general\n0 5\n")
     np.save("short.npy", B[:-1])
+    np.save("A.npy", A)
     np.savez("w0.npz", A=A, b=B, w0=B)
     np.savez("ridge.npz", A=A, b=B, ridge=-1.0)
     np.savez("linear.npz", A=A, b=B, linear=A[0])
@@ -203,6 +215,30 @@ def test_bugs_are_not_called_wrong_input(folder, monkeypatch):
     monkeypatch.setattr(l0quad, "solve", buggy)
     with pytest.raises(ValueError, match="a bug"):
         main(["solve", "in.npz", "-k", "1"])
+
+
+def test_a_file_may_stay_on_disk(folder, capsys):
+    np.save("A.npy", A)
+    np.save("rhs.npy", B)
+    asked = ["solve", "A.npy", "--rhs", "rhs.npy", "-k", "3", "--ridge", "0.1", "--method", "backsolve"]
+    assert main([*asked, "--memory", "1MB", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["bytes_read"] == found["n_sweeps"] * A.nbytes > 0
+    assert main([*asked, "--format", "json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert [each["column"] for each in found["coefficients"]] == [each["column"] for each in expected["coefficients"]]
+    assert found["objective"] == pytest.approx(expected["objective"], rel=1e-9)
+    assert main([*asked, "--memory", "1MB"]) == 0
+    assert re.search(r"^read +A \d+ times, [\d,]+ bytes$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_bad_value_on_disk_is_one_line(folder, capsys):
+    bad = A.copy()
+    bad[4, 7] = np.nan
+    np.save("A.npy", bad)
+    np.save("rhs.npy", B)
+    message = fails(capsys, "solve", "A.npy", "--rhs", "rhs.npy", "-k", "3", "--memory", "1MB")
+    assert re.search(r"got nan in row 4, column 7 of .*A\.npy", message)
 
 
 def test_interrupt_keeps_the_result_so_far(folder, capsys, interrupting):

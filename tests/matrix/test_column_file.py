@@ -80,6 +80,53 @@ def test_back_solve_and_its_bound_take_two_sweeps(order, dtype, tmp_path):
     assert result.lower_bound <= l0quad.bound(in_memory, start=result).value * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("block_size", [1, 7, 90, 450, 1000])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_block_back_solve_and_its_bound_take_two_sweeps(order, block_size, tmp_path, monkeypatch):
+    from l0quad.solvers import block_backsolve
+
+    rng = np.random.default_rng(1)
+    A = (rng.standard_normal((40, 900)) / 8).astype(np.float32)
+    w0 = rng.standard_normal(900)
+    b = A.astype(np.float64) @ w0 + rng.standard_normal(40)
+    M = column_files(A, order, tmp_path, 1 << 16)
+    # Several blocks together, and one that does not fit beside the others.
+    monkeypatch.setattr(block_backsolve, "CHUNK_BYTES", 200 * 8 * 40)
+    problem = l0quad.Problem(M, b, 90, ridge=1.0, w0=w0)
+    result = l0quad.solve(problem, l0quad.BlockBacksolve(block_size))
+    assert result.n_sweeps == 2.0
+    in_memory = l0quad.Problem(A, b, 90, ridge=1.0, w0=w0)
+    expected = l0quad.solve(in_memory, l0quad.BlockBacksolve(block_size), bound="none")
+    np.testing.assert_allclose(result.w, expected.w, rtol=1e-5, atol=1e-6)
+    assert result.objective == pytest.approx(in_memory.objective(result.w), rel=1e-11)
+    assert result.check(in_memory).ok
+    # The bound is that of the best w on the same support.
+    best = l0quad.solve(problem, Backsolve(steps=0))
+    assert result.lower_bound == pytest.approx(best.lower_bound, rel=1e-9)
+
+
+def test_blocks_that_do_not_fit_are_refused(pruning, monkeypatch):
+    from l0quad.solvers import block_backsolve
+
+    M, _, b, w0 = pruning
+    monkeypatch.setattr(block_backsolve, "_MOST_BLOCK_BYTES", 100 * 8 * 40)
+    problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
+    with pytest.raises(l0quad.Unsuited, match="blocks of at most 100 columns"):
+        l0quad.solve(problem, l0quad.BlockBacksolve(101))
+    assert l0quad.solve(problem, l0quad.BlockBacksolve(100)).support.size == 90
+
+
+def test_a_limit_leaves_the_start_of_a_block_back_solve(pruning):
+    M, _, b, w0 = pruning
+    problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
+    result = l0quad.solve(problem, "block_backsolve", callback=lambda state: True, bound="none")
+    kept = np.zeros(900)
+    kept[result.support] = w0[result.support]
+    assert result.status is Status.INTERRUPTED
+    np.testing.assert_allclose(result.w, kept, rtol=1e-6)
+    assert result.objective == pytest.approx(problem.objective(result.w), rel=1e-11)
+
+
 @pytest.mark.parametrize("size", [20, 90])
 def test_what_a_refit_brings(size, pruning):
     """The residual, and the dual point with its scores, for |S| <= n and |S| > n: each as it is computed from A."""
@@ -143,6 +190,28 @@ def test_rounding_takes_two_or_three_sweeps_a_step(tmp_path):
     in_memory = l0quad.solve(l0quad.Problem(A, b, 200, ridge=0.01, w0=w0), l0quad.Rounding(max_iter=6))
     assert result.lower_bound == pytest.approx(in_memory.lower_bound, rel=1e-6)
     assert result.objective <= l0quad.solve(problem, Backsolve(steps=0)).objective
+
+
+@pytest.mark.parametrize(
+    ("method", "n_sweeps"),
+    [
+        ("magnitude", 4),
+        (l0quad.IHT(max_iter=0), 2),
+        (l0quad.IHT(refit=True, max_iter=1), 4),
+        (Backsolve(steps=0), 2),
+        (Backsolve(steps=1), 4),
+        (l0quad.BlockBacksolve(50), 2),
+        (l0quad.ADMM(max_iter=4), 2 + 2 + 2 * 4),
+    ],
+    ids=str,
+)
+def test_methods_sweep_as_often_as_they_say(method, n_sweeps, tmp_path):
+    rng = np.random.default_rng(0)
+    A = (rng.standard_normal((40, 900)) / 8).astype(np.float32)
+    w0 = rng.standard_normal(900)
+    M = column_files(A, "C", tmp_path, 1 << 16)
+    result = l0quad.solve(l0quad.Problem(M, A.astype(np.float64) @ w0, 200, ridge=0.01, w0=w0), method)
+    assert result.n_sweeps == n_sweeps
 
 
 @pytest.mark.parametrize("method", ["exact", "forward", "obs", "swap"])
