@@ -25,7 +25,6 @@ extensions = [
 exclude_patterns = ["_build", "gallery", "examples", "**/sg_execution_times.*", "**/*.py"]
 suppress_warnings = [
     "config.cache",  # sphinx-gallery's order of the examples is a function
-    "toc.not_included",  # pages that others link to need no place in the side bar
 ]
 default_role = "py:obj"
 
