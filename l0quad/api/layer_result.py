@@ -45,7 +45,8 @@ class LayerResult:
     lower_bound : float
         No W within the budget has a smaller objective.
     gap, relative_gap : float
-        ``objective - lower_bound``, and the same over the objective.
+        ``objective - lower_bound``, and the same over the objective; beside `Status.OPTIMAL` at most 1e-6, as in
+        `Result`.
     column_objectives : ndarray of shape (m,)
     column_bounds : ndarray of shape (m,) or None
         Lower bounds of each output, where each has a budget of its own.

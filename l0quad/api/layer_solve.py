@@ -213,10 +213,11 @@ class _Run:
         spread = objective - float(quadratic.constant.sum())
         at_zero = float(quadratic.at_zero.sum())
         # Beside the least F over all W, so that a constant decides nothing, or lost beside F at zero.
-        if found.status is not Status.INTERRUPTED and gap <= max(
-            _OPTIMAL * spread, _EPS * (at_zero - objective + spread)
-        ):
+        closed = gap <= max(_OPTIMAL * spread, _EPS * (at_zero - objective + spread))
+        if found.status is not Status.INTERRUPTED and (closed or quadratic.pattern.partition.total == 0):
             found.status = Status.OPTIMAL
+            # What is left of it is rounding, or of the size of an objective that decides nothing.
+            relative_gap = min(relative_gap, _OPTIMAL)
         return LayerResult(
             W=W,
             mask=W != 0,

@@ -240,9 +240,11 @@ def test_everything_may_stay_and_nothing_need():
     H, W0 = gram(), weights()
     whole = l0quad.Layer(W0, H=H, k=D * M).solve()
     assert whole.status is Status.OPTIMAL
+    assert whole.relative_gap <= 1e-6
     np.testing.assert_allclose(whole.W, W0, rtol=1e-9)
     for k in (0, PerColumn(0), NofM(0, 4), SharedSupport(0)):
         none = l0quad.Layer(W0, H=H, k=k).solve()
+        assert none.status is Status.OPTIMAL
         assert none.relative_error == 1
         assert not none.mask.any()
 
