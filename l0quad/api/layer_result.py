@@ -111,7 +111,12 @@ class LayerResult:
 
 
 def trivial_bounds(quadratic: Quadratic) -> FloatArray:
-    """Return what is known of each output without work: 0 where its centre is given, because H is semidefinite."""
+    """Return what is known of each output without work.
+
+    Its value at 0, where nothing else is allowed; else 0 where its centre is given, because H is semidefinite.
+    """
+    if quadratic.pattern.partition.total == 0:
+        return quadratic.at_zero - _roundings(quadratic, np.zeros_like(quadratic.W0))
     given = quadratic.constant_size == 0
     return np.where(given, 0.0, -np.inf)
 
@@ -138,9 +143,13 @@ def largest_bounds(quadratic: Quadratic, values: FloatArray) -> FloatArray:
 
 def rounding(quadratic: Quadratic, W: FloatArray) -> float:
     """Return a bound on the rounding error of the objective at W, summed over the outputs."""
+    return float(_roundings(quadratic, W).sum())
+
+
+def _roundings(quadratic: Quadratic, W: FloatArray) -> FloatArray:
     E = np.abs(W - quadratic.W0)
-    size = (E * (E @ np.abs(quadratic.Q) + quadratic.residual_size)).sum() + quadratic.constant_size.sum()
-    return gamma(4 * W.shape[1] + 4 * W.shape[0] + 64) * float(size)
+    size = (E * (E @ np.abs(quadratic.Q) + quadratic.residual_size)).sum(axis=1) + quadratic.constant_size
+    return gamma(4 * W.shape[1] + 4 * W.shape[0] + 64) * size
 
 
 def _point_of(certificate: Separable | Trivial | None, W: FloatArray) -> FloatArray:

@@ -193,7 +193,8 @@ class _Run:
         objective = float(values.sum())
         ended = monitor.seconds()
         work = 60.0 * float(own.shape[1]) ** 3
-        if mode and found.bounds is None and self.bound is None and monitor.affords(0.0, work):
+        empty = quadratic.pattern.partition.total == 0
+        if mode and not empty and found.bounds is None and self.bound is None and monitor.affords(0.0, work):
             try:
                 self._prove()
             except Stopped:
@@ -204,7 +205,7 @@ class _Run:
         bounds = trivial_bounds(quadratic)
         if found.bounds is not None:
             bounds, certificate = found.bounds, None
-        elif self.bound is not None:
+        elif self.bound is not None and not empty:
             certificate = Separable(self.bound.point.T, self.bound.diagonal)
             bounds = largest_bounds(quadratic, self.bound.values)
         lower = lower_bound(bounds, objective)
@@ -214,7 +215,7 @@ class _Run:
         at_zero = float(quadratic.at_zero.sum())
         # Beside the least F over all W, so that a constant decides nothing, or lost beside F at zero.
         closed = gap <= max(_OPTIMAL * spread, _EPS * (at_zero - objective + spread))
-        if found.status is not Status.INTERRUPTED and (closed or quadratic.pattern.partition.total == 0):
+        if found.status is not Status.INTERRUPTED and (closed or empty):
             found.status = Status.OPTIMAL
             # What is left of it is rounding, or of the size of an objective that decides nothing.
             relative_gap = min(relative_gap, _OPTIMAL)
@@ -230,7 +231,7 @@ class _Run:
             column_bounds=np.clip(bounds, -_LARGEST, values) if quadratic.pattern.separate else None,
             certificate=certificate,
             status=found.status,
-            message=_message(found.status, certificate, relative_gap),
+            message=_message(found.status, certificate, relative_gap, empty),
             n_iter=len(monitor.history),
             history=tuple(monitor.history),
             solve_time=monitor.seconds(),
@@ -239,9 +240,11 @@ class _Run:
         )
 
 
-def _message(status: Status, certificate: Separable | Trivial | None, relative_gap: float) -> str:
+def _message(status: Status, certificate: Separable | Trivial | None, relative_gap: float, empty: bool) -> str:
     basis = "the bound is that of branch and bound"
-    if isinstance(certificate, Separable):
+    if empty:
+        basis = "W = 0 is the only point within the budget"
+    elif isinstance(certificate, Separable):
         basis = "the bound is the separable relaxation's"
     elif certificate is not None:
         basis = "no bound was found but that H is semidefinite"

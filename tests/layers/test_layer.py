@@ -245,6 +245,7 @@ def test_everything_may_stay_and_nothing_need():
     for k in (0, PerColumn(0), NofM(0, 4), SharedSupport(0)):
         none = l0quad.Layer(W0, H=H, k=k).solve()
         assert none.status is Status.OPTIMAL
+        assert 0 <= none.gap <= 1e-10 * none.objective
         assert none.relative_error == 1
         assert not none.mask.any()
 
