@@ -78,7 +78,8 @@ class DenseMatrix(Matrix):
 
     def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
         for start in range(0, self.shape[0], n_rows):
-            yield np.ldexp(np.asarray(self._array[start : start + n_rows]), self._exponent, dtype=np.float64)
+            block = np.array(self._array[start : start + n_rows], dtype=np.float64)
+            yield np.ldexp(block, self._exponent, out=block) if self._exponent else block
 
     def largest_exponent(self, name: str = "A") -> int | None:
         exponent = validation.largest_exponent(self._array, name, self.place)

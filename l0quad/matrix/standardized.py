@@ -13,11 +13,11 @@ _FEW = 0.25
 _BLOCK_BYTES = 1 << 19
 
 
-class CentredSparse(Matrix):
+class Centred(Matrix):
     """``(X - u mean') diag(scale)``: products are those with X and a correction of rank one.
 
-    They lose the digits by which a column's norm exceeds its centred norm: the caller sees to it that its square is at
-    most twice as large, so that rounding is at most ``spread`` times that of a stored column.
+    They lose the digits by which a column's norm exceeds its centred norm: rounding is at most ``spread`` times that of
+    a stored column where ``||u|| |mean_j|`` is at most ``far`` times the centred norm.
 
     Attributes
     ----------
@@ -26,11 +26,10 @@ class CentredSparse(Matrix):
     u, mean, scale : ndarray of shape (n,), (p,) and (p,)
     """
 
-    # Of X, sqrt(2); of u'r and of the means' own rounding, 1 each.
-    spread = 4.0
-
-    def __init__(self, base: Matrix, u: FloatArray, mean: FloatArray, scale: FloatArray) -> None:
-        self.base, self.u, self.mean, self.scale = base, u, mean, scale
+    def __init__(self, base: Matrix, u: FloatArray, mean: FloatArray, scale: FloatArray, far: float = 1.0) -> None:
+        self.base, self.u, self.mean, self.scale, self._far = base, u, mean, scale, far
+        # Of X; of u'r and of the means' own rounding, ``far`` each; of weights and scales.
+        self.spread = (1 + far * far) ** 0.5 + 2 * far + 0.5
         self.shape, self.dtype, self.nbytes = base.shape, np.dtype(np.float64), base.nbytes
         # (X - u mean')'(X - u mean') = X'X - mean tilt' - tilt mean', which is symmetric whatever the rounding.
         self._tilt = base.rmatvec(u) - 0.5 * float(u @ u) * mean
@@ -42,13 +41,13 @@ class CentredSparse(Matrix):
         taken *= self.scale[columns]
         return taken
 
-    def subset(self, columns: IntArray) -> "CentredSparse":
+    def subset(self, columns: IntArray) -> "Centred":
         """Return the columns as a matrix of its own."""
-        return CentredSparse(self.base.subset(columns), self.u, self.mean[columns], self.scale[columns])
+        return Centred(self.base.subset(columns), self.u, self.mean[columns], self.scale[columns], self._far)
 
-    def scaled(self, exponent: int) -> "CentredSparse":
+    def scaled(self, exponent: int) -> "Centred":
         """Return ``2**exponent`` times the matrix."""
-        return CentredSparse(self.base, self.u, self.mean, np.ldexp(self.scale, exponent))
+        return Centred(self.base, self.u, self.mean, np.ldexp(self.scale, exponent), self._far)
 
     def fits(self, n_columns: int) -> bool:
         """Whether it pays, and memory allows, to gather this many columns and keep them."""
@@ -114,6 +113,66 @@ class CentredSparse(Matrix):
         return np.maximum(squares, 0.0) * self.scale**2
 
 
+class WeightedRows(Matrix):
+    """``diag(rows) X``: products are those with X.
+
+    Attributes
+    ----------
+    base : Matrix
+        X.
+    rows : ndarray of shape (n,)
+    """
+
+    def __init__(self, base: Matrix, rows: FloatArray) -> None:
+        self.base, self.rows = base, rows
+        self.shape, self.dtype, self.nbytes = base.shape, np.dtype(np.float64), base.nbytes
+
+    def take(self, columns: IntArray) -> RealArray:
+        """Return the columns as a Fortran-ordered float64 array."""
+        return np.multiply(self.base.take(columns), self.rows[:, None], order="F")
+
+    def subset(self, columns: IntArray) -> "WeightedRows":
+        """Return the columns as a matrix of its own."""
+        return WeightedRows(self.base.subset(columns), self.rows)
+
+    def scaled(self, exponent: int) -> "WeightedRows":
+        """Return ``2**exponent`` times the matrix."""
+        return WeightedRows(self.base.scaled(exponent), self.rows)
+
+    def fits(self, n_columns: int) -> bool:
+        """Whether it pays, and memory allows, to gather this many columns and keep them."""
+        return self.base.fits(n_columns)
+
+    def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
+        """Yield blocks of at most this many rows."""
+        start = 0
+        for block in self.base.row_blocks(n_rows):
+            yield block * self.rows[start : start + block.shape[0], None]
+            start += block.shape[0]
+
+    def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:
+        """Return A_S'r."""
+        return self.base.rmatvec(self.rows * r, columns)
+
+    def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
+        """Return A_S w."""
+        return self.base.matvec(columns, w) * self.rows
+
+    def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
+        """Return A_S'A_S."""
+        if columns is not None:
+            return self.subset(columns).inner(None, pause)
+        total = np.zeros((self.shape[1], self.shape[1]))
+        for _, block in _cached_blocks(self):
+            pause()
+            total += block.T @ block
+        return total
+
+    def column_sq_norms(self) -> FloatArray:
+        """Return the squared norm of each column."""
+        return np.asarray(np.sum([np.einsum("ij,ij->j", block, block) for _, block in _cached_blocks(self)], axis=0))
+
+
 class StandardizedRows(Matrix):
     """``diag(rows) (X - 1 mean') diag(scale)``, by blocks of rows that are centred before anything is summed.
 
@@ -170,7 +229,7 @@ class StandardizedRows(Matrix):
         """Return A_S'r."""
         if self._few(columns):
             return super().rmatvec(r, columns)
-        return _of(np.sum([block.T @ r[rows] for rows, block in self._blocks()], axis=0), columns)
+        return _of(np.sum([block.T @ r[rows] for rows, block in _cached_blocks(self)], axis=0), columns)
 
     def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         """Return A_S w."""
@@ -178,12 +237,12 @@ class StandardizedRows(Matrix):
             return super().matvec(columns, w)
         full = np.zeros(self.shape[1])
         full[self._every(columns)] = w
-        return np.concatenate([block @ full for _, block in self._blocks()])
+        return np.concatenate([block @ full for _, block in _cached_blocks(self)])
 
     def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
         """Return A_S'A_S."""
         total = np.zeros((self._every(columns).size,) * 2)
-        for _, block in self._blocks():
+        for _, block in _cached_blocks(self):
             pause()
             own = block if columns is None else block[:, columns]
             total += own.T @ own
@@ -192,23 +251,25 @@ class StandardizedRows(Matrix):
     def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
         """Return A_S'A."""
         total = np.zeros((columns.size, self.shape[1]))
-        for _, block in self._blocks():
+        for _, block in _cached_blocks(self):
             pause()
             total += block[:, columns].T @ block
         return total
 
     def column_sq_norms(self) -> FloatArray:
         """Return the squared norm of each column."""
-        return np.asarray(np.sum([np.einsum("ij,ij->j", block, block) for _, block in self._blocks()], axis=0))
+        return np.asarray(np.sum([np.einsum("ij,ij->j", block, block) for _, block in _cached_blocks(self)], axis=0))
 
     def _few(self, columns: IntArray | None) -> bool:
         return columns is not None and columns.size < _FEW * self.shape[1]
 
-    def _blocks(self) -> Iterator[tuple[slice, FloatArray]]:
-        start = 0
-        for block in self.row_blocks(max(1, _BLOCK_BYTES // (8 * self.shape[1]))):
-            yield slice(start, start + block.shape[0]), block
-            start += block.shape[0]
+
+def _cached_blocks(matrix: Matrix) -> Iterator[tuple[slice, FloatArray]]:
+    """Yield the rows of a matrix, and which they are, in blocks that stay in the cache."""
+    start = 0
+    for block in matrix.row_blocks(max(1, _BLOCK_BYTES // (8 * max(1, matrix.shape[1])))):
+        yield slice(start, start + block.shape[0]), block
+        start += block.shape[0]
 
 
 def _of(vector: FloatArray, columns: IntArray | None) -> FloatArray:

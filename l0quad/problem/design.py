@@ -6,11 +6,13 @@ import numpy as np
 
 from l0quad import frames, validation
 from l0quad.matrix import DenseMatrix, GramMatrix, Matrix, SparseMatrix, as_matrix
-from l0quad.matrix.standardized import CentredSparse, StandardizedRows
+from l0quad.matrix.standardized import Centred, StandardizedRows, WeightedRows
 from l0quad.types import FloatArray
 
 # A dense matrix up to this size is standardised once, in a copy; a larger one in each pass, without.
 _COPIED_BYTES = 1 << 28
+# A large dense matrix whose means are up to so many standard deviations is centred by a correction of its products.
+_NEAR = 4.0
 # A centred column whose norm is this share of the norm of its mean is rounding.
 _CONSTANT = 8 * float(np.finfo(np.float64).eps)
 # Beyond 2**+-_ORDINARY squares may overflow.
@@ -143,18 +145,25 @@ class Design:
         return self._u * self._u
 
     def _standardised_rows(self, X: Matrix, standardize: bool) -> Matrix:
-        """Set the means and scales of a matrix that is centred before anything is summed."""
+        """Set the means and scales of a matrix that is not sparse."""
         u, total = self._u, float(self._u @ self._u)
+        copied = isinstance(X, DenseMatrix) and 8 * X.shape[0] * X.shape[1] <= _COPIED_BYTES
         if self._centred:
             self.mean = X.rmatvec(u * u) / total
-            # Anew about the first mean, for the digits that a large one has cost it.
+        if not copied:
+            base = X if self._rows is None else WeightedRows(X, self._rows)
+            means = self.mean**2 * total
+            left = base.prepared.column_sq_norms - means
+            if np.all(means <= _NEAR**2 * left):
+                self.scale = _scale(np.sqrt(left), np.zeros_like(left), standardize)
+                return Centred(base, u, self.mean, self.scale, _farthest(means, left))
+        # Centred before anything is summed; the means anew, for the digits that large ones have cost them.
+        if self._centred:
             self.mean += StandardizedRows(X, self._rows, self.mean, self.scale).rmatvec(u) / total
         norms = StandardizedRows(X, self._rows, self.mean, self.scale).column_sq_norms() ** 0.5
         self.scale = _scale(norms, _CONSTANT * np.abs(self.mean) * total**0.5, standardize)
         standardised = StandardizedRows(X, self._rows, self.mean, self.scale)
-        if not isinstance(X, DenseMatrix) or 8 * X.shape[0] * X.shape[1] > _COPIED_BYTES:
-            return standardised
-        return DenseMatrix(next(standardised.row_blocks(X.shape[0])))
+        return DenseMatrix(next(standardised.row_blocks(X.shape[0]))) if copied else standardised
 
     def _standardised_sparse(self, X: SparseMatrix, standardize: bool) -> Matrix:
         """Set the means and scales of a sparse matrix; only columns that are mostly full and far from 0 are filled."""
@@ -165,22 +174,27 @@ class Design:
             self.mean = X.rmatvec(u) / total
             # What centring would cost half of its square's digits, or more, is centred before it is stored.
             far = np.flatnonzero(self.mean**2 * total > 0.5 * squares)
-            part = np.asarray(CentredSparse(X, u, self.mean, self.scale).take(far), dtype=np.float64)
+            part = np.asarray(Centred(X, u, self.mean, self.scale).take(far), dtype=np.float64)
             correction = (u @ part) / total
             part -= np.multiply.outer(u, correction)
             self.mean[far] += correction
             X = X.replaced(far, part) if far.size else X
             mean = self.mean.copy()
             mean[far] = 0.0
-            squares = CentredSparse(X, u, mean, self.scale).column_sq_norms()
+            squares = Centred(X, u, mean, self.scale).column_sq_norms()
         self.scale = _scale(squares**0.5, _CONSTANT * np.abs(self.mean) * total**0.5, standardize)
-        return CentredSparse(X, u, mean, self.scale)
+        return Centred(X, u, mean, self.scale)
 
 
 def _scale(norms: FloatArray, least: FloatArray, standardize: bool) -> FloatArray:
     """Return what columns of these norms are multiplied by: 0 where nothing but rounding is left of them."""
     varies = norms > least
     return np.divide(1.0, norms, out=np.zeros_like(norms), where=varies) if standardize else varies.astype(np.float64)
+
+
+def _farthest(means: FloatArray, left: FloatArray) -> float:
+    """Return the largest ratio of a mean's size to what centring leaves of its column, from their squares."""
+    return float(np.divide(means, left, out=np.zeros_like(left), where=means > 0).max()) ** 0.5
 
 
 def _flag(value: Any, name: str) -> bool:

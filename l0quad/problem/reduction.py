@@ -30,7 +30,7 @@ def reduced_rows(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> tuple[M
 
 
 def _by_gram(matrix: Matrix, pause: Pause) -> tuple[FloatArray, Matrix] | None:
-    H = matrix.inner(pause=pause)
+    H = matrix.prepared.gram(pause)
     factor = cholesky_factor(H, 0.0)
     if factor is None or np.any(factor.diagonal() ** 2 <= _KEPT * H.diagonal()):
         return None

@@ -8,7 +8,8 @@ from matrices import set_chunk, supports
 import l0quad
 from l0quad.bounds.diagonal import curvature
 from l0quad.bounds.separable import expansion
-from l0quad.matrix.standardized import CentredSparse, StandardizedRows
+from l0quad.linalg.rounding import gamma
+from l0quad.matrix.standardized import Centred, StandardizedRows
 from l0quad.problem import design as module
 
 OPTIONS = [
@@ -58,7 +59,21 @@ def expected(X, fit_intercept, standardize, weights):
 @over_options
 def test_every_product_is_that_of_the_matrix_that_is_meant(kind, options, monkeypatch):
     X, _ = columns()
-    matrix, dense = made(kind, X, monkeypatch, **options).matrix, expected(X, **options)
+    compare(made(kind, X, monkeypatch, **options).matrix, expected(X, **options))
+
+
+@pytest.mark.parametrize("options", OPTIONS[1:])
+def test_a_large_design_of_small_means_is_centred_by_a_correction(options, monkeypatch):
+    X, _ = columns()
+    X[:, 1] -= 48
+    X[:, 2] = 0
+    matrix = made("large", X, monkeypatch, **options).matrix
+    assert isinstance(matrix, Centred)
+    assert np.shares_memory(getattr(matrix.base, "base", matrix.base)._array, X)
+    compare(matrix, expected(X, **options))
+
+
+def compare(matrix, dense):
     rng = np.random.default_rng(1)
     few = np.array([5, 1])
     for M, A in ((matrix, dense), (matrix.scaled(3), 8 * dense), (matrix.subset(few), dense[:, few])):
@@ -166,13 +181,30 @@ def test_bounds_count_the_rounding_of_implicit_centring(ridge):
     assert np.all(square <= 2.001 * one.column_sq_norms)
 
 
+@pytest.mark.parametrize("deviations", [0.0, 1.0, 3.5, 5.0])
+def test_the_correction_loses_no_more_than_its_spread(deviations, monkeypatch):
+    """Products with a large design, beside those in extended precision; larger means are subtracted first."""
+    rng = np.random.default_rng(4)
+    X, weights, r = rng.standard_normal((500, 6)) + deviations, rng.uniform(0.5, 2, 500), rng.standard_normal(500)
+    design = made("large", X, monkeypatch, fit_intercept=True, weights=weights)
+    assert isinstance(design.matrix, Centred if deviations < 4 else StandardizedRows)
+    exact = np.sqrt(weights).astype(np.longdouble)[:, None] * (X.astype(np.longdouble) - design.mean)
+    norms = np.linalg.norm(exact.astype(float), axis=0)
+    allowed = gamma(508) * design.matrix.spread * norms
+    assert np.all(np.abs(design.matrix.rmatvec(r) - r @ exact) <= allowed * np.linalg.norm(r))
+    error = np.abs(design.matrix.inner() - exact.T @ exact)
+    assert np.all(error <= gamma(508) * design.matrix.spread**2 * np.multiply.outer(norms, norms))
+    if deviations < 4:
+        assert design.matrix.spread >= np.linalg.norm(np.sqrt(weights)[:, None] * X, axis=0).max() / norms.max()
+
+
 def test_what_is_copied_and_what_is_not(monkeypatch):
     X, _ = columns()
     assert l0quad.Design(X).matrix.take(np.arange(8)).tolist() == X.tolist()
     given = l0quad.as_matrix(X)
     assert l0quad.Design(given).matrix is given
     sparse = made("sparse", X, monkeypatch, fit_intercept=True).matrix
-    assert isinstance(sparse, CentredSparse)
+    assert isinstance(sparse, Centred)
     assert sparse.nbytes < 2 * sp.csc_array(X).data.nbytes + sp.csc_array(X).indices.nbytes * 2 + 100
     large = made("large", X, monkeypatch, fit_intercept=True).matrix
     assert isinstance(large, StandardizedRows)
