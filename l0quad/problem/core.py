@@ -105,7 +105,7 @@ class CoreProblem:
 
     @property
     def has_ridge(self) -> bool:
-        """Whether a ridge is there that is not lost; where passes over A are counted, as far as is known without one."""
+        """Whether a ridge is there that is not lost; where passes are counted, as far as is known without one."""
         if self.matrix.counted and not self.matrix.prepared.knows_norms:
             return self.mu > 0
         return not self.ridge_is_lost
