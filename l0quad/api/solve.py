@@ -22,7 +22,7 @@ from l0quad.run import debug, threads
 from l0quad.run.monitor import Callback, Limits, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, State, Status
 from l0quad.run.progress import Progress
-from l0quad.solvers.needs import require
+from l0quad.solvers.needs import Needs, require
 from l0quad.solvers.registry import METHODS, Method, resolve
 
 _LARGEST = float(np.finfo(np.float64).max)
@@ -99,7 +99,7 @@ def solve(
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
     seed = validation.integer(seed, "seed", 0)
-    require(options.name, needs, problem.core, {name: each.needs for name, each in METHODS.items()})
+    _require(options.name, needs, problem.core)
     progress = Progress() if verbose else None
     monitor = SolveMonitor(
         best=problem.core.zero(),
@@ -163,6 +163,10 @@ def is_tall(problem: Problem) -> bool:
     return n >= _TALL * p and p <= _REDUCED_COLUMNS
 
 
+def _require(name: str, needs: Needs, core: CoreProblem) -> None:
+    require(name, needs, core, {other: each.needs for other, each in METHODS.items()})
+
+
 def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute_gap: float | None) -> Limits:
     seconds = None if seconds is None else validation.real(seconds, "time_limit")
     if gap is None and absolute_gap is None:
@@ -170,7 +174,7 @@ def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute
     gap = None if gap is None else validation.real(gap, "gap_tol")
     absolute_gap = None if absolute_gap is None else validation.real(absolute_gap, "gap_tol_abs")
     core = problem.core
-    return Limits(seconds, gap, absolute_gap, None if core.ridge_is_lost else functools.partial(dual_bound_at, core))
+    return Limits(seconds, gap, absolute_gap, functools.partial(dual_bound_at, core) if core.has_ridge else None)
 
 
 def both(progress: Progress | None, callback: Callback | None) -> Callback | None:
@@ -195,22 +199,29 @@ def _run(
     """Run the method and solve on its support; on Ctrl-C return the best point so far."""
     core, needs = problem.core, method.needs
     try:
-        reduce = needs.reducible and is_tall(problem)
+        of_file = needs.reduces_file(core)
+        reduce = of_file or (needs.reducible and is_tall(problem))
         interruptible = replace(core, pause=monitor.pause)
         try:
-            working = interruptible.reduced() if reduce else interruptible
-            working = working if needs.any_size else working.evened()
+            reduced = interruptible.reduced() if reduce else interruptible
+            if of_file:
+                _require(options.name, needs, reduced)
+            working = reduced if needs.any_size else reduced.evened()
             exponents = working.exponents
             inner = SubMonitor(monitor, None, exponents) if reduce or exponents is not None else monitor
             outcome = method.solver(working, begin(working), options, inner)
+            point = outcome.point
             if exponents is not None:
-                found = outcome.point
-                outcome = outcome._replace(point=replace(found, w=np.ldexp(found.w, exponents[found.support])))
+                point = replace(point, w=np.ldexp(point.w, exponents[point.support]))
+            if of_file and needs.final_solve:
+                point = interruptible.taken_over(reduced.optimised(point))
+            outcome = outcome._replace(point=point)
         except Stopped:
             outcome = Outcome(monitor.best, Status.CONVERGED)
         point = outcome.point
         # What is proven of a reduced problem is not proven of the one that it stands for.
         outcome = outcome._replace(bound=None) if reduce else outcome
+        reduce = reduce and point.refit is None
         if reduce or (needs.final_solve and not point.restricted_optimum):
             # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
             point = core.evaluate(point.support, point.w)

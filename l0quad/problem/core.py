@@ -12,7 +12,7 @@ from l0quad.matrix import Matrix
 from l0quad.matrix.columns import ScaledColumns
 from l0quad.matrix.gram import GramMatrix
 from l0quad.problem.constraints.base import Constraint
-from l0quad.problem.counted import Refit, counted_refit
+from l0quad.problem.counted import Refit, counted_refit, found_elsewhere
 from l0quad.problem.proof import Proof
 from l0quad.problem.reduction import reduced_rows
 from l0quad.problem.restricted import restricted_solve
@@ -105,6 +105,13 @@ class CoreProblem:
         """Whether the ridge is 0 or so small beside A that it, and the relaxation with it, is lost in rounding."""
         return self.mu <= _SMALLEST_MU * float(self.column_sq_norms.max())
 
+    @property
+    def has_ridge(self) -> bool:
+        """Whether a ridge is there that is not lost; where passes are counted, as far as is known without one."""
+        if self.matrix.counted and not self.matrix.prepared.knows_norms:
+            return self.mu > 0
+        return not self.ridge_is_lost
+
     @cached_property
     def _reach(self) -> float:
         """How far from w0 a point as good as w0 can be."""
@@ -156,6 +163,12 @@ class CoreProblem:
             return point
         # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
         return self.evaluate(support, np.zeros(support.size))
+
+    def taken_over(self, point: Point) -> Point:
+        """Return the point, which is the best on its support of the `reduced` problem, with what two sweeps bring."""
+        refit = found_elsewhere(self.matrix, self.b, point.support, point.w, self.pause)
+        found = self.evaluate(point.support, refit.w, refit.residual, restricted_optimum=True)
+        return replace(found, refit=refit)
 
     def optimised(self, point: Point) -> Point:
         """Return the point itself where it is the best one with its support, else that one."""

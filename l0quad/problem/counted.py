@@ -51,12 +51,19 @@ def counted_refit(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, supp
                 return Refit(swept.follow, swept.follow_product - b, -mu * y, -mu * swept.rows[0])
     if support.size <= rows:
         A_S = DenseMatrix(first_sweep(matrix, Wanted(gather=support), pause).gather)
-        w = _rounded(restricted_solve(A_S, b, start, mu, np.arange(support.size), pause)[0], matrix)
-        residual = A_S.matvec(None, w) - b
-    else:
-        w = _rounded(restricted_solve(matrix, b, w0, mu, support, pause)[0], matrix)
-        residual = matrix.matvec(support, w) - b
-    return Refit(w, residual, residual, matrix.swept(Wanted(rows=(residual,)), pause).rows[0])
+        w = rounded(restricted_solve(A_S, b, start, mu, np.arange(support.size), pause)[0], matrix)
+        return _with_scores(matrix, w, A_S.matvec(None, w) - b, pause)
+    return found_elsewhere(matrix, b, support, restricted_solve(matrix, b, w0, mu, support, pause)[0], pause)
+
+
+def found_elsewhere(matrix: Matrix, b: FloatArray, support: IntArray, w: FloatArray, pause: Pause) -> Refit:
+    """Return the best w on a support, which has been found otherwise, with what two sweeps bring of it."""
+    w = rounded(w, matrix)
+    return _with_scores(matrix, w, matrix.matvec(support, w) - b, pause)
+
+
+def _with_scores(matrix: Matrix, w: FloatArray, residual: FloatArray, pause: Pause) -> Refit:
+    return Refit(w, residual, residual, first_sweep(matrix, Wanted(rows=(residual,)), pause).rows[0])
 
 
 def first_sweep(matrix: Matrix, wanted: Wanted, pause: Pause) -> Swept:
@@ -69,5 +76,5 @@ def first_sweep(matrix: Matrix, wanted: Wanted, pause: Pause) -> Swept:
     return swept
 
 
-def _rounded(w: FloatArray, matrix: Matrix) -> FloatArray:
+def rounded(w: FloatArray, matrix: Matrix) -> FloatArray:
     return w.astype(matrix.dtype).astype(np.float64)

@@ -15,9 +15,14 @@ _KEPT = 1e-6
 
 
 def reduced_rows(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> tuple[Matrix, FloatArray]:
-    """Return R (p x p) and c (p + 1) with ``||A w - b||^2 = ||R w - c[:p]||^2 + c[p]^2`` for all w."""
+    """Return R (p x p) and c (p + 1) with ``||A w - b||^2 = ||R w - c[:p]||^2 + c[p]^2`` for all w.
+
+    Where passes over A are counted it takes one.
+    """
     p = matrix.shape[1]
-    known = matrix.prepared.once("triangle", 16 * p * p, lambda matrix: _by_gram(matrix, pause))
+    known = (
+        None if matrix.counted else matrix.prepared.once("triangle", 16 * p * p, lambda matrix: _by_gram(matrix, pause))
+    )
     if known is not None:
         R, reduced = known
         c = np.linalg.solve(R.T, matrix.rmatvec(b))

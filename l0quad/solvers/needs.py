@@ -8,6 +8,8 @@ from l0quad.problem.core import CoreProblem
 
 # Files of so little that they could as well be in memory.
 _FILE_BYTES = 1 << 27
+# Up to so many columns, larger ones with as many rows or more are reduced to p rows.
+_REDUCED_COLUMNS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Needs:
         The columns' sizes change nothing for it; for others, without a ridge, they are brought to one size first.
     final_solve : bool
         The exact solve on its support belongs to its answer.
+    proves : bool
+        It is there for its proof, so that no reduced problem can take the place of the one that is meant.
     """
 
     ridge: bool = False
@@ -58,18 +62,21 @@ class Needs:
     reducible: bool = False
     any_size: bool = False
     final_solve: bool = True
+    proves: bool = False
 
     def lacking(self, problem: CoreProblem) -> str | None:
         """Return the need that the problem does not meet, in words, or None."""
-        if self.in_memory and is_large_file(problem):
+        reduced = self.reduces_file(problem)
+        if self.in_memory and is_large_file(problem) and not reduced:
             return "A in memory"
         if self.unless is not None and self.unless(problem):
             return None
         n, p = problem.shape
+        n = p if reduced else n
         order, constraint = min(n, p), problem.constraint
         entries = constraint.total * p
         unmet = {
-            "a ridge that is not lost beside A": self.ridge and problem.ridge_is_lost,
+            "a ridge that is not lost beside A": self.ridge and not problem.has_ridge,
             f"at most {self.most_rows} rows, got {n}": self.most_rows is not None and n > self.most_rows,
             f"min(n, p) of at most {self.most_order}, got {order}": self.most_order is not None
             and order > self.most_order,
@@ -80,6 +87,11 @@ class Needs:
             "columns that come and go one by one, not in groups": self.single_columns and constraint.units is not None,
         }
         return next((need for need, lacks in unmet.items() if lacks), None)
+
+    def reduces_file(self, problem: CoreProblem) -> bool:
+        """Whether A is in tall files, which one sweep reduces to p rows that the method then works on in memory."""
+        n, p = problem.shape
+        return not self.proves and is_large_file(problem) and p <= min(n, _REDUCED_COLUMNS)
 
 
 def is_large_file(problem: CoreProblem) -> bool:

@@ -54,7 +54,7 @@ class Rounding:
 def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Monitor) -> Outcome:
     """Ascend from the best point on the start's support, solving on the rounded support every few steps."""
     best = problem.optimised(start)
-    if monitor.record(best):
+    if monitor.record(best) or problem.ridge_is_lost:
         return Outcome(best, Status.CONVERGED)
     relaxation: Relaxation | SeparableRelaxation = _tighter(problem, best) or Relaxation(problem, best)
     bound = relaxation.bound()

@@ -225,6 +225,28 @@ def test_methods_that_hold_tables_say_so(method, pruning, monkeypatch):
         l0quad.solve(problem, method)
 
 
+@pytest.mark.parametrize("method", [name for name in l0quad.METHODS if name not in ("exact", "block_backsolve")])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_tall_files_are_read_three_times_at_most(order, method, tmp_path, monkeypatch):
+    from l0quad.solvers import needs
+
+    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    rng = np.random.default_rng(4)
+    A = rng.standard_normal((300, 30)).astype(np.float32)
+    b = A[:, :5].astype(np.float64) @ np.arange(1.0, 6.0) + 0.1 * rng.standard_normal(300)
+    M = column_files(A, order, tmp_path)
+    problem = l0quad.Problem(M, b, 5, ridge=0.1)
+    result = l0quad.solve(problem, method)
+    np.testing.assert_array_equal(result.support, np.arange(5))
+    in_memory = l0quad.Problem(A, b, 5, ridge=0.1)
+    best = in_memory.core.restricted(result.support)
+    assert result.objective == pytest.approx(in_memory.units.objective(best.objective), rel=1e-9)
+    assert result.objective == pytest.approx(in_memory.objective(result.w), rel=1e-11)
+    assert result.check(in_memory).ok
+    assert 2.0 < result.n_sweeps <= 3.0
+    assert result.bytes_read == M.bytes_read
+
+
 def test_an_interrupt_comes_between_chunks(pruning):
     M, _, b, w0 = pruning
     problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
