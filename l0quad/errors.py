@@ -6,7 +6,18 @@ class KernelCacheWarning(UserWarning):
 
 
 class Unsuited(ValueError):
-    """The chosen method cannot work on this problem; the message names what it needs and which methods can."""
+    """The chosen method cannot work on this problem; the message names what it needs and which methods can.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> try:
+    ...     l0quad.minimize(A, A[:, 2], k=2, method="rounding")
+    ... except l0quad.Unsuited as error:
+    ...     print(str(error).split(";")[0])
+    method: 'rounding' needs a ridge that is not lost beside A
+    """
 
 
 class BadFile(ValueError):

@@ -7,7 +7,6 @@ import time
 import matplotlib as mpl
 import numpy as np
 from instances import BEST_KNOWN, Instance, make, mlpnet
-from matplotlib.axes import Axes
 from measure import RESULTS, machine, report, table
 
 import l0quad
@@ -33,7 +32,6 @@ METHODS = {
 }
 # On a logarithmic axis everything at most this many per cent above the best stands at its foot.
 FLOOR = 1e-3
-LABEL_GAP = 0.032
 Found = dict[str, tuple[float, float, bool]]
 
 
@@ -55,51 +53,32 @@ def measured(instance: Instance, known: float | None) -> tuple[Found, float]:
     return {name: (100 * (objective / best - 1), *rest) for name, (objective, *rest) in ran.items()}, best
 
 
-def label(axes: Axes, found: Found) -> None:
-    """Write the names beside the markers, in a column at the right where they would lie on one another."""
-    to_axes = axes.transData + axes.transAxes.inverted()
-    points = {name: to_axes.transform((seconds, max(gap, FLOOR)))[::-1] for name, (gap, seconds, _) in found.items()}
-    names = sorted(found, key=lambda name: tuple(points[name]))
-    heights = np.array([points[name][0] for name in names])
-    # Pushed apart upwards and downwards; the mean of the two keeps the distance, and a cluster at its centre.
-    steps = LABEL_GAP * np.arange(heights.size)
-    up = np.maximum.accumulate(heights - steps) + steps
-    down = np.minimum.accumulate((heights - steps)[::-1])[::-1] + steps
-    placed = np.minimum((up + down) / 2, 1 - steps[::-1])
-    for name, height in zip(names, placed, strict=True):
-        gap, seconds, cut = found[name]
-        axes.annotate(
-            name + (" (cut)" if cut else ""),
-            (seconds, max(gap, FLOOR)),
-            (1.02, height),
-            textcoords="axes fraction",
-            fontsize=7,
-            va="center",
-            fontweight="bold" if name.startswith("auto") else "normal",
-            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
-            annotation_clip=False,
-        )
-
-
 def draw(panels: dict[str, Found]) -> None:
-    """Save the panels as results/tradeoff.png."""
+    """Save results/tradeoff.png: a line for each method, its objective on the left and its time on the right."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, all_axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 5), layout="constrained", squeeze=False)
-    markers = "*PosvDXph^<>d8H"
-    for axes, (title, found) in zip(all_axes[0], panels.items(), strict=True):
-        for i, (name, (gap, seconds, _)) in enumerate(found.items()):
-            size = 130 if name.startswith("auto") else 40
-            color = f"C{i % 10}"
-            axes.scatter(seconds, max(gap, FLOOR), marker=markers[i % len(markers)], s=size, color=color, zorder=3)
-        axes.set(xscale="log", yscale="log", title=title, xlabel="seconds, one thread")
-        axes.set_ylim(FLOOR / 1.6, 2 * max(gap for gap, _, _ in found.values()))
-        ticks = [10.0**e for e in range(int(math.log10(FLOOR)), 4) if 10.0**e < axes.get_ylim()[1]]
-        axes.set_yticks(ticks, [f"≤ {FLOOR:g}" if tick == FLOOR else f"{tick:g}" for tick in ticks])
-        axes.grid(alpha=0.3)
-        label(axes, found)
-    all_axes[0][0].set_ylabel("objective, % above the best")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 6), sharey=True, layout="constrained")
+    heights = np.arange(len(METHODS))[::-1]
+    looks = zip(("o", "s", "^"), ("#0072B2", "#D55E00", "#009E73"), (0.22, 0.0, -0.22), strict=True)
+    for (title, found), (marker, color, shift) in zip(panels.items(), looks, strict=False):
+        gaps, seconds, cut = (np.array(each) for each in zip(*(found[name] for name in METHODS), strict=True))
+        for axes, values in ((left, np.maximum(gaps, FLOOR)), (right, seconds)):
+            axes.plot(values, heights + shift, marker, color=color, markersize=7, label=title)
+        right.plot(seconds[cut], heights[cut] + shift, "x", color="black", markersize=5)
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_axisbelow(True)
+        for height in heights[:-1]:
+            axes.axhline(height - 0.5, color="0.9", linewidth=0.8)
+    left.set_yticks(heights, METHODS)
+    left.set_ylim(-0.6, len(METHODS) - 0.4)
+    ticks = [10.0**e for e in range(int(math.log10(FLOOR)), 4)]
+    left.set_xticks(ticks, [f"≤ {FLOOR:g}" if tick == FLOOR else f"{tick:g}" for tick in ticks])
+    left.set_xlabel("objective, % above the best")
+    right.set_xlabel(f"seconds, one thread (cross: cut at {LIMIT:g} s)")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=len(panels), frameon=False)
     RESULTS.mkdir(exist_ok=True)
     figure.savefig(RESULTS / "tradeoff.png", dpi=130)
 

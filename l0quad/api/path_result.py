@@ -67,6 +67,16 @@ class PathResult:
     seconds : float
     names : tuple of str, or None
         The names of all columns, where they have any.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> path = l0quad.path(A, A[:, 2] - 2 * A[:, 5], ks=range(1, 4))
+    >>> path.at(2).result.support, path
+    (array([2, 5]), PathResult(converged, k=1..3, ridges=1, fits=3, proven=3))
+    >>> path[0].k
+    1
     """
 
     fits: tuple[Fit, ...]

@@ -116,6 +116,15 @@ class Result:
     n_sweeps, bytes_read : float, int
         How much of A was read from its files (`open_columns`): bytes, and the same over the bytes that hold A. 0 where
         A is in memory.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> problem = l0quad.Problem(A, A[:, 2] - 2 * A[:, 5], k=2, ridge=0.1)
+    >>> result = l0quad.solve(problem)
+    >>> result.support, result.relative_gap < 1e-6, result.check(problem).ok
+    (array([2, 5]), True, True)
     """
 
     w: np.ndarray

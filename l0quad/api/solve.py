@@ -85,6 +85,15 @@ def solve(
         Where the method cannot work on the problem; a ValueError.
     ValueError, TypeError
         Naming the argument, the rule and the value, before any work.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> problem = l0quad.Problem(A, A[:, 2] - 2 * A[:, 5] + 0.1 * A[:, 0], k=2)
+    >>> result = l0quad.solve(problem)
+    >>> result.support, result.status.name
+    (array([2, 5]), 'OPTIMAL')
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}; minimize() takes A and b")
@@ -141,7 +150,15 @@ def minimize(
     callback: Callback | None = None,
     verbose: int = 0,
 ) -> Result:
-    """Build a `Problem` and `solve` it: the arguments are theirs."""
+    """Build a `Problem` and `solve` it: the arguments are theirs.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2).w.round(6).tolist()[:6]
+    [0.0, 0.0, 1.0, 0.0, 0.0, -2.0]
+    """
     return solve(
         Problem(A, b, k, ridge, w0, linear),
         method,

@@ -31,6 +31,14 @@ def as_matrix(A: Any, name: str = "A", *, names: Sequence[str] | None = None) ->
     ------
     ValueError, TypeError
         Naming the argument, the rule and the value.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> matrix = l0quad.as_matrix(A, names=[f"x{j}" for j in range(12)])
+    >>> l0quad.minimize(matrix, A[:, 2] - 2 * A[:, 5], k=2).names
+    ('x2', 'x5')
     """
     matrix: Matrix
     if isinstance(A, Matrix):

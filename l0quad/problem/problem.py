@@ -76,6 +76,16 @@ class Problem:
         What solvers see: of ordinary size, without a linear term.
     units : Units
         How the two hang together.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> problem = l0quad.Problem(A, A[:, 2] - 2 * A[:, 5], k=2, ridge=1e-3)
+    >>> problem.shape
+    (40, 12)
+    >>> l0quad.solve(problem.with_(k=1)).support
+    array([5])
     """
 
     k: Budget

@@ -9,7 +9,15 @@ from l0quad.problem.core import Point
 
 
 class Status(Enum):
-    """How a solve ended; the value is the message a reader sees."""
+    """How a solve ended; the value is the message a reader sees.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2], k=1).status is l0quad.Status.OPTIMAL
+    True
+    """
 
     OPTIMAL = "proven optimal: the gap is zero to working accuracy"
     SWAP_OPTIMAL = "swap-optimal: no exchange of one column (or whole group) for another is better, all refitted"

@@ -23,6 +23,12 @@ class Progress:
     ----------
     stream : text file, optional
         Where to write, by default standard error.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> result = l0quad.minimize(A, A[:, 2], k=1, callback=l0quad.Progress())  # one line on stderr, renewed
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -34,6 +34,13 @@ class ActiveSet:
         Columns beyond the support in the working set, as a share of p; bounds the extra memory.
     inner : IHT
         The options of the runs on the working set.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2, method=l0quad.ActiveSet()).support
+    array([2, 5])
     """
 
     max_iter: int = 50

@@ -40,6 +40,15 @@ class ADMM:
         The largest number of iterations.
     growth : float
         The factor by which rho rises at each.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> w0 = np.linspace(-1, 1, 12)
+    >>> problem = l0quad.Problem(A, A @ w0, k=6, ridge=0.1, w0=w0)
+    >>> l0quad.solve(problem, l0quad.ADMM()).support
+    array([ 0,  1,  2,  8, 10, 11])
     """
 
     max_iter: int = 100

@@ -134,6 +134,13 @@ class Auto:
     effort : {"fast", "thorough"}
         How much work; counted, not timed. Where it rounds the relaxation, "fast" also ends once its answer is proven
         to lie within 0.1 % of the optimum.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2, method=l0quad.Auto("thorough")).support
+    array([2, 5])
     """
 
     effort: str = "fast"

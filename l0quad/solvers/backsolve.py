@@ -23,6 +23,15 @@ class Backsolve:
     ----------
     steps : int
         The number of hard-thresholding steps; 0 solves on the support of the start.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> w0 = np.linspace(-1, 1, 12)
+    >>> problem = l0quad.Problem(A, A @ w0, k=6, ridge=0.1, w0=w0)
+    >>> l0quad.solve(problem, l0quad.Backsolve(steps=3)).support
+    array([ 0,  1,  2,  3, 10, 11])
     """
 
     steps: int = 3

@@ -48,6 +48,15 @@ class BlockBacksolve:
     ----------
     block_size : int
         Columns per block; the last one may be smaller.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> w0 = np.linspace(-1, 1, 12)
+    >>> problem = l0quad.Problem(A, A @ w0, k=6, ridge=0.1, w0=w0)
+    >>> l0quad.solve(problem, l0quad.BlockBacksolve(block_size=4)).support
+    array([ 0,  1,  2,  9, 10, 11])
     """
 
     block_size: int = 500

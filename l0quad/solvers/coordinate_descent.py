@@ -28,6 +28,13 @@ class CoordinateDescent:
         The largest number of sweeps.
     tol : float
         Stop when a sweep lowers the objective by at most ``tol`` times itself.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2, method=l0quad.CoordinateDescent(), start=[2, 5]).support
+    array([2, 5])
     """
 
     max_iter: int = 200

@@ -28,6 +28,13 @@ class Forward:
     width : int
         With more than 1 a beam search: the best ``width`` supports are kept at each size. Worth it where n is much
         larger than p and the noise is high.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2, method=l0quad.Forward(width=3)).support
+    array([2, 5])
     """
 
     width: int = 1

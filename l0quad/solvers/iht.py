@@ -43,6 +43,13 @@ class IHT:
         Steps that lower the objective by at most ``tol`` times itself count as stalled.
     refit : bool
         Solve exactly on every new support (HTP).
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2, method=l0quad.IHT(refit=True)).support
+    array([2, 5])
     """
 
     max_iter: int = 300

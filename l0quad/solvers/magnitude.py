@@ -18,6 +18,15 @@ class Magnitude:
 
     The rule of Hanson and Pratt ("Comparing biases for minimal network construction with back-propagation", 1988),
     followed by an exact solve on the support. No guarantee beyond that.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> w0 = np.linspace(-1, 1, 12)
+    >>> problem = l0quad.Problem(A, A @ w0, k=6, ridge=0.1, w0=w0)
+    >>> l0quad.solve(problem, l0quad.Magnitude()).support  # the largest of w0, values solved for
+    array([ 0,  1,  2,  9, 10, 11])
     """
 
     name: ClassVar[str] = "magnitude"

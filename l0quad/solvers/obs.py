@@ -26,6 +26,15 @@ class OBS:
     ----------
     batches : int
         Over how many refits the removal is spread, the kept number falling geometrically.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> w0 = np.linspace(-1, 1, 12)
+    >>> problem = l0quad.Problem(A, A @ w0, k=6, ridge=0.1, w0=w0)
+    >>> l0quad.solve(problem, l0quad.OBS(batches=1)).support
+    array([ 0,  1,  2,  9, 10, 11])
     """
 
     batches: int = 8

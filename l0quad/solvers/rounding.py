@@ -39,6 +39,15 @@ class Rounding:
         The largest number of Newton steps, each an n x n factorization, three passes over A and a refit.
     tol : float
         End as soon as the relative gap of the best point is proven to be at most this.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> w0 = np.linspace(-1, 1, 12)
+    >>> problem = l0quad.Problem(A, A @ w0, k=6, ridge=0.1, w0=w0)
+    >>> l0quad.solve(problem, l0quad.Rounding()).support
+    array([ 0,  1,  2,  9, 10, 11])
     """
 
     max_iter: int = 30

@@ -55,6 +55,13 @@ class Swap:
     kicks : int
         How often to go on from the best point with one to three columns, or groups, taken out and one brought in at
         random (`seed` of solve); table only.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2, method=l0quad.Swap(kicks=5)).support
+    array([2, 5])
     """
 
     max_iter: int = 1000

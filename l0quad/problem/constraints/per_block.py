@@ -22,6 +22,14 @@ class PerBlock(Kind):
         The largest number of nonzeros in each part.
     must, never : array of int, optional
         Columns that have a place within the budget of their part whatever their value, and columns that are zero.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> labels = np.arange(12) // 6
+    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 8] + A[:, 9], k=l0quad.PerBlock(labels, [1, 1])).support
+    array([2, 8])
     """
 
     labels: IntArray

@@ -39,6 +39,14 @@ class Exact:
     ----------
     node_limit : int, optional
         End after so many nodes, with the least open bound. By default only the limits of `solve` end the search.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> result = l0quad.minimize(A, A[:, 2] - 2 * A[:, 5] + 0.1 * A[:, 0], k=2, method=l0quad.Exact())
+    >>> result.support, result.status.name
+    (array([2, 5]), 'OPTIMAL')
     """
 
     node_limit: int | None = None
