@@ -138,9 +138,8 @@ def prune_layers(
         per_output=per_output, keep_finished=keep_finished, **({} if progress is None else {"progress": progress})
     )
     check_integers(batch_size=batch_size, **({} if n_threads is None else {"n_threads": n_threads}))
-    plan = _Plan(
-        resolved(model, chosen, sparsity), method, real(damping, "damping"), per_output, bound, n_threads
-    )  # fmt: skip
+    shares = resolved(model, chosen, sparsity)
+    plan = _Plan(shares, method, real(damping, "damping"), per_output, bound, n_threads)
     refuse_training(model)
     refuse_masked(model)
     layers = [layer for layer in layers_of(model, chosen) if plan.of(layer.name) != 0.0]
