@@ -13,6 +13,8 @@ LayerRow = tuple[str, str, int, int, float, int, int]
 # A stage's number, sparsity, metric and relative gap.
 StageRow = tuple[int, float, float, float]
 
+# Of Okabe and Ito, which stay apart for everyone.
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
 _MOST_LAYERS = 20
 _NAME_WIDTH = 40
 _HEADINGS = ("layer", "shape", "weights", "kept", "sparsity", "dense bytes", "sparse bytes")
@@ -100,12 +102,13 @@ def draw(
 def _draw_layers(layers: Sequence[tuple[str, float]], sparsity: float, axes: Any) -> None:
     names, sparsities = zip(*layers, strict=True)
     places = range(len(layers))
-    axes.barh(places, sparsities, color="tab:blue")
-    axes.axvline(sparsity, linestyle="--", color="0.35", label="all layers")
+    bars = axes.barh(places, sparsities, color=_BLUE)
+    axes.bar_label(bars, [f"{each:.3f}" for each in sparsities], label_type="center", color="white", fontsize=8)
+    axes.axvline(sparsity, linestyle="--", color="0.35", label=f"all layers: {sparsity:.3f}")
     axes.set_yticks(places, [_shortened(name) for name in names])
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="sparsity", title="Sparsity by layer")
-    axes.legend(frameon=False)
+    axes.set(xlim=(0, 1), xlabel="sparsity")
+    _legend(axes, axes.lines)
 
 
 def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: Any) -> None:
@@ -113,13 +116,18 @@ def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: Any) ->
     # Against their numbers: refits, which share a sparsity, would stand one above the other.
     measured = any(map(math.isfinite, metrics))
     values, name = (metrics, "metric") if measured else (gaps, "relative gap")
-    axes.plot(numbers, values, "o-", color="tab:orange", label=name)
+    axes.plot(numbers, values, "o-", color=_ORANGE, label=name)
     if measured:
         axes.axhline(metric_before, linestyle="--", color="0.35", label="metric before")
-    axes.set(xlabel="stage", ylabel=name, title=f"{name.capitalize()} by stage")
+    axes.set(xlabel="stage", ylabel=name)
     axes.locator_params(axis="x", integer=True)
     beside = axes.twinx()
-    beside.step(numbers, sparsities, where="mid", color="tab:blue", alpha=0.6)
+    beside.step(numbers, sparsities, where="mid", color=_BLUE, alpha=0.6, label="sparsity")
     beside.set(ylim=(0, 1))
-    beside.set_ylabel("sparsity", color="tab:blue")
-    axes.legend(frameon=False)
+    beside.set_ylabel("sparsity", color=_BLUE)
+    _legend(axes, [*axes.lines, *beside.lines])
+
+
+def _legend(axes: Any, lines: Sequence[Any]) -> None:
+    # Above the axes, where nothing is drawn.
+    axes.legend(handles=lines, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(lines))
