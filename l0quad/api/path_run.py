@@ -24,7 +24,8 @@ from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.path import Path, walks
 from l0quad.types import IntArray
 
-# So many ascents bound all budgets, at geometric k.
+# One ascent for so many budgets, and at least so many, at geometric k.
+_SERVES = 4
 _ASCENTS = 8
 
 
@@ -225,7 +226,7 @@ def _ascend(
     left = [k for k in sorted(points) if _gap(points[k], monitors[k].bound) > OPTIMAL]
     if not left:
         return
-    for k in _spread(left, _ASCENTS):
+    for k in _spread(left, max(_ASCENTS, len(left) // _SERVES)):
         bound = lower_bound(problems[k], points[k], plan.bound, monitors[k]).bound
         serves = serving(bound.certificate, problems[k].core)
         for other in left:

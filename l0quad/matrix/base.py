@@ -334,6 +334,8 @@ class Prepared:
         """Return A_S'A, a copy; those rows that are not yet known come from one product."""
         with self._lock:
             known = self._rows
+            if columns.size == 1 and (row := known.get(int(columns[0]))) is not None:
+                return row[None].copy()
             new = np.array([j for j in columns.tolist() if j not in known], dtype=np.int64)
             if new.size == 1:
                 fresh = {int(new[0]): self._matrix.rmatvec(self._matrix.matvec(new, np.ones(1)))}
