@@ -241,7 +241,7 @@ def _run(
         reduce = reduce and point.refit is None
         if reduce or (needs.final_solve and not point.restricted_optimum):
             # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
-            point = core.evaluate(point.support, point.w)
+            point = core.evaluate(point.support, point.w) if point.refit is None else point
             if reduce and not monitor.expired():
                 with suppress(Stopped):
                     refit = interruptible.restricted(begin(interruptible).support)
