@@ -120,6 +120,7 @@ def solve(
         seed=seed,
         optimum=debug.optimum_of(problem),
         matrix=problem.core.matrix,
+        reading=None if progress is None else progress.reading,
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), np.errstate(all="ignore"):
