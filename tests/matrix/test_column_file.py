@@ -156,7 +156,9 @@ def test_each_refit_takes_two_sweeps_and_scores_none(tmp_path):
     assert result.n_iter <= refits
 
 
-@pytest.mark.parametrize("name", ["gaussian", "no_ridge", "tall", "wide", "pruning", "float32", "k_zero", "linear_w0"])
+@pytest.mark.parametrize(
+    "name", ["gaussian", "no_ridge", "tall", "wide", "pruning", "float32", "k_zero", "linear_w0", "per_block"]
+)
 @pytest.mark.parametrize("method", l0quad.METHODS)
 def test_every_method_finds_in_files_what_it_finds_in_memory(method, name, tmp_path):
     """The contract: feasible, bounded, reproducible; the same objective up to rounding where the method is global."""
