@@ -1,7 +1,8 @@
 """Column files larger than memory: reads, memory and time of solves on a file of float32, deleted after.
 
-``python larger_than_memory.py [P] [N]``. Before each run the file's pages are dropped from the cache; the bytes are
-those that the operating system counts for the process (/proc/self/io: rchar, what it was given).
+``python larger_than_memory.py [P] [N]``, or ``scale [N] [P ...]`` for how CPU seconds grow with p. Before each run the
+file's pages are dropped from the cache; the bytes are those that the operating system counts for the process
+(/proc/self/io: rchar, what it was given).
 """
 
 import os
@@ -18,14 +19,20 @@ import l0quad
 
 MB = 1e6
 SHARE = 0.1
-METHODS = {"backsolve": l0quad.Backsolve(steps=0), "two plain reads": None}
+METHODS = {
+    "backsolve": l0quad.Backsolve(steps=0),
+    "block_backsolve": l0quad.BlockBacksolve(),
+    "rounding, 12 steps": l0quad.Rounding(max_iter=12),
+    "two plain reads": None,
+}
+SCALED = {"backsolve, 3 steps": l0quad.Backsolve(), "admm, 10 steps": l0quad.ADMM(max_iter=10)} | METHODS
 
 
-def make(path: Path, n: int, p: int) -> None:
-    """Write A by columns, and b = A w0 beside it."""
+def make(path: Path, n: int, p: int, order: str = "F") -> None:
+    """Write A, by columns or by rows, and b = A w0 beside it."""
     rng, b = np.random.default_rng(0), np.zeros(n)
     w0 = np.random.default_rng(1).standard_normal(p)
-    A = np.lib.format.open_memmap(path, "w+", np.float32, (n, p), fortran_order=True)
+    A = np.lib.format.open_memmap(path, "w+", np.float32, (n, p), fortran_order=order == "F")
     for first in range(0, p, 10_000):
         here = slice(first, min(first + 10_000, p))
         block = rng.standard_normal((here.stop - first, n), dtype=np.float32)
@@ -50,7 +57,8 @@ def read_bytes() -> int:
 def child(path: Path, name: str) -> None:
     """Run one method and print its row."""
     drop(path)
-    if METHODS[name] is None:
+    method = SCALED[name]
+    if method is None:
         begin, buffer = time.perf_counter(), bytearray(1 << 24)
         for _ in range(2):
             with open(path, "rb", buffering=0) as file:
@@ -59,14 +67,14 @@ def child(path: Path, name: str) -> None:
         print("row", 2.0, "-", round(time.perf_counter() - begin, 1), "-", "-", sep="|")
         return
     small = np.random.default_rng(0).standard_normal((50, 200))
-    l0quad.solve(l0quad.Problem(small, small[:, 0], 100, ridge=1.0, w0=np.ones(200)), METHODS[name])
+    l0quad.solve(l0quad.Problem(small, small[:, 0], 100, ridge=1.0, w0=np.ones(200)), method)
     A, b = l0quad.open_columns(path), np.load(path.with_suffix(".b.npy"))
     had = read_bytes()
     begin, cpu = time.perf_counter(), time.process_time()
     with PeakMemory() as peak:
         p = A.shape[1]
         w0 = np.random.default_rng(1).standard_normal(p)
-        result = l0quad.solve(l0quad.Problem(A, b, int(SHARE * p), ridge=1.0, w0=w0), METHODS[name])
+        result = l0quad.solve(l0quad.Problem(A, b, int(SHARE * p), ridge=1.0, w0=w0), method)
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     reads = (read_bytes() - had) / A.nbytes
     print(
@@ -80,25 +88,50 @@ def child(path: Path, name: str) -> None:
     )
 
 
-def main(p: int = 4_200_000, n: int = 1000) -> None:
-    """Make the file, run each method in a process of its own, report."""
+def measured(n: int, p: int, names: list[str], order: str = "F") -> dict[str, list[str]]:
+    """Make the file, run each method in a process of its own, and return their rows."""
+    rows = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "A.npy"
-        make(path, n, p)
-        rows = []
-        for name in METHODS:
+        make(path, n, p, order)
+        for name in names:
             done = subprocess.run(
                 [sys.executable, __file__, "run", path, name], capture_output=True, text=True, check=False
             )
             found = [line for line in done.stdout.splitlines() if line.startswith("row|")]
-            rows.append([name, *(found[0].split("|")[1:] if found else [done.stderr[-300:]])])
+            rows[name] = found[0].split("|")[1:] if found else [done.stderr[-300:]]
+    return rows
+
+
+def scale(n: int = 50, *sizes: int) -> None:
+    """Report CPU seconds at several p, and the exponent that fits them."""
+    sizes, rows = sizes or (100_000, 400_000, 1_600_000), []
+    names = [name for name, method in SCALED.items() if method is not None]
+    for order in "FC":
+        found = [measured(n, p, names, order) for p in sizes]
+        for name in names:
+            seconds = [float(each[name][3]) for each in found]
+            exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+            rows.append([name, order, *seconds, f"{exponent:.2f}", found[-1][name][0]])
+    report(
+        "larger-than-memory-scale",
+        "Larger than memory: CPU seconds as p grows",
+        f"A of {n} rows, float32; 10 % of the columns kept, ridge 1; by columns (F) and by rows (C). Asked for: an "
+        f"exponent of at most 1.1. {machine()}.",
+        table(["method", "order", *(f"p = {p}" for p in sizes), "exponent", "reads"], rows),
+    )
+
+
+def main(p: int = 4_200_000, n: int = 1000) -> None:
+    """Make the file, run each method in a process of its own, report."""
+    rows = [[name, *cells] for name, cells in measured(n, p, list(METHODS)).items()]
     rule = round((10 * 8 * p + 128e6) / MB)
     report(
         "larger-than-memory",
         "Larger than memory",
         f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); 10 % of the columns kept, ridge 1. "
-        f"Asked for: at most 2.05 reads, and {rule} MB + 5 n^2 doubles. {machine()}. Other work ran on the machine: "
-        "wall times are upper bounds.",
+        f"Asked for: at most 2.05 reads (rounding: 30), and {rule} MB + 5 n^2 doubles. {machine()}. Other work ran "
+        "on the machine: wall times are upper bounds.",
         table(["method", "reads", "private MB", "wall s", "CPU s", "gap"], rows),
     )
 
@@ -106,5 +139,7 @@ def main(p: int = 4_200_000, n: int = 1000) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
         child(Path(sys.argv[2]), sys.argv[3])
+    elif sys.argv[1:2] == ["scale"]:
+        scale(*(int(float(each)) for each in sys.argv[2:]))
     else:
         main(*(int(float(each)) for each in sys.argv[1:]))

@@ -120,6 +120,7 @@ def solve(
         seed=seed,
         optimum=debug.optimum_of(problem),
         matrix=problem.core.matrix,
+        reading=None if progress is None else progress.reading,
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), np.errstate(all="ignore"):
@@ -241,7 +242,7 @@ def _run(
         reduce = reduce and point.refit is None
         if reduce or (needs.final_solve and not point.restricted_optimum):
             # An objective of the reduced problem, or of a residual kept over many updates, is off by its rounding.
-            point = core.evaluate(point.support, point.w)
+            point = core.evaluate(point.support, point.w) if point.refit is None else point
             if reduce and not monitor.expired():
                 with suppress(Stopped):
                     refit = interruptible.restricted(begin(interruptible).support)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from l0quad.bounds.columns import all_columns_bound, all_columns_flops
+from l0quad.bounds.counted_relaxation import relaxation_of
 from l0quad.bounds.dual import dual_bound, dual_value
-from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.reweighting import reweighted_bound
 from l0quad.bounds.separable import is_proven, ridge_bound, separable_bound
 from l0quad.bounds.trivial import trivial_bound
@@ -181,7 +181,7 @@ def _ascent(problem: Problem, start: _Start, best: Bound, mode: str, monitor: So
         return Found(best)
     if mode == "fast" and _is_hopeless(core, start):
         return Found(best)
-    relaxation = Relaxation(core, point, start.nu, start.Atnu)
+    relaxation = relaxation_of(core, point, start.nu, start.Atnu)
     work = _newton_work(core, point)
     few = max(_FAST_STEPS, min(_TIGHT_STEPS, int(_FAST_FLOPS / work[1])))
     for _ in range(few if mode == "fast" else _TIGHT_STEPS):

@@ -23,30 +23,30 @@ import numpy as np
 from l0quad.bounds.dual import dual_bound
 from l0quad.certificates import Bound
 from l0quad.linalg.cholesky import cholesky
-from l0quad.matrix.sweeps import Columns, Wanted
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
-_DENSE_ROWS = 4096
+DENSE_ROWS = 4096
 # Up to this share of the rows, the columns that are active make a smaller system.
-_FEW = 0.5
+FEW = 0.5
 # The first sigma is short of the ridge's own scale, which keeps the first Newton problems smooth; then it doubles. A
 # proximal point is reached when the gradient accounts for at most this share of the primal-dual gap.
 _FIRST_SIGMA = 0.1
-_SIGMA_GROWTH = 2.0
+SIGMA_GROWTH = 2.0
 _LAST_SIGMA = 1e7
 _INNER_SHARE = 0.5
 _SMALLEST_STEP = 2.0**-12
 
 
-class _Prox(NamedTuple):
-    """w(nu) with what the Newton step needs of it."""
+class Prox(NamedTuple):
+    """w(nu) with what the Newton step needs of it, ``beta`` is sigma mu."""
 
     w: FloatArray
     z: FloatArray
     x: FloatArray
+    beta: float
 
 
 class Relaxation:
@@ -73,9 +73,8 @@ class Relaxation:
         self.reach = float(np.linalg.norm(self.nu))
         self.primal = point.objective
         self.sigma = _FIRST_SIGMA / problem.mu
-        self._outer_ones = _SlowlyChangingOuter(problem)
-        self._outer_between = _SlowlyChangingOuter(problem)
-        self._coupled: tuple[Jacobian, FloatArray] | None = None
+        self._outer_ones = SlowlyChangingOuter(problem)
+        self._outer_between = SlowlyChangingOuter(problem)
 
     def bound(self) -> Bound:
         """Return what the dual point proves."""
@@ -96,46 +95,38 @@ class Relaxation:
         Aw = self._product(prox)
         gradient = Aw - self.problem.b - self.nu
         self.primal = min(self.primal, self._primal_value(prox.w, Aw))
-        if 0.5 * float(gradient @ gradient) <= _INNER_SHARE * max(self.primal - dual, 0.0):
+        if self._reached(gradient, dual):
             self.centre = prox.w
-            self.sigma *= _SIGMA_GROWTH
-            if not self.problem.matrix.counted:
-                self.Atnu = self.problem.matrix.rmatvec(self.nu)
-                self.reach = float(np.linalg.norm(self.nu))
+            self.sigma *= SIGMA_GROWTH
+            self.Atnu = self.problem.matrix.rmatvec(self.nu)
+            self.reach = float(np.linalg.norm(self.nu))
             prox = self._prox(self.Atnu)
             gradient = self._product(prox) - self.problem.b - self.nu
         direction = self._newton_direction(prox, gradient)
-        self._search(prox, gradient, direction)
+        self._search(prox, gradient, direction, self.problem.matrix.rmatvec(direction))
 
-    def _prox(self, Atnu: FloatArray) -> _Prox:
+    def _reached(self, gradient: FloatArray, dual: float) -> bool:
+        """Whether the point is as close to the proximal point as it needs to be."""
+        return 0.5 * float(gradient @ gradient) <= _INNER_SHARE * max(self.primal - dual, 0.0)
+
+    def _prox(self, Atnu: FloatArray) -> Prox:
+        return self._prox_from(self.centre, self.sigma, Atnu)
+
+    def _prox_from(self, centre: FloatArray, sigma: float, Atnu: FloatArray) -> Prox:
         problem = self.problem
-        x = self.centre + self.sigma * (problem.mu * problem.w0 - Atnu)
-        beta = self.sigma * problem.mu
+        x = centre + sigma * (problem.mu * problem.w0 - Atnu)
+        beta = sigma * problem.mu
         z = problem.constraint.relaxed(x, beta)
-        return _Prox(x * z / (z + beta), z, x)
+        return Prox(x * z / (z + beta), z, x, beta)
 
-    def _product(self, prox: _Prox) -> FloatArray:
-        """Return A w(nu); where passes over A are counted, the same one brings what the Newton system needs."""
-        matrix, support = self.problem.matrix, np.flatnonzero(prox.w)
-        if not matrix.counted:
-            return matrix.matvec(support, prox.w[support])
-        ones, between = self._active(prox)
-        n, terms = self.problem.shape[0], between.rank_ones
-        single = between.diagonal is None and len(terms) == 1 and terms[0].weights.size == 1
-        if not single or n > _DENSE_ROWS or ones.size + between.columns.size <= _FEW * n:
-            return matrix.swept(Wanted(weights=(Columns(support, prox.w[support]),)), self.problem.pause).products[0]
-        weights = (Columns(support, prox.w[support]), Columns(between.columns, terms[0].values))
-        changes = (*self._outer_ones.changes(ones), *self._outer_between.changes(between.columns))
-        swept = matrix.swept(Wanted(weights=weights, outers=changes), self.problem.pause)
-        self._outer_ones.change(ones, *swept.outers[:2])
-        self._outer_between.change(between.columns, *swept.outers[2:])
-        self._coupled = between, swept.products[1][:, None]
-        return swept.products[0]
+    def _product(self, prox: Prox) -> FloatArray:
+        """Return A w(nu)."""
+        support = np.flatnonzero(prox.w)
+        return self.problem.matrix.matvec(support, prox.w[support])
 
-    def _active(self, prox: _Prox) -> tuple[IntArray, Jacobian]:
+    def _active(self, prox: Prox) -> tuple[IntArray, Jacobian]:
         """Return the columns with z = 1, and the Jacobian in between."""
-        beta = self.sigma * self.problem.mu
-        return np.flatnonzero(prox.z == 1), self.problem.constraint.jacobian(prox.x, prox.z, beta)
+        return np.flatnonzero(prox.z == 1), self.problem.constraint.jacobian(prox.x, prox.z, prox.beta)
 
     def _primal_value(self, w: FloatArray, Aw: FloatArray) -> float:
         problem = self.problem
@@ -145,25 +136,25 @@ class Relaxation:
         h = 0.5 * problem.mu * (float(pull @ pull) + float(split.sum()))
         return 0.5 * float(r @ r) + h + problem.constant
 
-    def _inner_value(self, nu: FloatArray, prox: _Prox) -> float:
+    def _inner_value(self, nu: FloatArray, prox: Prox) -> float:
         """Return Phi(nu) up to a constant."""
-        problem, beta = self.problem, self.sigma * self.problem.mu
+        problem, beta = self.problem, prox.beta
         # The maximum over w of <x, w> / sigma - h(w) - ||w||^2 / (2 sigma), at w = x z / (z + beta).
         conjugate = float((prox.x**2 * (prox.z / (prox.z + beta))).sum()) / (2 * self.sigma)
         return -0.5 * float(nu @ nu) - float(problem.b @ nu) - conjugate
 
-    def _newton_direction(self, prox: _Prox, gradient: FloatArray) -> FloatArray:
+    def _newton_direction(self, prox: Prox, gradient: FloatArray) -> FloatArray:
         """Solve ``(I + sigma A V A') d = gradient``, V the generalized Jacobian of the prox.
 
         V is 1/(1 + beta) where z = 1, and in between what the constraint says (`Constraint.jacobian`).
         """
-        beta = self.sigma * self.problem.mu
+        beta = prox.beta
         ones, between = self._active(prox)
         n, active = self.problem.shape[0], ones.size + between.columns.size
-        if active <= min(_FEW * n, _DENSE_ROWS):
+        if active <= min(FEW * n, DENSE_ROWS):
             return self._newton_by_columns(gradient, ones, between, beta)
         rank = sum(each.weights.size for each in between.rank_ones)
-        if n > _DENSE_ROWS or rank > n:
+        if n > DENSE_ROWS or rank > n:
             return self._newton_by_cg(gradient, ones, between, beta)
         system = (self.sigma / (1 + beta)) * self._outer_ones(ones) + self.sigma * self._weighted_outer(between)
         for each in between.rank_ones if between.columns.size else ():
@@ -177,7 +168,7 @@ class Relaxation:
 
         ``d = gradient - sigma A_S (I + sigma V A_S'A_S)^-1 V A_S' gradient``.
         """
-        A_S = np.asarray(self.problem.matrix.take(np.concatenate([ones, between.columns])), dtype=np.float64)
+        A_S = self._columns(np.concatenate([ones, between.columns]))
         V = np.zeros((A_S.shape[1], A_S.shape[1]))
         V[: ones.size, : ones.size] = np.eye(ones.size) / (1 + beta)
         V[ones.size :, ones.size :] = _times(between, np.eye(between.columns.size))
@@ -187,6 +178,9 @@ class Relaxation:
             return gradient
         direction = gradient - self.sigma * (A_S @ x)
         return direction if float(direction @ gradient) > 0 else gradient
+
+    def _columns(self, columns: IntArray) -> FloatArray:
+        return np.asarray(self.problem.matrix.take(columns), dtype=np.float64)
 
     def _weighted_outer(self, between: Jacobian) -> FloatArray:
         """Return A_S diag(d) A_S' for the columns in between."""
@@ -200,8 +194,6 @@ class Relaxation:
     def _combined_columns(self, columns: IntArray, terms: RankOnes) -> FloatArray:
         """Return A_S v_q for each rank-one term q, n x (number of terms)."""
         matrix = self.problem.matrix
-        if self._coupled is not None and np.array_equal(self._coupled[0].columns, columns):
-            return self._coupled[1]
         total = np.zeros((self.problem.shape[0], terms.weights.size))
         for piece in matrix.pieces(columns):
             spread = np.zeros((columns[piece].size, terms.weights.size))
@@ -229,9 +221,8 @@ class Relaxation:
             cg(LinearOperator((n, n), matvec=product, dtype=np.float64), gradient, rtol=1e-3, maxiter=200)[0]
         )
 
-    def _search(self, prox: _Prox, gradient: FloatArray, direction: FloatArray) -> None:
+    def _search(self, prox: Prox, gradient: FloatArray, direction: FloatArray, Atd: FloatArray) -> None:
         """Move nu along an ascent direction of Phi, halving the step until Phi rises enough (Armijo)."""
-        Atd = self.problem.matrix.rmatvec(direction)
         value, slope, step = self._inner_value(self.nu, prox), float(gradient @ direction), 1.0
         while step > _SMALLEST_STEP:
             nu, Atnu = self.nu + step * direction, self.Atnu + step * Atd
@@ -243,7 +234,7 @@ class Relaxation:
         self.reach += 2 * (step * float(np.linalg.norm(direction)) + float(np.linalg.norm(nu)))
 
 
-class _SlowlyChangingOuter:
+class SlowlyChangingOuter:
     """A_S A_S' for a set S that changes by a few columns from call to call."""
 
     def __init__(self, problem: CoreProblem) -> None:
@@ -251,10 +242,10 @@ class _SlowlyChangingOuter:
         self._columns: IntArray = np.empty(0, dtype=np.int64)
         self._outer: FloatArray | None = None
 
-    def changes(self, columns: IntArray) -> tuple[IntArray, IntArray]:
-        """Return the columns to add and to take away."""
-        added = np.setdiff1d(columns, self._columns, assume_unique=True)
-        return added, np.setdiff1d(self._columns, columns, assume_unique=True)
+    def changes(self, columns: IntArray, since: IntArray | None = None) -> tuple[IntArray, IntArray]:
+        """Return the columns to add and to take away, since the last set unless told otherwise."""
+        before = self._columns if since is None else since
+        return np.setdiff1d(columns, before, assume_unique=True), np.setdiff1d(before, columns, assume_unique=True)
 
     def change(self, columns: IntArray, added: FloatArray, removed: FloatArray) -> None:
         """Take over the outer products of these changes."""

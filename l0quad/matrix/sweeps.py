@@ -204,9 +204,10 @@ class _Outer:
 
     def total(self) -> FloatArray:
         """Return the sum with all that has been gathered."""
-        waiting = self._columns[: self._filled]
-        self._sum += waiting.T @ waiting
-        self._filled = 0
+        if self._filled:
+            waiting = self._columns[: self._filled]
+            self._sum += waiting.T @ waiting
+            self._filled = 0
         return self._sum
 
 

@@ -80,6 +80,7 @@ class SolveMonitor:
     stopped: Status | None = None
     optimum: debug.Known = None
     matrix: Matrix | None = None
+    reading: Callable[[int, int, float], None] | None = None
 
     def __post_init__(self) -> None:
         self.check(self.bound)
@@ -156,7 +157,9 @@ class SolveMonitor:
         return self.stopped is not None
 
     def pause(self) -> None:
-        """Raise `Stopped` where the solver must stop."""
+        """Raise `Stopped` where the solver must stop; before, tell `reading` how much of A has been read."""
+        if self.reading is not None and self.matrix is not None and self.matrix.counted:
+            self.reading(self.reads()[1], self.matrix.nbytes, self.seconds())
         if self.expired():
             raise Stopped
 

@@ -10,6 +10,7 @@ from l0quad.run.outcome import State
 
 T = TypeVar("T")
 _EVERY = 0.2
+_LONG = 1.0
 _TINY = 2.0**-1022
 
 
@@ -50,6 +51,15 @@ class Progress:
             f"{counted}  best {state.best_objective:.8g}  bound {state.lower_bound:.8g}{proven}  "
             f"{state.nonzeros} nonzeros  {state.seconds:.1f} s"
         )
+
+    def reading(self, nbytes: int, size: int, seconds: float) -> None:
+        """Show how far the sweep over A's files is, and about how long the rest will take, where solves take long."""
+        if seconds < max(self._due, _LONG) or nbytes == 0:
+            return
+        self._due = seconds + _EVERY
+        sweep, here = divmod(nbytes, size)
+        left = seconds / nbytes * (size - here)
+        self.show(f"sweep {sweep + 1}  {here / 1e9:.3g} of {size / 1e9:.3g} GB read, about {left:.0f} s left")
 
     def over(self, steps: Sequence[T], name: str) -> Iterator[T]:
         """Yield the steps of longer work, saying which one runs and about how long the rest will take."""

@@ -127,7 +127,7 @@ def test_steps_close_the_gap_and_never_cross(k, with_w0, ridge):
 
 def test_conjugate_gradients_give_the_same_optimum(k, monkeypatch):
     A, b, w0 = instance(7)
-    monkeypatch.setattr("l0quad.bounds.relaxation._DENSE_ROWS", 3)
+    monkeypatch.setattr("l0quad.bounds.relaxation.DENSE_ROWS", 3)
     by_cg = l0quad.minimize(A, b, k, ridge=0.3, w0=w0, bound="tight").lower_bound
     monkeypatch.undo()
     assert by_cg == pytest.approx(l0quad.minimize(A, b, k, ridge=0.3, w0=w0, bound="tight").lower_bound, rel=3e-5)
@@ -255,7 +255,7 @@ def test_jacobian_is_the_slope_of_the_prox(k, beta):
 
 @pytest.mark.parametrize("rows", [0, 4096], ids=["conjugate gradients", "factorization"])
 def test_newton_directions_solve_their_system(monkeypatch, k, rows):
-    monkeypatch.setattr(l0quad.bounds.relaxation, "_DENSE_ROWS", rows)
+    monkeypatch.setattr(l0quad.bounds.relaxation, "DENSE_ROWS", rows)
     A, b, w0 = instance(8, n=12)
     problem, relaxed = relaxation(A, b, k, 0.3, w0)
     for _ in range(6):

@@ -156,7 +156,9 @@ def test_each_refit_takes_two_sweeps_and_scores_none(tmp_path):
     assert result.n_iter <= refits
 
 
-@pytest.mark.parametrize("name", ["gaussian", "no_ridge", "tall", "wide", "pruning", "float32", "k_zero", "linear_w0"])
+@pytest.mark.parametrize(
+    "name", ["gaussian", "no_ridge", "tall", "wide", "pruning", "float32", "k_zero", "linear_w0", "per_block"]
+)
 @pytest.mark.parametrize("method", l0quad.METHODS)
 def test_every_method_finds_in_files_what_it_finds_in_memory(method, name, tmp_path):
     """The contract: feasible, bounded, reproducible; the same objective up to rounding where the method is global."""
@@ -178,17 +180,24 @@ def test_every_method_finds_in_files_what_it_finds_in_memory(method, name, tmp_p
         )
 
 
-def test_rounding_takes_two_or_three_sweeps_a_step(tmp_path):
+@pytest.mark.parametrize("k", [15, 40, 60, 200])
+@pytest.mark.parametrize("max_iter", [1, 12])
+def test_rounding_takes_two_sweeps_a_step_and_finds_what_it_finds_in_memory(max_iter, k, tmp_path):
     rng = np.random.default_rng(3)
     A = (rng.standard_normal((40, 900)) / 8).astype(np.float32)
     w0 = rng.standard_normal(900)
     b = A.astype(np.float64) @ w0
     M = column_files(A, "C", tmp_path, 1 << 16)
-    problem = l0quad.Problem(M, b, 200, ridge=0.01, w0=w0)
-    result = l0quad.solve(problem, l0quad.Rounding(max_iter=6))
-    assert result.n_sweeps <= 1 + 2 + 3 * 6 + 2
-    in_memory = l0quad.solve(l0quad.Problem(A, b, 200, ridge=0.01, w0=w0), l0quad.Rounding(max_iter=6))
-    assert result.lower_bound == pytest.approx(in_memory.lower_bound, rel=1e-6)
+    problem = l0quad.Problem(M, b, k, ridge=0.01, w0=w0)
+    result = l0quad.solve(problem, l0quad.Rounding(max_iter=max_iter))
+    assert result.n_sweeps <= 2 * max_iter + 6
+    assert result.bytes_read == M.bytes_read
+    in_memory = l0quad.Problem(A, b, k, ridge=0.01, w0=w0)
+    expected = l0quad.solve(in_memory, l0quad.Rounding(max_iter=max_iter))
+    assert result.lower_bound == pytest.approx(expected.lower_bound, rel=1e-6)
+    assert result.objective <= expected.objective * (1 + 1e-6)
+    assert result.objective == pytest.approx(in_memory.objective(result.w), rel=1e-11)
+    assert result.check(in_memory).ok
     assert result.objective <= l0quad.solve(problem, Backsolve(steps=0)).objective
 
 

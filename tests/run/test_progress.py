@@ -30,6 +30,31 @@ def test_a_log_gets_a_line_for_each_report():
     assert lines[0] == "iteration 1  best 2  bound 1  3 nonzeros  0.1 s"
 
 
+def test_a_long_sweep_tells_bytes_and_the_time_left():
+    log = io.StringIO()
+    progress = Progress(log)
+    for seconds in (0.5, 2.0, 2.1, 8.0):
+        progress.reading(int(1e9 * seconds), 4 * 10**9, seconds)
+    assert log.getvalue().splitlines() == [
+        "sweep 1  2 of 4 GB read, about 2 s left",
+        "sweep 3  0 of 4 GB read, about 4 s left",
+    ]
+
+
+def test_a_solve_on_files_tells_how_much_is_read(tmp_path, monkeypatch):
+    from matrices import column_files
+
+    seen = []
+    monkeypatch.setattr(Progress, "reading", lambda self, *state: seen.append(state))
+    A = np.random.default_rng(0).standard_normal((20, 300))
+    M = column_files(A, "F", tmp_path)
+    problem = l0quad.Problem(M, A @ np.ones(300), 30, ridge=1.0, w0=np.ones(300))
+    l0quad.solve(problem, l0quad.Backsolve(steps=0), verbose=1)
+    assert [size for _, size, _ in seen] == [A.nbytes] * len(seen)
+    assert [nbytes for nbytes, _, _ in seen] == sorted(nbytes for nbytes, _, _ in seen)
+    assert A.nbytes < seen[-1][0] <= 2 * A.nbytes
+
+
 def test_a_terminal_keeps_one_line(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     terminal = Terminal()

@@ -1,0 +1,141 @@
+"""The ascent of `Relaxation` where passes over A are counted: two sweeps a step, and refits that ride along.
+
+    sweep 1     A w(nu), and what the Newton system needs: A_S A_S' as far as S has changed, or few columns themselves;
+                the same for the next centre, which is known before it is known whether it is reached
+    sweep 2     A'd for the direction d
+
+A refit on a support asks of the same sweeps what `l0quad.problem.counted` asks of two of its own.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from l0quad.bounds.relaxation import DENSE_ROWS, FEW, SIGMA_GROWTH, Prox, Relaxation, SlowlyChangingOuter
+from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted
+from l0quad.problem.constraints.base import Jacobian, RankOnes
+from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.counted import Refit
+from l0quad.problem.restricted import dual_solution, keeps_digits
+from l0quad.types import FloatArray, IntArray
+
+_NONE: IntArray = np.empty(0, dtype=np.int64)
+
+
+class _Newton(NamedTuple):
+    """A prox, the columns that are active there, and whether they are so few that they make the smaller system."""
+
+    prox: Prox
+    ones: IntArray
+    between: Jacobian
+    few: bool
+
+    @property
+    def weights(self) -> tuple[Columns, Columns]:
+        """What products with A are needed: A w(nu), and A_S v for the rank-one term."""
+        support = np.flatnonzero(self.prox.w)
+        coupled = self.between.rank_ones[0].values if self.between.rank_ones and not self.few else np.empty(0)
+        return Columns(support, self.prox.w[support]), Columns(self.between.columns[: coupled.size], coupled)
+
+
+class CountedRelaxation(Relaxation):
+    """The same ascent in two sweeps a step, for budgets; in as many as `Relaxation` takes for other constraints."""
+
+    def __init__(
+        self, problem: CoreProblem, point: Point, nu: FloatArray | None = None, Atnu: FloatArray | None = None
+    ) -> None:
+        super().__init__(problem, point, nu, Atnu)
+        self._outer_kept = SlowlyChangingOuter(problem)
+        self._taken: tuple[IntArray, FloatArray] | None = None
+        self._coupled: FloatArray | None = None
+
+    def step(self, dual: float) -> None:
+        """Do one Newton step."""
+        self.step_and_refit(dual, None)
+
+    def step_and_refit(self, dual: float, support: IntArray | None) -> Point | None:
+        """Do one Newton step; return the best point on a support, where one is given and the sweeps bring it."""
+        problem = self.problem
+        here = self._newton(self._prox(self.Atnu))
+        there = here and self._newton(self._prox_from(here.prox.w, self.sigma * SIGMA_GROWTH, self.Atnu))
+        if here is None or there is None:
+            self._taken = self._coupled = None
+            super().step(dual)
+            return None
+        wanted = self._wanted(here, there, support)
+        swept = problem.matrix.swept(wanted, problem.pause)
+        self._taken = wanted.columns[-1], swept.gather
+        at, gradient = here, swept.products[0] - problem.b - self.nu
+        self.primal = min(self.primal, self._primal_value(here.prox.w, swept.products[0]))
+        self._take_over(here, swept.outers[:4])
+        if self._reached(gradient, dual):
+            self.centre, self.sigma, at = here.prox.w, self.sigma * SIGMA_GROWTH, there
+            gradient = swept.products[2] - problem.b - self.nu
+            self._take_over(there, swept.outers[4:8])
+        self._coupled = swept.products[1 if at is here else 3][:, None]
+        direction = self._newton_direction(at.prox, gradient)
+        y = None if support is None else self._dual_of(support, swept)
+        if support is None or y is None:
+            rows = problem.matrix.swept(Wanted(rows=(direction,)), problem.pause).rows
+            self._search(at.prox, gradient, direction, rows[0])
+            return None
+        follow = Follow(support, problem.w0[support], problem.dtype)
+        swept = problem.matrix.swept(Wanted(rows=(y, direction), follow=follow), problem.pause)
+        self._search(at.prox, gradient, direction, swept.rows[1])
+        if not keeps_digits(self._outer_kept(support), y, swept.rows[0][support]):
+            return None
+        residual = swept.follow_product - problem.b
+        refit = Refit(swept.follow, residual, -problem.mu * y, -problem.mu * swept.rows[0])
+        return replace(problem.evaluate(support, swept.follow, residual), refit=refit)
+
+    def _newton(self, prox: Prox) -> _Newton | None:
+        """Return what a Newton step needs; None where that is more than one sweep brings."""
+        ones, between = self._active(prox)
+        n, terms = self.problem.shape[0], between.rank_ones
+        few = ones.size + between.columns.size <= min(FEW * n, DENSE_ROWS)
+        single = between.diagonal is None and len(terms) == 1 and terms[0].weights.size == 1
+        simple = n <= DENSE_ROWS and (single or between.columns.size == 0)
+        return _Newton(prox, ones, between, few) if few or simple else None
+
+    def _wanted(self, here: _Newton, there: _Newton, support: IntArray | None) -> Wanted:
+        weights: tuple[Columns, ...] = (*here.weights, *there.weights)
+        outers = [_NONE] * 8
+        if not here.few:
+            outers[:2] = self._outer_ones.changes(here.ones)
+            outers[2:4] = self._outer_between.changes(here.between.columns)
+        if not there.few:
+            outers[4:6] = self._outer_ones.changes(there.ones, None if here.few else here.ones)
+            outers[6:8] = self._outer_between.changes(there.between.columns, None if here.few else here.between.columns)
+        if support is not None:
+            weights = (*weights, Columns(support, self.problem.w0[support]))
+            outers += self._outer_kept.changes(support)
+        few = [_NONE, *(np.union1d(each.ones, each.between.columns) for each in (here, there) if each.few)]
+        return Wanted(weights=weights, outers=tuple(outers), gather=np.unique(np.concatenate(few)))
+
+    def _take_over(self, newton: _Newton, outers: tuple[FloatArray, ...]) -> None:
+        if not newton.few:
+            self._outer_ones.change(newton.ones, *outers[:2])
+            self._outer_between.change(newton.between.columns, *outers[2:])
+
+    def _columns(self, columns: IntArray) -> FloatArray:
+        if self._taken is None:
+            return super()._columns(columns)
+        taken, values = self._taken
+        return values[:, np.searchsorted(taken, columns)]
+
+    def _combined_columns(self, columns: IntArray, terms: RankOnes) -> FloatArray:
+        return super()._combined_columns(columns, terms) if self._coupled is None else self._coupled
+
+    def _dual_of(self, support: IntArray, swept: Swept) -> FloatArray | None:
+        """Return the dual solution of the refit on a support."""
+        problem = self.problem
+        self._outer_kept.change(support, *swept.outers[8:])
+        return dual_solution(self._outer_kept(support), problem.b - swept.products[4], problem.mu, problem.pause)
+
+
+def relaxation_of(
+    problem: CoreProblem, point: Point, nu: FloatArray | None = None, Atnu: FloatArray | None = None
+) -> Relaxation:
+    """Return the ascent from a point as suits the matrix."""
+    return (CountedRelaxation if problem.matrix.counted else Relaxation)(problem, point, nu, Atnu)
