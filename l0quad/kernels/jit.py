@@ -26,8 +26,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def inlined(function: _Function) -> _Function:
-    """Mark a helper that is compiled into the kernels that call it."""
-    return cast(_Function, register_jitable(function))
+    """Mark a helper that is compiled into the kernels that call it, and cannot be called otherwise once compiled."""
+    return cast(_Function, register_jitable(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
 
 
 def kernel(function: _Function) -> _Function:

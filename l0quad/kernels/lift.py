@@ -71,7 +71,9 @@ def _subtract(x: FloatArray, times: float, y: FloatArray, begin: int) -> None:
 def _least_eigenvalue(R: FloatArray, begin: int) -> float:
     """Return an estimate of the least eigenvalue of R'R, R from row and column ``begin`` on, and no less."""
     m, largest = R.shape[0], 0.0
-    x = np.cos(1.0 + np.arange(m))
+    x = np.empty(m)
+    for i in range(begin, m):
+        x[i] = np.cos(1.0 + i)
     for step in range(_STEPS):
         length = 0.0
         for i in range(begin, m):
@@ -124,19 +126,20 @@ def lifted(M: FloatArray, starts: IntArray, state: IntArray, shares: FloatArray)
         G[x, x] = G[x, x] + (1.0 - error * (G[x, x] + 1.0)) - (_INSIDE if x < inside else 0.0)
     if not _eliminate(G, 0, inside):
         return False
-    R = G.copy()
-    if not _eliminate(R, inside, m):
-        return False
-    least = _least_eigenvalue(R, inside)
-    for back in _BACK:
-        share = (1.0 - back) * least
-        if not share > shares[FREE]:
-            return False
+    R, least, share = np.empty((m, m)), 0.0, 0.0
+    for trial in range(len(_BACK) + 1):
+        if trial > 0:
+            share = (1.0 - _BACK[trial - 1]) * least
+            if not share > shares[FREE]:
+                return False
         for x in range(inside, m):
             for i in range(x, m):
                 R[x, i] = G[x, i]
             R[x, x] -= share
-        if _eliminate(R, inside, m):
+        if not _eliminate(R, inside, m):
+            continue
+        if trial > 0:
             shares[FREE], shares[IN] = share, _INSIDE
             return True
+        least = _least_eigenvalue(R, inside)
     return False

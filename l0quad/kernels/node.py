@@ -219,69 +219,53 @@ def ascend(
     kind : int
         PRUNED; OPEN, with a unit to branch on; LEAF where no unit is free; UNFINISHED where the rounds did not suffice.
     bound : float
-        The best one found, lowered by its rounding error.
+        The best one found, of a LEAF that at ``v`` if it was none before, lowered by its rounding error.
     lost : float
         That error, of the last bound.
     branch : int
     screened : bool
         Whether supports were excluded because their bound reaches the target.
     """
-    units = part.size
-    left = np.empty(budgets.size, np.int64)
-    u, new, v2 = np.empty(y.size), np.empty(y.size), np.empty(y.size)
-    buffer, scores = np.empty(units), np.zeros(units)
-    last, following = np.zeros(budgets.size), np.zeros(budgets.size)
-    nonzero = np.empty(budgets.size, np.int64)
-    theta2, active = theta.copy(), np.empty(units, np.int64)
-    best, value, lost, screened, stale = -np.inf, -np.inf, 0.0, False, True
+    # Rows of few arrays, and one call of `bound`: every way to make an array and every copy of a helper is compiled.
+    by_column, by_unit = np.empty((3, y.size)), np.empty((2, part.size))
+    by_part, counts = np.empty((3, budgets.size)), np.empty((2, budgets.size), np.int64)
+    u, new, v2, buffer, scores = by_column[0], by_column[1], by_column[2], by_unit[0], by_unit[1]
+    theta2, last, following, left, nonzero = by_part[0], by_part[1], by_part[2], counts[0], counts[1]
+    active = np.empty((1, part.size), np.int64)[0]
+    overwrite(theta2, theta)
+    best, value, lost, screened, stale, m = -np.inf, -np.inf, 0.0, False, True, 0
     for _ in range(rounds):
         if not decide(first, budgets, state, left):
             return PRUNED, np.inf, 0.0, -1, screened
-        free = _settle(starts, state, v, chosen)
-        if free == 0:
-            return LEAF, best, lost, -1, screened
-        if stale:
-            slopes(M, y, c, v, u)
-        m = _first_sweep(M, curve, starts, first, shares[FREE], state, theta, v, u, new, active)
-        _sweeps(M, curve, starts, shares[FREE], state, left, part, active[:m], theta, v, u, new, buffer, _STILL * size)
-        better = newton(M, pull, starts, first, budgets, shares[FREE], state, left, v, theta, v2, theta2)
-        if better:
+        free, stepped = _settle(starts, state, v, chosen), False
+        if free > 0:
+            if stale:
+                slopes(M, y, c, v, u)
+            m = _first_sweep(M, curve, starts, first, shares[FREE], state, theta, v, u, new, active)
+            still = _STILL * size
+            _sweeps(M, curve, starts, shares[FREE], state, left, part, active[:m], theta, v, u, new, buffer, still)
+            stepped = newton(M, pull, starts, first, budgets, shares[FREE], state, left, v, theta, v2, theta2)
+        while True:
+            if not stepped:
+                overwrite(v2, v)
+                overwrite(theta2, theta)
             slopes(M, y, c, v2, u)
             value, lost = bound(y, c, root, starts, first, shares, state, left, v2, u, buffer, scores, last, following)
-            better = value > best
-        if better:
-            overwrite(v, v2)
-            overwrite(theta, theta2)
-        else:
-            slopes(M, y, c, v, u)
-            value, lost = bound(y, c, root, starts, first, shares, state, left, v, u, buffer, scores, last, following)
+            if not stepped or value > best:
+                break
+            stepped = False
+        overwrite(v, v2)
+        overwrite(theta, theta2)
         best = max(best, value)
+        if free == 0:
+            return LEAF, best, lost, -1, screened
         if best >= target:
             return PRUNED, best, lost, -1, screened
         if _screen(starts, first, state, left, v, value, target, scores, last, following):
             screened = stale = True
             continue
         stale = False
-        overwrite(theta2, theta)
         primal = relaxed_value(y, c, starts, part, shares[FREE], state, left, active[:m], v, u, buffer, theta2, nonzero)
         if primal - value <= (_FAR if primal < target else _NEAR) * (target - value):
             return OPEN, best, lost, _branch(starts, first, state, left, v, theta, scores, last, chosen), screened
     return UNFINISHED, best, lost, _branch(starts, first, state, left, v, theta, scores, last, chosen), screened
-
-
-@kernel
-def value_at(
-    M: FloatArray,
-    y: FloatArray,
-    c: FloatArray,
-    root: FloatArray,
-    starts: IntArray,
-    first: IntArray,
-    budgets: IntArray,
-    state: IntArray,
-    v: FloatArray,
-) -> tuple[float, float]:
-    """Return L(v) where no unit is free, lowered by a bound on its rounding error, and that bound."""
-    left, u, none = np.zeros(budgets.size, np.int64), np.empty(y.size), np.empty(state.size)
-    slopes(M, y, c, v, u)
-    return bound(y, c, root, starts, first, np.ones(3), state, left, v, u, none, none, none, none)

@@ -121,25 +121,24 @@ def newton(
     1 - share in between, it is (M + E) v + share sum_q theta_q s_q = y and s_q'v = theta_q (what the ones leave of
     part q's budget).
     """
-    columns, home = np.empty(_MOST_PATTERN, np.int64), np.empty(_MOST_PATTERN, np.int64)
-    ones = np.empty(left.size, np.int64)
-    m = _pattern(starts, first, budgets, state, v, theta, columns, home, ones)
-    columns, home = columns[:m], home[:m]
-    place = np.empty(left.size, np.int64)
+    pattern, counts = np.empty((2, min(v.size, _MOST_PATTERN)), np.int64), np.empty((2, left.size), np.int64)
+    ones, place = counts[0], counts[1]
+    m = _pattern(starts, first, budgets, state, v, theta, pattern[0], pattern[1], ones)
+    columns, home = pattern[0, :m], pattern[1, :m]
     parts = _places(home, left, ones, place)
     if parts == 0:
         return False
-    C, s, solved = np.empty((m, m)), np.empty(m), np.zeros((parts + 1, m))
+    C, rows, small = np.empty((m, m)), np.empty((parts + 2, m)), np.zeros((parts + 1, parts))
+    s, solved, S, cost = rows[parts + 1], rows[: parts + 1], small[:parts], small[parts]
     _system(M, starts, columns, home, free_share, v, theta, C, s)
     if not factor(C):
         return False
     for x in range(m):
         solved[parts, x] = y[columns[x]]
-        if home[x] >= 0:
-            solved[place[home[x]], x] = s[x]
+        for i in range(parts):
+            solved[i, x] = s[x] if home[x] >= 0 and place[home[x]] == i else 0.0
     for i in range(parts + 1):
         substitute(C, solved[i])
-    S, cost = np.zeros((parts, parts)), np.zeros(parts)
     for x in range(m):
         if home[x] >= 0:
             i = place[home[x]]
@@ -169,7 +168,8 @@ def _moved(
     price: FloatArray,
 ) -> bool:
     """Write the solution, zero where a column in between has changed its sign; False where a price is not positive."""
-    new[:] = 0.0
+    for j in range(new.size):
+        new[j] = 0.0
     for x in range(columns.size):
         value = solved[cost.size, x]
         for k in range(cost.size):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l0quad.kernels.lift import lifted
-from l0quad.kernels.node import LEAF, OPEN, PRUNED, ascend, value_at
+from l0quad.kernels.node import LEAF, OPEN, PRUNED, ascend
 from l0quad.kernels.relaxed import FREE, IN, OUT
 
 pytestmark = pytest.mark.no_jit
@@ -80,14 +80,17 @@ class Made:
         return shares
 
     def ascend(self, target, rounds=60, shares=None):
-        shares = np.ones(3) if shares is None else shares
         state, v, theta = self.state.copy(), np.zeros(self.y.size), np.full(self.budgets.size, 0.1)
         chosen = np.zeros(state.size, dtype=np.bool_)
-        found = ascend(
+        return self.ascend_from(state, v, theta, target, rounds, shares, chosen), state, v, chosen
+
+    def ascend_from(self, state, v, theta, target, rounds=60, shares=None, chosen=None):
+        shares = np.ones(3) if shares is None else shares
+        chosen = np.zeros(state.size, dtype=np.bool_) if chosen is None else chosen
+        return ascend(
             self.M, self.y, self.c, self.pull, self.root, self.curve, self.starts, self.first, self.budgets, self.part,
             shares, state, v, theta, target, 1.0 + abs(self.least(range(state.size))), rounds, chosen,
         )  # fmt: skip
-        return found, state, v, chosen
 
 
 @settings(max_examples=60, deadline=None)
@@ -165,13 +168,15 @@ def test_bounds_with_raised_shares_are_below_the_optimum_and_cut_nothing_off(see
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6))
-def test_value_at_a_leaf_is_its_definition(seed):
+def test_bound_at_a_leaf_is_its_definition(seed):
     made = Made(seed, False)
     state = np.where(made.state == FREE, OUT, made.state).astype(np.int8)
     v = np.zeros(made.y.size)
     S = made.columns(np.flatnonzero(state == IN))
     v[S] = np.random.default_rng(seed).standard_normal(S.size)
-    value, lost = value_at(made.M, made.y, made.c, made.root, made.starts, made.first, made.budgets, state, v)
+    kind, value, lost, branch, _ = made.ascend_from(state, v, np.zeros(made.budgets.size), np.inf)
+    assert kind == LEAF
+    assert branch == -1
     expected = made.bound(state, v)
     assert value <= expected <= value + 2 * lost + 1e-12 * (1 + abs(expected))
 

@@ -8,7 +8,7 @@ import numpy as np
 from l0quad.bounds.separable import separable_bound
 from l0quad.certificates import Bound, Tree, Trivial
 from l0quad.kernels.lift import lifted
-from l0quad.kernels.node import LEAF, OPEN, UNFINISHED, ascend, value_at
+from l0quad.kernels.node import LEAF, OPEN, UNFINISHED, ascend
 from l0quad.kernels.relaxed import FREE, IN, OUT
 from l0quad.linalg.rounding import down, gamma
 from l0quad.problem.core import CoreProblem, Point
@@ -161,10 +161,7 @@ class Search:
         target = done - frame.constant
         kind, bound, rounds = UNFINISHED, node.bound, 0
         while kind == UNFINISHED:
-            kind, value, lost, branch, screened = ascend(
-                frame.M, frame.y, frame.c, frame.pull, frame.root, frame.curve, frame.starts, frame.first,
-                frame.budgets, frame.part, shares, state, v, theta, target, frame.size, self._rounds, chosen,
-            )  # fmt: skip
+            kind, value, lost, branch, screened = self._ascend(frame, state, v, theta, shares, target, chosen)
             bound = max(bound, down(value + frame.constant))
             if screened:
                 self.closed = min(self.closed, done)
@@ -187,6 +184,22 @@ class Search:
                     self.queue.push(child)
                 return
         self.closed = min(self.closed, bound)
+
+    def _ascend(
+        self,
+        frame: Frame,
+        state: StateArray,
+        v: FloatArray,
+        theta: FloatArray,
+        shares: FloatArray,
+        target: float,
+        chosen: BoolArray,
+    ) -> tuple[int, float, float, int, bool]:
+        """Ascend for a slice of rounds, or take the bound at v where no unit is free."""
+        return ascend(
+            frame.M, frame.y, frame.c, frame.pull, frame.root, frame.curve, frame.starts, frame.first,
+            frame.budgets, frame.part, shares, state, v, theta, target, frame.size, self._rounds, chosen,
+        )  # fmt: skip
 
     def _lift(self, node: Node, state: StateArray, shares: FloatArray) -> int:
         """Raise the shares where many more units are fixed than when that was last tried; return that number anew."""
@@ -211,9 +224,9 @@ class Search:
         S, values = self._refit(frame, state == IN)
         v = np.zeros(frame.y.size)
         v[S] = values
-        value, lost = value_at(
-            frame.M, frame.y, frame.c, frame.root, frame.starts, frame.first, frame.budgets, state, v
-        )  # fmt: skip
+        _, value, lost, _, _ = self._ascend(
+            frame, state, v, np.zeros(frame.budgets.size), np.ones(3), np.inf, state == IN
+        )
         self.lost = max(self.lost, frame.lost + lost)
         return down(value + frame.constant)
 
