@@ -17,12 +17,20 @@ import l0quad
 from l0quad.app.demo import load
 
 TRIED = """\
+Other solvers on P0: [exact-peers](exact-peers.md).
+
 The rows of 3000 columns and the picture are from before the diagonal was extracted anew. The others were measured
 on a machine with other work on it.
 
 ## Tried
 
-The kernels compile in 9.8 CPU s where none are cached (`ascend` 7.5, `lifted` 1.75, `value_at` .6).
+The kernels compile in 9.5 CPU s where none are cached (`ascend` 8.0, `lifted` 1.5), on a busy machine; just before, in
+10.8 (8.4, 1.9, and .55 for a third kernel that took the bound of a leaf), when `bound` had three places, arrays were
+made in more ways, and helpers had the wrappers by which Python would call them. P0 takes 3 % longer: sums of 20 solves
+3.33, 3.36, 3.24 s, in turn with 3.26, 3.18, 3.22. It is not inlining that takes the time: at `NUMBA_OPT=1` `ascend`
+compiles in 7.2 s instead of 7.4. About half is numba's own work, in proportion to the source, and half LLVM's, in 38
+functions, each optimized and assembled by itself and again in its callers. Inlined by numba (`inline="always"`), 4 of
+them took 8.4 and 12 took 11.3 instead of 7.7.
 
 The diagonal extracted anew in Python, with 80 % of the free columns left: 200 x 60, seed 21: 2446 nodes become
 1064, but .29 s becomes .74; 400 x 200, seed 21: 5926 become 2680, 2.0 s becomes 3.7, because one extraction takes 1
