@@ -24,10 +24,12 @@ on a machine with other work on it.
 
 ## Tried
 
-The kernels compile in 9.5 CPU s where none are cached (`ascend` 8.0, `lifted` 1.5), on a busy machine; just before, in
-10.8 (8.4, 1.9, and .55 for a third kernel that took the bound of a leaf), when `bound` had three places, arrays were
-made in more ways, and helpers had the wrappers by which Python would call them. P0 takes 3 % longer: sums of 20 solves
-3.33, 3.36, 3.24 s, in turn with 3.26, 3.18, 3.22. It is not inlining that takes the time: at `NUMBA_OPT=1` `ascend`
+The kernels compile in 8.3 CPU s where none are cached (`ascend` 7.0, `lifted` 1.4), and in the same minute in 9.6 (7.4,
+1.7, and .5 for a third kernel that took the bound of a leaf) as they were when `bound` had three places, arrays were
+made in more ways, and helpers had the wrappers by which Python would call them. P0 takes as long as before: sums of 20
+solves 2.84, 2.86, 2.94 s, in turn with 3.05, 2.91, 2.90, and the same nodes.
+
+It is not inlining that takes the time: on a busier machine, at `NUMBA_OPT=1` `ascend`
 compiles in 7.2 s instead of 7.4. About half is numba's own work, in proportion to the source, and half LLVM's, in 38
 functions, each optimized and assembled by itself and again in its callers. Inlined by numba (`inline="always"`), 4 of
 them took 8.4 and 12 took 11.3 instead of 7.7.
