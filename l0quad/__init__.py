@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from l0quad.matrix import as_matrix as as_matrix
     from l0quad.matrix.base import Matrix as Matrix
     from l0quad.matrix.gram import GramMatrix as GramMatrix
+    from l0quad.matrix.sweeps import Swept as Swept
+    from l0quad.matrix.sweeps import Wanted as Wanted
     from l0quad.problem.constraints.base import Constraint as Constraint
     from l0quad.problem.constraints.cardinality import Cardinality as Cardinality
     from l0quad.problem.constraints.groups import Groups as Groups
@@ -93,6 +95,8 @@ _HOME = {
     "Tree": "certificates",
     "Matrix": "matrix.base",
     "GramMatrix": "matrix.gram",
+    "Wanted": "matrix.sweeps",
+    "Swept": "matrix.sweeps",
     "as_matrix": "matrix",
     "open_columns": "files.columns",
     "Constraint": "problem.constraints.base",

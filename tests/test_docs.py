@@ -26,8 +26,8 @@ def examples(page: Path) -> list[str]:
 def test_examples_run_one_after_the_other(page: Path, folder: Path) -> None:
     namespace: dict[str, object] = {"__name__": "example"}
     for example in examples(page):
-        for needed in ("torch", "pandas", "cvxpy"):
-            if f"import {needed}" in example:
+        for needed in ("torch", "pandas", "cvxpy", "distributed"):
+            if re.search(rf"\b(import|from) {needed}\b", example):
                 pytest.importorskip(needed)
         exec(compile(example, str(page), "exec"), namespace)
     if page.name in ("selecting-variables.md", "larger-than-memory.md"):

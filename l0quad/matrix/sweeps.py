@@ -1,8 +1,8 @@
 """One pass over A, a *sweep*, that does several things with the columns while they are in cache.
 
 What is asked for is a `Wanted`, what comes back a `Swept`. `sweep_blocks` is a pure function of the columns and of what
-is wanted of them, so that ranges of columns may be swept anywhere: `Wanted.part` is what is wanted of a range, `joined`
-puts the answers of consecutive ranges together.
+is wanted of them, so that ranges of columns may be swept anywhere: `Wanted.part` is what is wanted of a range,
+`Swept.joined` puts the answers of consecutive ranges together.
 """
 
 from collections.abc import Iterable, Sequence
@@ -105,6 +105,23 @@ class Swept(NamedTuple):
     gather: FloatArray
     norms: FloatArray
 
+    @staticmethod
+    def joined(parts: "Sequence[Swept]") -> "Swept":
+        """Return the answer for a matrix from those for consecutive ranges of its columns, added in order."""
+
+        def added(several: Iterable[tuple[FloatArray, ...]]) -> tuple[FloatArray, ...]:
+            return tuple(sum(each[1:], start=each[0]) for each in zip(*several, strict=True))
+
+        return Swept(
+            tuple(np.concatenate(each) for each in zip(*(part.rows for part in parts), strict=True)),
+            added(part.products for part in parts),
+            np.concatenate([part.follow for part in parts]),
+            added((part.follow_product,) for part in parts)[0],
+            added(part.outers for part in parts),
+            np.asfortranarray(np.concatenate([part.gather for part in parts], axis=1)),
+            np.concatenate([part.norms for part in parts]),
+        )
+
 
 def sweep_blocks(
     blocks: Iterable[tuple[int, RealArray]], shape: tuple[int, int], wanted: Wanted, pause: Pause = go_on
@@ -125,23 +142,6 @@ def sweep_blocks(
             ):
                 answer.add(first, np.asarray(piece, dtype=np.float64))
     return answer.swept()
-
-
-def joined(parts: Sequence[Swept]) -> Swept:
-    """Return the answer for a matrix from those for consecutive ranges of its columns, added in order."""
-
-    def added(several: Iterable[tuple[FloatArray, ...]]) -> tuple[FloatArray, ...]:
-        return tuple(sum(each[1:], start=each[0]) for each in zip(*several, strict=True))
-
-    return Swept(
-        tuple(np.concatenate(each) for each in zip(*(part.rows for part in parts), strict=True)),
-        added(part.products for part in parts),
-        np.concatenate([part.follow for part in parts]),
-        added((part.follow_product,) for part in parts)[0],
-        added(part.outers for part in parts),
-        np.asfortranarray(np.concatenate([part.gather for part in parts], axis=1)),
-        np.concatenate([part.norms for part in parts]),
-    )
 
 
 class _Answer:

@@ -8,7 +8,7 @@ from matrices import KINDS, SHAPES, column_files, values
 
 from l0quad.matrix import as_matrix
 from l0quad.matrix.columns import ScaledColumns
-from l0quad.matrix.sweeps import Columns, Follow, Wanted, joined, sweep_blocks
+from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted, sweep_blocks
 
 over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
@@ -79,7 +79,7 @@ def test_ranges_of_columns_swept_apart_are_joined(edges):
     for first, last in itertools.pairwise(edges):
         blocks = ((j, A[:, first + j : min(first + j + 7, last)]) for j in range(0, last - first, 7))
         parts.append(sweep_blocks(blocks, (5, last - first), wanted.part(first, last)))
-    agree(joined(parts), expected)
+    agree(Swept.joined(parts), expected)
 
 
 def test_weights_that_follow_are_rounded(tmp_path):

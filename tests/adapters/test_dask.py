@@ -1,0 +1,194 @@
+"""Sharded matrices on real worker processes: the same solves, and what happens where workers and files fail."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from problems import PROBLEMS, suited
+
+import l0quad
+
+distributed = pytest.importorskip("distributed")
+from l0quad_adapters import dask as adapter
+from l0quad_adapters.dask import sharded
+
+
+@pytest.fixture(scope="module")
+def client():
+    settings = {"distributed.worker.profile.enabled": False}
+    with (
+        adapter.dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def shards(A, folder, count, order="F"):
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number}of{count}.npy" for number in range(count)]
+    for path, part in zip(paths, np.array_split(A, count, axis=1), strict=True):
+        np.save(path, np.asarray(part, order=order))
+    return paths
+
+
+@pytest.fixture
+def pruning():
+    """(A, b, w0)"""
+    rng = np.random.default_rng(0)
+    A = (rng.standard_normal((40, 900)) / 8).astype(np.float32)
+    w0 = rng.standard_normal(900)
+    return A, A.astype(np.float64) @ w0, w0
+
+
+def solved(A, b, w0):
+    return l0quad.solve(l0quad.Problem(A, b, 90, ridge=1.0, w0=w0), l0quad.Backsolve(steps=0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_shards_give_what_memory_gives_in_two_sweeps(count, client, pruning, tmp_path):
+    A, b, w0 = pruning
+    M = sharded(shards(A, tmp_path, count), client)
+    found = solved(M, b, w0)
+    expected = l0quad.solve(l0quad.Problem(A, b, 90, ridge=1.0, w0=w0), l0quad.Backsolve(steps=0), bound="none")
+    np.testing.assert_array_equal(found.support, expected.support)
+    assert found.objective == pytest.approx(expected.objective, rel=1e-10)
+    assert found.n_sweeps == 2.0
+    assert found.bytes_read == 2 * A.nbytes
+    assert found.check(l0quad.Problem(A, b, 90, ridge=1.0, w0=w0)).ok
+    again = solved(M, b, w0)
+    assert again.w.tobytes() == found.w.tobytes()
+    assert again.lower_bound == found.lower_bound
+
+
+@pytest.mark.parametrize("name", ["tall", "pruning", "linear_w0"])
+@pytest.mark.parametrize("method", ["backsolve", "magnitude"])
+def test_methods_find_on_shards_what_it_finds_in_files(method, name, client, tmp_path):
+    instance = PROBLEMS[name]
+    if not suited(method, instance):
+        pytest.skip("unsuited")
+    paths = shards(np.asarray(instance.A), tmp_path, 3)
+    result = l0quad.solve(instance.but(A=sharded(paths, client)).problem(), method)
+    assert instance.allows(result.support)
+    assert result.lower_bound <= result.objective
+    assert result.check(instance.problem()).ok
+    in_files = l0quad.solve(instance.but(A=l0quad.open_columns(paths)).problem(), method)
+    assert result.objective == pytest.approx(in_files.objective, rel=1e-8, abs=1e-12 * instance.size(result.w))
+
+
+@pytest.mark.parametrize("exponent", [0, -40])
+def test_every_product(exponent, client, tmp_path):
+    rng = np.random.default_rng(1)
+    A = rng.standard_normal((12, 23)).astype(np.float32)
+    M = sharded(shards(A, tmp_path, 3, "C"), client).scaled(exponent)
+    A = np.ldexp(A.astype(np.float64), exponent)
+    r, factor, scale = rng.standard_normal(12), np.linalg.cholesky(np.eye(12) + 0.1), 2.0**exponent
+    for columns in (None, np.array([20, 3, 9]), np.array([4, 17]), np.arange(23)):
+        A_S = A if columns is None else A[:, columns]
+        w = rng.standard_normal(A_S.shape[1])
+        t, product = M.rmatvec_and_matvec(columns, r, w)
+        for found, expected in (
+            (M.rmatvec(r, columns), A_S.T @ r),
+            (M.matvec(columns, w), A_S @ w),
+            (t, A_S.T @ r),
+            (product, A_S @ (w + A_S.T @ r)),
+            (M.outer(columns), A_S @ A_S.T),
+            (M.inner(columns), A_S.T @ A_S),
+            (M.column_quad(factor, columns), (np.linalg.solve(factor, A_S) ** 2).sum(axis=0)),
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * scale)
+    np.testing.assert_allclose(M.column_sq_norms(), (A**2).sum(axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(np.vstack(list(M.row_blocks(5))), A)
+    for columns in (np.array([2, 8, 21]), np.array([21, 2])):
+        part = M.subset(columns)
+        np.testing.assert_array_equal(part.take(np.arange(columns.size)), A[:, columns])
+        np.testing.assert_array_equal(part.subset(np.array([1])).take(np.array([0])), A[:, columns[1:2]])
+        np.testing.assert_allclose(part.rmatvec(r), A[:, columns].T @ r, atol=1e-12 * scale)
+
+
+def dying(folder, before):
+    """Tasks that kill their own process at most once for each ``before(arguments)``, which names an occasion."""
+
+    def answer(shard, do, *arguments):
+        import os
+        import signal
+
+        from l0quad_adapters.dask import _answer
+
+        try:
+            os.close(os.open(f"{folder}/{before(arguments)}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return _answer(shard, do, *arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return answer
+
+
+def test_a_worker_killed_in_each_sweep_changes_nothing(client, pruning, tmp_path, monkeypatch):
+    A, b, w0 = pruning
+    M = sharded(shards(A, tmp_path, 4), client)
+    expected = solved(M, b, w0)
+    occasions = tmp_path / "killed"
+    occasions.mkdir()
+    kill = dying(occasions, lambda arguments: "first" if arguments[1].follow is None else "second")
+    monkeypatch.setattr(adapter, "_answer", kill)
+    found = solved(M, b, w0)
+    assert sorted(os.listdir(occasions)) == ["first", "second"]
+    assert found.w.tobytes() == expected.w.tobytes()
+    assert found.lower_bound == expected.lower_bound
+
+
+def test_a_shard_that_kills_its_workers_is_named(client, pruning, tmp_path, monkeypatch):
+    A, b, w0 = pruning
+    M = sharded(shards(A, tmp_path, 1), client)
+    monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
+
+    def answer(shard, do, *arguments):
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(adapter, "_answer", answer)
+    with pytest.raises(RuntimeError, match=r"A: the workers that read .*0of1.npy died"):
+        solved(M, b, w0)
+
+
+def test_a_worker_that_never_returns_is_given_up(client, pruning, tmp_path, monkeypatch):
+    A, b, w0 = pruning
+    M = sharded(shards(A, tmp_path, 2), client)
+    monkeypatch.setattr(M._cluster, "_timeout", 0.5)
+    workers = list(client.run(os.getpid).values())
+    for each in workers:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError, match=r"A: nothing came back within 0.5 s; .*of2.npy"):
+            solved(M, b, w0)
+    finally:
+        for each in workers:
+            os.kill(each, signal.SIGCONT)
+
+
+def test_files_that_are_missing_changed_or_bad_are_named(client, pruning, tmp_path):
+    A, b, w0 = pruning
+    paths = shards(A, tmp_path, 2)
+    with pytest.raises(FileNotFoundError, match=r"A: a worker cannot read .*none.npy"):
+        sharded([*paths, tmp_path / "none.npy"], client)
+    with pytest.raises(ValueError, match=r"paths: must name a file or more"):
+        sharded([], client)
+    np.save(tmp_path / "other.npy", np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"same number of rows; .*0of2.npy has 40, .*other.npy has 3"):
+        sharded([*paths, tmp_path / "other.npy"], client)
+    M = sharded(paths, client)
+    A[7, 800] = np.nan
+    shards(A, tmp_path, 2)
+    with pytest.raises(l0quad.BadFile, match=r"A: .*1of2.npy has changed since it was opened"):
+        solved(M, b, w0)
+    with pytest.raises(l0quad.BadFile, match=r"got nan in row 7, column 350 of .*1of2.npy"):
+        solved(sharded(paths, client), b, w0)
+    paths[1].unlink()
+    with pytest.raises(FileNotFoundError, match=r"A: a worker cannot read .*1of2.npy"):
+        solved(M, b, w0)
