@@ -189,6 +189,7 @@ def test_files_that_are_missing_changed_or_bad_are_named(client, pruning, tmp_pa
         solved(M, b, w0)
     with pytest.raises(l0quad.BadFile, match=r"got nan in row 7, column 350 of .*1of2.npy"):
         solved(sharded(paths, client), b, w0)
+    M = sharded(paths, client)
     paths[1].unlink()
     with pytest.raises(FileNotFoundError, match=r"A: a worker cannot read .*1of2.npy"):
         solved(M, b, w0)
