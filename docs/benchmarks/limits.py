@@ -91,7 +91,9 @@ def main() -> None:
         machine(1),
         f"Above: seconds beyond a time limit of {LIMIT} s, the bound included. Below: the peak beside A in MB, with "
         "the default bound, and A_S + .1 A + 3 min(n, p)^2 doubles, which is asked; A_S is what the budget takes, not "
-        "all columns, which the default start is solved on.",
+        "all columns, which the default start is solved on. A pass over A works in blocks of 8 MB, of which three may "
+        "be there at once, and `swap` keeps a table of k (p + 2k) doubles and a factor of k^2 more: neither is in what "
+        "is asked.",
         table(["", *METHODS], late) + "\n\n" + table(["", "A", "asked", *METHODS], held),
     )
 
