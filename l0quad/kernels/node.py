@@ -195,7 +195,7 @@ def ascend(
     size: float,
     rounds: int,
     chosen: BoolArray,
-) -> tuple[int, float, float, int, bool]:
+) -> tuple[int, float, float, int, bool, int]:
     """Ascend the relaxation of a node for at most so many rounds.
 
     Changes ``state`` (screening), ``v`` and ``theta``, from which it can go on. Marks in ``chosen`` the
@@ -225,6 +225,8 @@ def ascend(
     branch : int
     screened : bool
         Whether supports were excluded because their bound reaches the target.
+    used : int
+        The rounds.
     """
     # Rows of few arrays, and one call of `bound`: every way to make an array and every copy of a helper is compiled.
     by_column, by_unit = np.empty((3, y.size)), np.empty((2, part.size))
@@ -234,9 +236,9 @@ def ascend(
     active = np.empty((1, part.size), np.int64)[0]
     overwrite(theta2, theta)
     best, value, lost, screened, stale, m = -np.inf, -np.inf, 0.0, False, True, 0
-    for _ in range(rounds):
+    for used in range(rounds):
         if not decide(first, budgets, state, left):
-            return PRUNED, np.inf, 0.0, -1, screened
+            return PRUNED, np.inf, 0.0, -1, screened, used
         free, stepped = _settle(starts, state, v, chosen), False
         if free > 0:
             if stale:
@@ -258,14 +260,16 @@ def ascend(
         overwrite(theta, theta2)
         best = max(best, value)
         if free == 0:
-            return LEAF, best, lost, -1, screened
+            return LEAF, best, lost, -1, screened, used + 1
         if best >= target:
-            return PRUNED, best, lost, -1, screened
+            return PRUNED, best, lost, -1, screened, used + 1
         if _screen(starts, first, state, left, v, value, target, scores, last, following):
             screened = stale = True
             continue
         stale = False
         primal = relaxed_value(y, c, starts, part, shares[FREE], state, left, active[:m], v, u, buffer, theta2, nonzero)
         if primal - value <= (_FAR if primal < target else _NEAR) * (target - value):
-            return OPEN, best, lost, _branch(starts, first, state, left, v, theta, scores, last, chosen), screened
-    return UNFINISHED, best, lost, _branch(starts, first, state, left, v, theta, scores, last, chosen), screened
+            branch = _branch(starts, first, state, left, v, theta, scores, last, chosen)
+            return OPEN, best, lost, branch, screened, used + 1
+    branch = _branch(starts, first, state, left, v, theta, scores, last, chosen)
+    return UNFINISHED, best, lost, branch, screened, rounds

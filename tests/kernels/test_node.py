@@ -99,8 +99,9 @@ def test_bounds_are_below_the_optimum_and_near_it(seed, singular):
     made = Made(seed, singular)
     optimum = made.optimum(made.state)
     size = 1 + abs(optimum) + 0.5 * made.c @ made.M @ made.c + made.y @ made.y
-    (kind, bound, lost, branch, screened), state, v, _ = made.ascend(np.inf)
+    (kind, bound, lost, branch, screened, used), state, v, _ = made.ascend(np.inf)
     assert kind in (OPEN, LEAF)
+    assert used >= 1
     assert not screened
     if kind == LEAF:
         return
@@ -174,7 +175,7 @@ def test_bound_at_a_leaf_is_its_definition(seed):
     v = np.zeros(made.y.size)
     S = made.columns(np.flatnonzero(state == IN))
     v[S] = np.random.default_rng(seed).standard_normal(S.size)
-    kind, value, lost, branch, _ = made.ascend_from(state, v, np.zeros(made.budgets.size), np.inf)
+    kind, value, lost, branch, *_ = made.ascend_from(state, v, np.zeros(made.budgets.size), np.inf)
     assert kind == LEAF
     assert branch == -1
     expected = made.bound(state, v)

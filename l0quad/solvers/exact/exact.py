@@ -11,7 +11,7 @@ from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.exact.screening import screened, screens
-from l0quad.solvers.exact.search import Search
+from l0quad.solvers.exact.search import NODE_FLOPS, Search
 from l0quad.solvers.forward import Forward, forward
 from l0quad.solvers.needs import Needs
 from l0quad.solvers.swap import Swap, swap
@@ -19,8 +19,7 @@ from l0quad.types import IntArray
 
 # The curvature of so many columns is held: three matrices of this order while the tree begins, 1.5 GB.
 _MOST_COLUMNS = 8192
-# What a node costs beside its arithmetic: 50 us at 10 GFLOP/s. A tree is begun where it may have so many.
-_NODE_FLOPS = 5e5
+# A tree is begun where it may have so many nodes.
 _FEWEST_NODES = 50
 # A tree of limited size is not grown where its root leaves a larger gap beside the objective.
 _HOPELESS = 0.5
@@ -94,14 +93,22 @@ def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) ->
         return None
     begin = float(n) * p * p + 3.0 * float(p) ** 3
     active = problem.constraint.total + 20.0
-    node = _NODE_FLOPS + 100.0 * p * active + 30.0 * active**3
+    node = NODE_FLOPS + 100.0 * p * active + 30.0 * active**3
     limit = int((flops - begin) / node)
     if limit < _FEWEST_NODES or Exact.needs.lacking(problem) is not None or monitor.expired():
         return None
-    return close(problem, best, limit, monitor, _HOPELESS)
+    # Of nearly dependent columns a node takes many more rounds.
+    return close(problem, best, limit, monitor, _HOPELESS, flops - begin)
 
 
-def close(problem: CoreProblem, best: Point, node_limit: float, monitor: Monitor, hopeless: float = np.inf) -> Outcome:
+def close(
+    problem: CoreProblem,
+    best: Point,
+    node_limit: float,
+    monitor: Monitor,
+    hopeless: float = np.inf,
+    most_flops: float = np.inf,
+) -> Outcome:
     """Search all supports from a good point, unless the root leaves more than ``hopeless`` of the objective."""
     columns = columns_that_count(problem)
     if columns.size == 0 or problem.constraint.total == 0:
@@ -122,13 +129,12 @@ def close(problem: CoreProblem, best: Point, node_limit: float, monitor: Monitor
     closed = search.run(min(node_limit, 2))
     bound = search.bound()
     if not closed and best.objective - bound.value <= hopeless * abs(best.objective):
-        closed = search.run(node_limit)
+        closed = search.run(node_limit, most_flops)
         bound = search.bound()
     monitor.prove(bound)
     monitor.record(search.best, (search.nodes, len(search.queue)))
-    return Outcome(
-        search.best, Status.ITERATION_LIMIT if search.nodes >= node_limit and not closed else Status.CONVERGED, bound
-    )
+    limited = not closed and (search.nodes >= node_limit or search.flops > most_flops)
+    return Outcome(search.best, Status.ITERATION_LIMIT if limited else Status.CONVERGED, bound)
 
 
 def columns_that_count(problem: CoreProblem) -> IntArray:

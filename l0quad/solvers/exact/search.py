@@ -24,6 +24,8 @@ from l0quad.types import BoolArray, FloatArray, IntArray, go_on
 # value over all w. It is a part of what is called optimal.
 _CLOSED = 2e-7
 _MOST_ROUNDS = 60
+# What a look at a node costs beside its rounds, 50 us at 10 GFLOP/s.
+NODE_FLOPS = 5e5
 # One call of the kernel does about this many flops, some 50 ms; between two reports of progress lie about so many.
 _SLICE_FLOPS = 5e7
 _REPORT_FLOPS = 2e8
@@ -83,7 +85,7 @@ class Search:
         self._quadratic = Quadratic.of(self._own, centre[columns], problem.pause)
         # The least bound over what has been looked at, and the largest rounding error of a bound.
         self.closed, self.lost = excluded, self._quadratic.lost
-        self.nodes = 0
+        self.nodes, self.flops = 0, 0.0
         self.queue = Queue(0)
         self.undecided = [Undecided.root(parts)]
         self._least = best.objective
@@ -94,11 +96,11 @@ class Search:
         self._seen: set[bytes] = set()
         self._rounds, self._due = 1, 1.0
 
-    def run(self, node_limit: float) -> bool:
+    def run(self, node_limit: float, most_flops: float = math.inf) -> bool:
         """Look at nodes until the gap is closed, or a limit comes; return whether it is closed."""
         while self.queue or self.undecided:
             hopeless = self.closed == -math.inf and self.nodes >= _MOST_HOPELESS
-            if hopeless or self.nodes >= node_limit or self.monitor.expired():
+            if hopeless or self.nodes >= node_limit or self.flops > most_flops or self.monitor.expired():
                 return False
             if not self.queue:
                 self._decide(self.undecided.pop())
@@ -196,10 +198,13 @@ class Search:
         chosen: BoolArray,
     ) -> tuple[int, float, float, int, bool]:
         """Ascend for a slice of rounds, or take the bound at v where no unit is free."""
-        return ascend(
+        kind, value, lost, branch, screened, used = ascend(
             frame.M, frame.y, frame.c, frame.pull, frame.root, frame.curve, frame.starts, frame.first,
             frame.budgets, frame.part, shares, state, v, theta, target, frame.size, self._rounds, chosen,
         )  # fmt: skip
+        active = float(np.count_nonzero(v))
+        self.flops += NODE_FLOPS + used * (20 * frame.y.size * active + active**3)
+        return kind, value, lost, branch, screened
 
     def _lift(self, node: Node, state: StateArray, shares: FloatArray) -> int:
         """Raise the shares where many more units are fixed than when that was last tried; return that number anew."""

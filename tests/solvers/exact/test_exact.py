@@ -215,3 +215,20 @@ def test_the_default_proves_small_problems(effort):
     assert result.status is Status.OPTIMAL
     assert solve(made.problem(), Auto(effort), bound="none").status is not Status.OPTIMAL
     assert len(list(largest_supports(4, 25))) == 12650
+
+
+def test_a_tree_of_limited_work_ends_with_the_least_open_bound():
+    """What is counted grows with the rounds that nodes take, so that hard nodes do not cost more than was allowed."""
+    problem = designed(0, 60, 30, 1e-6, rho=0.9, noise=3.0, k=6).problem()
+    core = problem.core
+    trees = []
+    for most in (0.0, 2e6, np.inf):
+        monitor = SolveMonitor(core.zero(), first_bound(core), problem.units)
+        tree = Search(core, columns_that_count(core), core.restricted(np.arange(6)), monitor)
+        assert tree.run(np.inf, most) == (most == np.inf)
+        trees.append(tree)
+    none, few, all_of_it = trees
+    assert none.flops == 0 or none.nodes <= 2
+    assert 2e6 < few.flops < all_of_it.flops
+    assert none.nodes < few.nodes < all_of_it.nodes
+    assert none.bound().value <= few.bound().value <= all_of_it.bound().value
