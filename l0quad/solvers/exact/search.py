@@ -24,8 +24,10 @@ from l0quad.types import BoolArray, FloatArray, IntArray, go_on
 # value over all w. It is a part of what is called optimal.
 _CLOSED = 2e-7
 _MOST_ROUNDS = 60
-# What a look at a node costs beside its rounds, 50 us at 10 GFLOP/s.
+# What a look at a node costs beside its rounds, 50 us at 10 GFLOP/s; a flop of a round takes several times as long as
+# one of a matrix product.
 NODE_FLOPS = 5e5
+_SLOWER = 2.5
 # One call of the kernel does about this many flops, some 50 ms; between two reports of progress lie about so many.
 _SLICE_FLOPS = 5e7
 _REPORT_FLOPS = 2e8
@@ -203,7 +205,7 @@ class Search:
             frame.budgets, frame.part, shares, state, v, theta, target, frame.size, self._rounds, chosen,
         )  # fmt: skip
         active = float(np.count_nonzero(v))
-        self.flops += NODE_FLOPS + used * (20 * frame.y.size * active + active**3)
+        self.flops += NODE_FLOPS + _SLOWER * used * (20 * frame.y.size * active + active**3)
         return kind, value, lost, branch, screened
 
     def _lift(self, node: Node, state: StateArray, shares: FloatArray) -> int:
