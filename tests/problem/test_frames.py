@@ -193,4 +193,4 @@ def test_names_along_a_path(tmp_path):
     found.save(tmp_path / "path.npz")
     again = l0quad.PathResult.load(tmp_path / "path.npz")
     assert (again.names, again[1].result.names) == (found.names, found[1].result.names)
-    refuse(lambda: l0quad.path(frame, target.iloc[::-1], [1]), ValueError, "y: its index must be A's")
+    refuse(lambda: l0quad.path(frame, target.iloc[::-1], [1]), ValueError, "b: its index must be A's")
