@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import l0quad
 from l0quad.api.path_result import Fit, PathResult
 from l0quad.app.inputs import read, shown
+from l0quad.app.report import OUTPUTS
 from l0quad.app.wrong_input import checked
 from l0quad.files.atomic import check_writable, write_atomically
 from l0quad.run.progress import Progress
 
-OUTPUTS = {".npz": None, ".csv": "csv", ".json": "json", ".txt": "text"}
 _PICTURES = (".png", ".pdf", ".svg")
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from l0quad.api.result import Result
 from l0quad.types import FloatArray
 
+# What is written to a file of each kind: a format of text, or arrays.
+OUTPUTS = {".npz": None, ".csv": "csv", ".json": "json", ".txt": "text"}
 _SHOWN_NONZEROS = 10
 
 

@@ -8,15 +8,13 @@ import l0quad
 from l0quad import validation
 from l0quad.api.result import Result
 from l0quad.app.inputs import read, shown
-from l0quad.app.report import FORMATS, Answer, save_npz
+from l0quad.app.report import FORMATS, OUTPUTS, Answer, save_npz
 from l0quad.app.wrong_input import checked, checked_method
 from l0quad.files.atomic import check_writable, write_atomically
 from l0quad.files.problem_file import ProblemFile
 from l0quad.problem.design import Design
 from l0quad.problem.problem import Problem
 from l0quad.solvers.registry import resolve
-
-OUTPUTS = {".npz": None, ".csv": "csv", ".json": "json", ".txt": "text"}
 
 
 class Task(NamedTuple):

@@ -13,17 +13,19 @@ from l0quad.types import FloatArray, IntArray
 def exchanged(problem: CoreProblem, point: Point, extra: int, most_flops: float, monitor: Monitor) -> Point:
     """Return where the best exchanges with ``extra`` further columns lead, the point itself where that is no better.
 
-    The columns with the largest r_j^2 / H_jj, which bounds what adding one alone gains from above. A table costs some
-    4 |S|^2 (|S| + extra) flops, an exchange |S| (|S| + extra); nothing is done where the first is above ``most_flops``.
+    The columns with the largest r_j^2 / H_jj: half of it is what adding one gains while the others stay, and no more
+    than what it gains after refit. At most |S| exchanges are made. A table costs some 4 |S|^2 (|S| + extra) flops, an
+    exchange |S| (|S| + extra); nothing is done, and A is not read, where the first is above ``most_flops``.
     """
-    columns = _promising(problem, point, extra)
-    if 4.0 * float(point.support.size) ** 2 * columns.size > most_flops:
+    size = point.support.size
+    if 4.0 * float(size) ** 2 * min(size + extra, problem.shape[1]) > most_flops:
         return point
+    columns = _promising(problem, point, extra)
     inner = problem.restrict(columns)
     if not table_fits(inner) or monitor.expired():
         return point
     tableau = tableau_of(inner, np.searchsorted(columns, point.support))
-    descend(tableau, point.support.size, SubMonitor(monitor, columns))
+    descend(tableau, size, SubMonitor(monitor, columns))
     if monitor.expired() or not tableau.objective < point.objective:
         return point
     found = problem.restricted(columns[tableau.support])
