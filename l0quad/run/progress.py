@@ -39,7 +39,7 @@ class Progress:
 
     def __call__(self, state: State) -> None:
         """Show a state where the last one shown is old enough."""
-        if state.n_iter > 1 and state.seconds < self._due:
+        if state.n_iter > 1 and not self._is_due(state.seconds):
             return
         self._due = state.seconds + _EVERY
         counted = f"iteration {state.n_iter}"
@@ -54,7 +54,7 @@ class Progress:
 
     def reading(self, nbytes: int, size: int, seconds: float) -> None:
         """Show how far the sweep over A's files is, and about how long the rest will take, where solves take long."""
-        if seconds < max(self._due, _LONG) or nbytes == 0:
+        if seconds < _LONG or nbytes == 0 or not self._is_due(seconds):
             return
         self._due = seconds + _EVERY
         sweep, here = divmod(nbytes, size)
@@ -70,6 +70,10 @@ class Progress:
             self.show(f"{name} {done + 1} of {len(steps)}, {seconds:.0f} s{left}")
             yield step
         self.clear()
+
+    def _is_due(self, seconds: float) -> bool:
+        """Whether the last line is old enough; one that was shown later than now is another solve's."""
+        return seconds >= self._due or seconds < self._due - _EVERY
 
     def show(self, text: str) -> None:
         """Show a line in place of the last one."""

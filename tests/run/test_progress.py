@@ -41,6 +41,14 @@ def test_a_long_sweep_tells_bytes_and_the_time_left():
     ]
 
 
+def test_sweeps_of_a_second_solve_are_shown_from_its_start():
+    log = io.StringIO()
+    progress = Progress(log)
+    for seconds in (60.0, 2.0, 2.1):
+        progress.reading(10**9, 4 * 10**9, seconds)
+    assert [line.split(", ")[1] for line in log.getvalue().splitlines()] == ["about 180 s left", "about 6 s left"]
+
+
 def test_a_solve_on_files_tells_how_much_is_read(tmp_path, monkeypatch):
     from matrices import column_files
 
