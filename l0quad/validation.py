@@ -214,6 +214,7 @@ def _blas_can_read(array: np.ndarray) -> bool:
 
 
 def require_rows_and_columns(shape: tuple[int, ...], name: str) -> None:
+    """Refuse what has no row or no column."""
     if shape[0] < 1 or shape[1] < 1:
         raise ValueError(f"{name}: must have at least one row and one column, got shape {tuple(shape)}")
 

@@ -25,7 +25,9 @@ class Stated(Protocol):
     W0: np.ndarray
     quadratic: Quadratic
 
-    def diagonal(self, pause: Pause = go_on) -> FloatArray | None: ...
+    def diagonal(self, pause: Pause = go_on) -> FloatArray | None:
+        """Return the separable diagonal of H, None where there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

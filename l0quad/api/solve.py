@@ -196,6 +196,7 @@ def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute
 
 
 def both(progress: Progress | None, callback: Callback | None) -> Callback | None:
+    """Return a callback that shows progress and then asks the user's, where there are both."""
     if progress is None or callback is None:
         return progress or callback
 

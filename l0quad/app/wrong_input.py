@@ -23,8 +23,10 @@ def checked(output: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def checked_method() -> Iterator[None]:
-    """Turn a method that cannot work on the problem, and bad values that files show as they are read, into
-    `WrongInput`; other errors of a solve are bugs."""
+    """Turn errors that the input caused into `WrongInput`; other errors of a solve are bugs.
+
+    The method cannot work on the problem, or a file shows bad values as it is read.
+    """
     from l0quad.errors import BadFile, Unsuited
 
     try:

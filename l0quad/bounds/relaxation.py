@@ -253,6 +253,7 @@ class SlowlyChangingOuter:
         self._columns = columns
 
     def __call__(self, columns: IntArray) -> FloatArray:
+        """Return A_S A_S' for these columns, from that of the last ones where few have changed."""
         added, removed = self.changes(columns)
         if self._outer is not None and added.size + removed.size == 0:
             return self._outer

@@ -107,6 +107,7 @@ class SeparableRelaxation:
 
     @property
     def primal(self) -> float:
+        """The relaxation's objective at its primal point."""
         return self._scaled.relaxation.primal
 
     def step(self, dual: float) -> None:

@@ -108,6 +108,7 @@ def adds_nothing(problem: CoreProblem, columns: IntArray) -> bool:
 
 
 def expansion(problem: CoreProblem, w: FloatArray) -> Expansion:
+    """Return F(w) and q = -grad F(w), with bounds on what rounding has done to them."""
     mu, p, pull = problem.mu, w.size, w - problem.w0
     length = norm_above(w) + norm_above(problem.w0)
     ridge = 0.5 * mu * float(pull @ pull)

@@ -32,7 +32,7 @@ def descend_dense(columns: RealArray, residual: FloatArray, w: FloatArray, w0: F
 def descend_sparse(
     data: RealArray, indices: IntArray, indptr: IntArray, residual: FloatArray, w: FloatArray, w0: FloatArray, mu: float
 ) -> float:
-    """The same for columns in CSC form: column t is ``data[indptr[t]:indptr[t + 1]]`` at rows ``indices[...]``."""
+    """Do the same for columns in CSC form: column t is ``data[indptr[t]:indptr[t + 1]]`` at rows ``indices[...]``."""
     decrease = 0.0
     for t in range(w.size):
         curvature, slope = mu, mu * (w[t] - w0[t])

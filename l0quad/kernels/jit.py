@@ -85,7 +85,7 @@ class _Compilation(Listener):  # type: ignore[misc] # numba has no types
 
 @functools.cache
 def _compilation() -> _Compilation:
-    """The one listener of this process; compilations from the cache are no event."""
+    """Return the one listener of this process; compilations from the cache are no event."""
     listener = _Compilation()
     register("numba:compile", listener)
     return listener

@@ -87,7 +87,7 @@ def _system(
 
 @inlined
 def _places(home: IntArray, left: IntArray, ones: IntArray, place: IntArray) -> int:
-    """Number the parts with columns in between, -1 for the others; return how many, 0 where one has no budget left."""
+    """Count the parts with columns in between and number them, -1 for others; return 0 where one has no budget left."""
     parts = 0
     for q in range(place.size):
         place[q] = -1

@@ -48,6 +48,7 @@ class Quadratic:
 
     @property
     def is_regular(self) -> bool:
+        """Whether Q itself is regular."""
         return self.regular is self.Q
 
     def objectives(self, W: FloatArray) -> FloatArray:
@@ -57,7 +58,7 @@ class Quadratic:
 
     @cached_property
     def targets(self) -> FloatArray:
-        """g (m x d): on a support S the best weights are ``regular[S, S]^-1 g[S]``."""
+        """The g (m x d) by which, on a support S, the best weights are ``regular[S, S]^-1 g[S]``."""
         return self.W0 @ self.regular + self.residual
 
     @cached_property

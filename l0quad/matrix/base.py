@@ -141,8 +141,10 @@ class Matrix(ABC):
         return self.matvec(np.arange(first, last), w)
 
     def outer(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
-        """Return A_S A_S', n x n; ``pause`` is called between slices (once, where there is one), as in `inner` and
-        `cross`."""
+        """Return A_S A_S', n x n.
+
+        ``pause`` is called between slices (once, where there is one), as in `inner` and `cross`.
+        """
         total = np.zeros((self.shape[0], self.shape[0]))
         for _, block in self.sweep(columns):
             pause()

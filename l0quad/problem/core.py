@@ -84,10 +84,12 @@ class CoreProblem:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Those of A, (n, p)."""
         return self.matrix.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """That of A."""
         return self.matrix.dtype
 
     @property

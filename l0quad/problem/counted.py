@@ -77,4 +77,5 @@ def first_sweep(matrix: Matrix, wanted: Wanted, pause: Pause) -> Swept:
 
 
 def rounded(w: FloatArray, matrix: Matrix) -> FloatArray:
+    """Return w as A's dtype holds it, in float64."""
     return w.astype(matrix.dtype).astype(np.float64)

@@ -208,14 +208,17 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """The rows and columns of A, (n, p)."""
         return self.matrix.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The dtype of A, float32 or float64."""
         return self.matrix.dtype
 
     @property
     def names(self) -> tuple[str, ...] | None:
+        """The names of A's columns, or None."""
         return self.matrix.names
 
     @property

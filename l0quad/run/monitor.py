@@ -37,18 +37,30 @@ class Monitor(Protocol):
     """
 
     @property
-    def n_threads(self) -> int: ...
+    def n_threads(self) -> int:
+        """How many threads the solve may use."""
+        ...
 
     @property
-    def rng(self) -> np.random.Generator: ...
+    def rng(self) -> np.random.Generator:
+        """What chance is drawn from."""
+        ...
 
-    def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool: ...
+    def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool:
+        """Take note of an iteration, and of a tree's nodes (all, open); return whether to end."""
+        ...
 
-    def prove(self, bound: Bound) -> bool: ...
+    def prove(self, bound: Bound) -> bool:
+        """Take note of a bound; return whether to end."""
+        ...
 
-    def relative_gap(self, point: Point, bound: Bound) -> float: ...
+    def relative_gap(self, point: Point, bound: Bound) -> float:
+        """Return the relative gap of a point beside a bound, as `Result` has it."""
+        ...
 
-    def expired(self) -> bool: ...
+    def expired(self) -> bool:
+        """Return whether a limit is reached."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +206,16 @@ class SubMonitor:
 
     @property
     def n_threads(self) -> int:
+        """Those of the whole."""
         return self.parent.n_threads
 
     @property
     def rng(self) -> np.random.Generator:
+        """That of the whole."""
         return self.parent.rng
 
     def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool:
+        """Record the point of the whole problem that this one stands for."""
         if self.exponents is not None:
             point = replace(point, w=np.ldexp(point.w, self.exponents[point.support]))
         if self.columns is not None:
@@ -210,10 +225,13 @@ class SubMonitor:
         return self.parent.record(point, tree)
 
     def prove(self, bound: Bound) -> bool:
+        """Pass over the bound, which is not one of the whole problem."""
         return self.parent.expired()
 
     def relative_gap(self, point: Point, bound: Bound) -> float:
+        """Return it as the whole does."""
         return self.parent.relative_gap(point, bound)
 
     def expired(self) -> bool:
+        """Return whether the whole has come to a limit."""
         return self.parent.expired()

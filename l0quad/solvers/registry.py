@@ -36,6 +36,7 @@ class Method(NamedTuple):
 
     @property
     def needs(self) -> Needs:
+        """What the method asks of a problem."""
         needs: Needs = self.options.needs
         return needs
 

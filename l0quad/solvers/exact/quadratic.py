@@ -9,9 +9,10 @@ from l0quad.types import FloatArray, Pause
 
 
 class Quadratic(NamedTuple):
-    """For all w, with x = w - centre, the objective is at least
-    ``1/2 x'(H - diag(error))x - q'x - slope'|x| + constant``.
+    """A quadratic below the objective.
 
+    For all w, with x = w - centre, the objective is at least
+    ``1/2 x'(H - diag(error))x - q'x - slope'|x| + constant``.
     About a good point, because the terms of an expansion about 0 may be far larger than the objective.
 
     Attributes

@@ -10,8 +10,10 @@ from l0quad_adapters.torch.baselines.base import FloatArray, Task, restricted
 
 
 class _Inverse:
-    """F^-1 for one diagonal block of F, by the Cholesky factor of that block or, where it is wider than n, of
-    ``M = l2 I + A A'/n``: F^-1 = (I - A'M^-1 A / n) / l2 (Woodbury's identity).
+    """F^-1 for one diagonal block of F.
+
+    By the Cholesky factor of that block or, where it is wider than n, of ``M = l2 I + A A'/n``:
+    F^-1 = (I - A'M^-1 A / n) / l2 (Woodbury's identity).
     """
 
     def __init__(self, task: Task, first: int, last: int) -> None:
