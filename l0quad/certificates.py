@@ -8,12 +8,32 @@ from l0quad.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Trivial:
-    """The ridge term alone: w differs from w0 at least outside of the support that is best for it."""
+    """The ridge term alone: w differs from w0 at least outside of the support that is best for it.
+
+    It costs no work, and is 0 without a ridge.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A, A[:, 2] - A[:, 5], k=1, bound="none").certificate
+    Trivial()
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class AllColumns:
-    """The least value over all w, dense ones too."""
+    """The least value over all w, dense ones too.
+
+    It proves an answer optimal where k allows a w of that value, as where k is at least the rank of A.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> l0quad.minimize(A[:8], np.arange(8.0), k=8).certificate
+    AllColumns()
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +44,18 @@ class Dual:
     ----------
     nu : ndarray of shape (n,)
         In the units of b (`Result.certificate`), or in a solver's own.
+
+    Notes
+    -----
+    The bound is D(nu) of the page *Mathematics*: for every nu it lies below every feasible point. It needs a ridge.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> problem = l0quad.Problem(A[:8], A[:8, 2] - A[:8, 5], k=1, ridge=0.1)
+    >>> l0quad.bound(problem).certificate.nu.shape
+    (8,)
     """
 
     nu: FloatArray
@@ -39,6 +71,20 @@ class Separable:
         Any point, dense too; in the user's units (`Result.certificate`), or in a solver's own.
     d : ndarray of shape (p,)
         At least 0; 0 for columns that play no part.
+
+    Notes
+    -----
+    The bound is L(w) of the page *Mathematics*: for every w it lies below every feasible point. That the matrix is
+    semidefinite is proven by a Cholesky factorization that allows for its rounding (Rump, BIT 2006).
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> problem = l0quad.Problem(A, A[:, 2] - 2 * A[:, 5] + 0.1 * A[:, 0], k=2)
+    >>> d = l0quad.bound(problem).certificate.d
+    >>> bool(np.linalg.eigvalsh(A.T @ A - np.diag(d)).min() >= 0)
+    True
     """
 
     w: FloatArray
@@ -54,9 +100,20 @@ class Tree:
     root : Trivial, AllColumns, Dual or Separable
         What proves the bound of the root, ``root_bound``.
     root_bound : float
+        In the units of the objective, as ``lower_bound``.
     lower_bound : float
         What the whole tree has proven.
     n_nodes : int
+        How many nodes have been looked at.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> result = l0quad.minimize(A, A[:, 2] - 2 * A[:, 5] + 0.1 * A[:, 0], k=2, method="exact")
+    >>> tree = result.certificate
+    >>> type(tree.root).__name__, result.lower_bound <= tree.lower_bound
+    ('Separable', True)
     """
 
     root: "Certificate"

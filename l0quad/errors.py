@@ -2,7 +2,15 @@
 
 
 class KernelCacheWarning(UserWarning):
-    """Compiled kernels cannot be kept on disk, so that every process compiles them anew (some seconds)."""
+    """Compiled kernels cannot be kept on disk, so that every process compiles them anew (some seconds).
+
+    Set the variable NUMBA_CACHE_DIR to a folder that can be written to, or leave the warning out.
+
+    Examples
+    --------
+    >>> import warnings, l0quad
+    >>> warnings.filterwarnings("ignore", category=l0quad.KernelCacheWarning)
+    """
 
 
 class Unsuited(ValueError):
@@ -21,7 +29,22 @@ class Unsuited(ValueError):
 
 
 class BadFile(ValueError):
-    """A file that A is read from holds what it must not, or is no longer what it was; the message names it."""
+    """A file that A is read from holds what it must not, or is no longer what it was; the message names it.
+
+    Examples
+    --------
+    Values are looked at as they are first read, in the solve:
+
+    >>> import os, tempfile, numpy as np, l0quad
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "A.npy")
+    ...     np.save(path, np.full((4, 6), np.nan))
+    ...     try:
+    ...         l0quad.minimize(l0quad.open_columns(path), np.ones(4), k=2, ridge=0.1)
+    ...     except l0quad.BadFile as error:
+    ...         print(str(error).split(", ")[1])
+    got nan in row 0
+    """
 
 
 class Stopped(Exception):

@@ -10,6 +10,8 @@ import numpy as np
 
 import l0quad
 
+__all__ = ["Model", "to_cvxpy"]
+
 FORMS = ("perspective", "bigm", "relaxation")
 
 
@@ -19,10 +21,21 @@ class Model(NamedTuple):
     Attributes
     ----------
     problem : cvxpy.Problem
+        Its ``solve`` takes any solver that cvxpy has.
     w : cvxpy.Variable of shape (p,)
+        The weights, in the user's units.
     z : cvxpy.Variable
         For each column that may be nonzero (for each group of them, under `l0quad.Groups`) whether it is; boolean, or
         in [0, 1] in a relaxation.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> from l0quad_adapters.cvxpy import to_cvxpy
+    >>> A = np.random.default_rng(0).standard_normal((20, 6))
+    >>> model = to_cvxpy(l0quad.Problem(A, A[:, 1] - A[:, 4], k=1, ridge=0.1))
+    >>> model.w.shape, model.z.shape
+    ((6,), (6,))
     """
 
     problem: Any

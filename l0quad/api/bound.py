@@ -25,9 +25,20 @@ class LowerBound:
     value : float
         No feasible point has a smaller objective.
     certificate : Trivial, AllColumns, Dual or Separable
+        What proves ``value``, for every point.
     basis : str
         What it rests on, in words.
     seconds : float
+        What it took.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> problem = l0quad.Problem(A, A[:, 2] - 2 * A[:, 5] + 0.1 * A[:, 0], k=2)
+    >>> found = l0quad.bound(problem)
+    >>> found.basis, found.value <= problem.objective(A[0])
+    ("the bound is the separable relaxation's", True)
     """
 
     value: float
@@ -49,6 +60,7 @@ def bound(
     Parameters
     ----------
     problem : Problem
+        What is to be bounded; it need not have been solved.
     start : array_like, Result or None
         A good point makes a good bound sooner. As in `solve`; of a result, the certificate is gone on from too.
         Default: the largest entries of w0, or of the ridge solution where w0 = 0.
@@ -58,6 +70,16 @@ def bound(
         Seconds, after which the best bound so far is returned.
     n_threads : int, optional
         As in `solve`.
+
+    Returns
+    -------
+    LowerBound
+        The largest of the bounds that were computed, rounded down.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, the rule and the value.
 
     Examples
     --------

@@ -20,6 +20,11 @@ def compile() -> float:
 
     Without it the kernels are compiled when they are first called, some seconds all together, once on a machine.
 
+    Returns
+    -------
+    float
+        The seconds that it took; few where the kernels are in the cache.
+
     Examples
     --------
     >>> import l0quad

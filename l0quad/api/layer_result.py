@@ -50,6 +50,7 @@ class LayerResult:
         ``objective - lower_bound``, and the same over the objective; beside `Status.OPTIMAL` at most 1e-6, as in
         `Result`.
     column_objectives : ndarray of shape (m,)
+        The part of ``objective`` that each output has.
     column_bounds : ndarray of shape (m,) or None
         Lower bounds of each output, where each has a budget of its own.
     certificate : Separable, Trivial or None
@@ -58,6 +59,15 @@ class LayerResult:
     status, message, n_iter, history, solve_time, bound_time, method
         As in `Result`. `Status.SWAP_OPTIMAL`: no exchange within an output gains a millionth of its objective;
         where d is so large that only the likeliest exchanges are tried, the status is CONVERGED instead.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> rng = np.random.default_rng(0)
+    >>> layer = l0quad.Layer(rng.standard_normal((6, 3)), X=rng.standard_normal((20, 6)), k=6)
+    >>> result = layer.solve()
+    >>> result.W.shape, int(result.mask.sum()), result.lower_bound <= result.objective, result.check(layer).ok
+    ((6, 3), 6, True, True)
     """
 
     W: np.ndarray

@@ -28,6 +28,7 @@ class Fit:
     Attributes
     ----------
     k, ridge : int, float
+        What it was solved for.
     result : Result
         Of the problem that was solved: with an intercept, scales or weights, that of `Design`. Its ``solve_time`` is
         counted from the start of the path.
@@ -38,6 +39,16 @@ class Fit:
     scores : mapping
         Each information criterion (`PathResult.best`); with ``cv``, ``"cv"`` is the mean squared error on rows that
         were left out, and ``"cv_error"`` its standard error.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> fit = l0quad.path(A, A[:, 2] - 2 * A[:, 5] + 1, ks=[1, 2], fit_intercept=True).at(2)
+    >>> fit.coef.round(6)[[2, 5]].tolist(), round(fit.intercept, 6)
+    ([1.0, -2.0], 1.0)
+    >>> fit.predict(A).shape
+    (40,)
     """
 
     k: int
@@ -64,7 +75,9 @@ class PathResult:
     status : Status
         CONVERGED, or the limit that ended the path.
     n_columns : int
+        p.
     seconds : float
+        All together.
     names : tuple of str, or None
         The names of all columns, where they have any.
 

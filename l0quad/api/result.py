@@ -72,6 +72,17 @@ class Check:
         Whether all of it bears out what the result says.
     message : str
         What does not, or that all does.
+
+    Examples
+    --------
+    A result of another problem does not hold:
+
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> problem = l0quad.Problem(A, A[:, 2] - 2 * A[:, 5], k=2)
+    >>> check = l0quad.solve(problem).check(problem.with_(k=1))
+    >>> check.feasible, check.ok
+    (False, False)
     """
 
     objective: float
@@ -102,7 +113,9 @@ class Result:
     certificate : Trivial, AllColumns, Dual, Separable or Tree
         What proves ``lower_bound``; `check` computes it from nothing else, of a tree the bound of its root.
     status : Status
-        How the solve ended; ``message`` says it in words and adds what the bound rests on.
+        How the solve ended.
+    message : str
+        The same in words, and what the bound rests on.
     n_iter : int
         Iterations of the method.
     history : tuple of State

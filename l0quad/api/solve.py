@@ -50,6 +50,7 @@ def solve(
     Parameters
     ----------
     problem : Problem
+        What to solve; it is not changed.
     method : str or options object
         A name of `METHODS`, or options such as ``IHT(max_iter=50)``.
     start : array_like, Result or None
@@ -151,7 +152,24 @@ def minimize(
     callback: Callback | None = None,
     verbose: int = 0,
 ) -> Result:
-    """Build a `Problem` and `solve` it: the arguments are theirs.
+    """Build a `Problem` and `solve` it.
+
+    Parameters
+    ----------
+    A, b, k, ridge, w0, linear
+        As in `Problem`.
+    method, start, bound, gap_tol, gap_tol_abs, time_limit, n_threads, seed, callback, verbose
+        As in `solve`.
+
+    Returns
+    -------
+    Result
+        As from `solve`.
+
+    Raises
+    ------
+    Unsuited, ValueError, TypeError
+        As from `Problem` and `solve`.
 
     Examples
     --------

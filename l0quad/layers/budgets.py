@@ -18,6 +18,15 @@ class PerColumn:
     Parameters
     ----------
     k : int or array of int, shape (m,)
+        One number for all columns, or one for each.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> rng = np.random.default_rng(0)
+    >>> W0, X = rng.standard_normal((6, 3)), rng.standard_normal((20, 6))
+    >>> l0quad.Layer(W0, X=X, k=l0quad.PerColumn([1, 2, 3])).solve().mask.sum(axis=0)
+    array([1, 2, 3])
     """
 
     k: Any
@@ -30,6 +39,15 @@ class SharedSupport:
     Parameters
     ----------
     k : int
+        The largest number of rows.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> rng = np.random.default_rng(0)
+    >>> W0, X = rng.standard_normal((6, 3)), rng.standard_normal((20, 6))
+    >>> l0quad.Layer(W0, X=X, k=l0quad.SharedSupport(2)).solve().mask.any(axis=1).nonzero()
+    (array([3, 4]),)
     """
 
     k: int

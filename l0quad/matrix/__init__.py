@@ -24,6 +24,8 @@ def as_matrix(A: Any, name: str = "A", *, names: Sequence[str] | None = None) ->
     A : Matrix, array_like, data frame or scipy.sparse matrix, shape (n, p)
         Integers, bools and float16 become float64. What would lose values (complex, object, strings, masked entries)
         is refused.
+    name : str
+        What errors call it.
     names : sequence of str, optional
         The names of the columns, by default those of a frame.
 

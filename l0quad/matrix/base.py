@@ -52,6 +52,15 @@ class Matrix(ABC):
         Whether A lies where a pass costs so much that passes are counted: solvers make as few sweeps (`swept`) as they
         can, and keep to little memory. A's values are then looked at as they are first read, not before, and must be
         of ordinary size (up to 2**120).
+
+    Examples
+    --------
+    `as_matrix` makes one of an array; the page *Adding a matrix* defines a new kind.
+
+    >>> import numpy as np, l0quad
+    >>> matrix = l0quad.as_matrix([[1.0, 2.0], [3.0, 4.0]])
+    >>> isinstance(matrix, l0quad.Matrix), matrix.rmatvec(np.array([1.0, 1.0])).tolist()
+    (True, [4.0, 6.0])
     """
 
     shape: tuple[int, int]

@@ -51,6 +51,14 @@ class Wanted(NamedTuple):
         These columns themselves (sorted).
     norms : bool
         The squared norm of each column.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> wanted = l0quad.Wanted(rows=(np.array([1.0, 1.0]),), norms=True)
+    >>> swept = l0quad.as_matrix([[1.0, 2.0], [3.0, 4.0]]).swept(wanted)
+    >>> swept.rows[0].tolist(), swept.norms.tolist()
+    ([4.0, 6.0], [10.0, 20.0])
     """
 
     rows: tuple[FloatArray, ...] = ()
@@ -92,9 +100,32 @@ class Wanted(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What a sweep brought: the fields of `Wanted`, ``products`` for its ``weights``.
+    """What a sweep brought; what was not wanted is empty, or zero.
 
-    ``follow`` are the weights v, ``follow_product`` is A_S v, ``gather`` has the columns in Fortran order, as float64.
+    Attributes
+    ----------
+    rows : tuple of ndarray of shape (p,)
+        A'r for each of `Wanted.rows`.
+    products : tuple of ndarray of shape (n,)
+        A_S w for each of `Wanted.weights`.
+    follow, follow_product : ndarray of shape (S,), (n,)
+        The weights v of `Wanted.follow`, and A_S v.
+    outers : tuple of ndarray of shape (n, n)
+        A_S A_S' for each of `Wanted.outers`.
+    gather : ndarray of shape (n, S)
+        The columns of `Wanted.gather` in Fortran order, as float64.
+    norms : ndarray of shape (p,)
+        The squared norms of all columns.
+
+    Examples
+    --------
+    Ranges of columns may be swept anywhere, and their answers joined:
+
+    >>> import numpy as np, l0quad
+    >>> wanted = l0quad.Wanted(rows=(np.array([1.0, 1.0]),))
+    >>> parts = [l0quad.as_matrix([[j], [j + 2.0]]).swept(wanted.part(j - 1, j)) for j in (1, 2)]
+    >>> l0quad.Swept.joined(parts).rows[0].tolist()
+    [4.0, 6.0]
     """
 
     rows: tuple[FloatArray, ...]

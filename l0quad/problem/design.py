@@ -20,7 +20,25 @@ _ORDINARY = 120
 
 
 class Coefficients(NamedTuple):
-    """What predicts: ``X @ coef + intercept``, in the units of X and y."""
+    """What predicts: ``X @ coef + intercept``, in the units of X and y.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (p,)
+        A coefficient for each column of X as it was given.
+    intercept : float
+        0 where none was fitted.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> X = np.random.default_rng(0).standard_normal((40, 12))
+    >>> design, y = l0quad.Design(X, fit_intercept=True), 3 * X[:, 2] + 1
+    >>> result = l0quad.minimize(design.matrix, design.target(y), k=1)
+    >>> found = design.coefficients(result.w, y)
+    >>> found.coef[2].round(6).item(), round(found.intercept, 6)
+    (3.0, 1.0)
+    """
 
     coef: FloatArray
     intercept: float

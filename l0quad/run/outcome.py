@@ -55,6 +55,14 @@ class State:
     n_sweeps, bytes_read : float, int
         How much of A has been read from its files (`open_columns`): bytes, and the same over the bytes that hold A. 0
         where A is in memory.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((40, 12))
+    >>> result = l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2, callback=lambda state: True)
+    >>> result.status.name, result.history[-1].n_iter, result.history[-1].nonzeros
+    ('INTERRUPTED', 1, 2)
     """
 
     n_iter: int

@@ -90,6 +90,15 @@ class Constraint(ABC):
         Columns that have a place in every support, whatever their value, sorted.
     never : ndarray
         Columns that no support has, sorted.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> constraint = l0quad.NofM(1, 2).bind(4)
+    >>> isinstance(constraint, l0quad.Constraint), constraint.total
+    (True, 2)
+    >>> constraint.select(np.array([3.0, 5.0, 2.0, 1.0])), constraint.allows(np.array([0, 1]))
+    (array([1, 2]), False)
     """
 
     n_columns: int

@@ -13,6 +13,17 @@ class MFAC:
 
     Frantar, Kurtic and Alistarh ("M-FAC: efficient matrix-free approximations of second-order information", NeurIPS
     2021); by one n x n Cholesky factorization in place of their recursion over the samples, with the same result.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import MFAC, prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, method=MFAC(), stages=1)
+    >>> report.method, int((model.weight == 0).sum())
+    ('mfac', 12)
     """
 
     name: ClassVar[str] = "mfac"

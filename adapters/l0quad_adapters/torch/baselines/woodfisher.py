@@ -21,6 +21,17 @@ class WoodFisher:
     ----------
     block_size : int
         F is replaced by its diagonal blocks of this many consecutive weights. Beyond n it no longer adds to the cost.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import WoodFisher, prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, method=WoodFisher(block_size=12), stages=1)
+    >>> report.method, int((model.weight == 0).sum())
+    ('woodfisher', 12)
     """
 
     # Of the accuracies and seconds in docs/benchmarks/results/pruning-mlpnet.md.

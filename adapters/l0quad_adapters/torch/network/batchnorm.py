@@ -37,17 +37,30 @@ def recalibrate_batchnorm(
 
     Parameters
     ----------
+    model : Module
+        Its weights stay.
     data : (inputs, targets), dict of tensors, Dataset, list or other iterable of batches
         On the model's device.
     n_samples : int
         At most so many are used, in whole batches, drawn at random where data can be indexed.
     batch_size : int
         Of the data; an iterable of batches keeps its own.
+    seed : int or sequence of int
+        Of the draw; the same one gives the same samples.
 
     Raises
     ------
     ValueError
         There are no samples, or a batch has one value a channel only.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from l0quad_adapters.torch import recalibrate_batchnorm
+    >>> model = torch.nn.BatchNorm1d(2).eval()
+    >>> recalibrate_batchnorm(model, (3 * torch.ones(40, 2), torch.zeros(40)))
+    >>> model.running_mean.tolist()
+    [3.0, 3.0]
     """
     check_integers(n_samples=n_samples, batch_size=batch_size)
     layers = _layers(model)

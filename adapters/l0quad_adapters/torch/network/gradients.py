@@ -49,6 +49,8 @@ def gradient_matrix(
 
     Parameters
     ----------
+    model : Module
+        In eval mode; on one device. It is not changed.
     loss_fn : callable
         ``loss_fn(outputs, targets)`` gives a scalar, the mean over the samples it is given. Of a single sample, that is
         its loss: ``cross_entropy(weight=...)`` divides by the sample's own class weight, which cancels; what works is
@@ -92,6 +94,16 @@ def gradient_matrix(
     ValueError, TypeError
         Naming the argument: a module is in train mode, a weight requires no gradient, the loss is not a scalar, there
         are fewer samples than rows, a gradient or a loss is not finite, model and batches are on different devices.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import gradient_matrix
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> gradient_matrix(model, torch.nn.functional.cross_entropy, [data], n_rows=10).shape
+    (10, 24)
     """
     gradients = Gradients(model, loss_fn, choose(model, weights), rows=rows, chunk=chunk, device=device, way=way)
     out = _prepared(out, n_rows, gradients.weights.size if columns is None else len(columns), dtype)

@@ -21,6 +21,8 @@ def masks(model: nn.Module, weights: Choice | Iterable[Choice] | Weights | None 
 
     Parameters
     ----------
+    model : Module
+        It is not changed.
     weights : optional
         Which parameters, see `choose`. One that carries a mask, of `attach_masks` or of ``torch.nn.utils.prune``, goes
         by its own name (``"fc.weight"``, not ``"fc.weight_orig"``), and what its mask hides is zero.
@@ -29,6 +31,17 @@ def masks(model: nn.Module, weights: Choice | Iterable[Choice] | Weights | None 
     -------
     dict of bool tensors
         By parameter, in its shape and on its device.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import masks
+    >>> with torch.no_grad():
+    ...     model.weight[:, :4] = 0
+    >>> int(masks(model)["weight"].sum())
+    12
     """
     hidden_by = {id(each.parameter): each.mask for each in named(model) if each.mask is not None}
     found = {}
@@ -51,6 +64,8 @@ def attach_masks(
 
     Parameters
     ----------
+    model : Module
+        Its layers are changed, its parameters stay the same objects.
     masks : dict of bool tensors, optional
         By parameter; True where the weight is used. By default the weights that are nonzero now.
     weights : optional
@@ -60,6 +75,22 @@ def attach_masks(
     ------
     ValueError, TypeError
         A name that is no parameter of the model, a mask of another shape or not boolean; nothing is changed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import attach_masks, detach_masks
+    >>> with torch.no_grad():
+    ...     model.weight[:, :4] = 0
+    >>> attach_masks(model)
+    >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    >>> model(torch.randn(20, 8)).sum().backward()
+    >>> optimizer.step()
+    >>> detach_masks(model)
+    >>> int((model.weight == 0).sum())
+    12
     """
     wanted = {id(parameter): mask for parameter, mask in _parameters_with_masks(model, masks, weights)}
     for each in [each for each in named(model) if id(each.parameter) in wanted]:
@@ -80,7 +111,24 @@ def attach_masks(
 
 
 def detach_masks(model: nn.Module) -> None:
-    """Make masks permanent, of `attach_masks` and of ``torch.nn.utils.prune``: parameters are plain, with the zeros."""
+    """Make masks permanent, of `attach_masks` and of ``torch.nn.utils.prune``: parameters are plain, with the zeros.
+
+    Parameters
+    ----------
+    model : Module
+        Without masks it stays as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import detach_masks
+    >>> _ = torch.nn.utils.prune.l1_unstructured(model, "weight", 0.5)
+    >>> detach_masks(model)
+    >>> sorted(name for name, _ in model.named_parameters())
+    ['bias', 'weight']
+    """
     for each in [each for each in named(model) if each.mask is not None]:
         if not _is_attached(each):
             torch_prune.remove(each.module, each.own)  # type: ignore[no-untyped-call]
@@ -104,6 +152,10 @@ def keep_masks(
 
     Parameters
     ----------
+    optimizer : Optimizer
+        What trains the model.
+    model : Module
+        Whose parameters it trains.
     masks, weights : optional
         As for `attach_masks`.
 
@@ -111,6 +163,21 @@ def keep_masks(
     -------
     RemovableHandle
         Its ``remove()`` ends it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import keep_masks
+    >>> with torch.no_grad():
+    ...     model.weight[:, :4] = 0
+    >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    >>> handle = keep_masks(optimizer, model)
+    >>> model(torch.randn(20, 8)).sum().backward()
+    >>> optimizer.step()
+    >>> int((model.weight == 0).sum())
+    12
     """
     zeros = [(parameter, ~mask) for parameter, mask in _parameters_with_masks(model, masks, weights)]
 

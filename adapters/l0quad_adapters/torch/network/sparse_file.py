@@ -25,11 +25,33 @@ def save_sparse(model: nn.Module, path: PathLike) -> None:
     Tensors that have enough zeros are packed: a bit for each value, and the nonzeros. A weight under a mask is written
     as the network uses it, under its own name; a tied one once.
 
+    Parameters
+    ----------
+    model : Module
+        It is not changed.
+    path : path
+        The file, replaced where there is one.
+
     Raises
     ------
     ValueError
         The model has state that is no tensor (``get_extra_state``).
     OSError
+        The file cannot be written; one that was there stays.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import load_sparse, save_sparse
+    >>> other = torch.nn.Linear(8, 3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_sparse(model, os.path.join(folder, "model.safetensors"))
+    ...     load_sparse(other, os.path.join(folder, "model.safetensors"))
+    >>> torch.equal(model.weight, other.weight)
+    True
     """
     if odd := [name for name, value in model.state_dict().items() if not isinstance(value, torch.Tensor)]:
         raise ValueError(f"model: {odd[0]} is no tensor, which a file of tensors cannot hold")
@@ -62,6 +84,13 @@ def load_sparse(model: nn.Module, path: PathLike) -> None:
     The prefixes that ``DataParallel`` (``module.``) and ``torch.compile`` (``_orig_mod.``) put before names do not
     matter on either side. Nothing in the file is run or believed unchecked.
 
+    Parameters
+    ----------
+    model : Module
+        Of the same layers; its weights are replaced.
+    path : path
+        What `save_sparse` wrote.
+
     Raises
     ------
     ValueError
@@ -69,6 +98,20 @@ def load_sparse(model: nn.Module, path: PathLike) -> None:
         another which has other values; or saying what is wrong with the file.
     OSError
         There is no such file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import load_sparse, save_sparse
+    >>> other = torch.nn.Linear(8, 3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_sparse(model, os.path.join(folder, "model.safetensors"))
+    ...     load_sparse(other, os.path.join(folder, "model.safetensors"))
+    >>> torch.equal(model.weight, other.weight)
+    True
     """
     try:
         values = _read(path)

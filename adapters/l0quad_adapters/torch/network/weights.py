@@ -30,6 +30,16 @@ class Weights:
     shapes : tuple of tuple of int
     inputs : tuple of int
         The axis of each along which its inputs run, where `choose` made them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import choose
+    >>> weights = choose(model)
+    >>> weights.shapes, weights.inputs
+    (((3, 8),), (1,))
     """
 
     names: tuple[str, ...]
@@ -95,6 +105,8 @@ def choose(
 
     Parameters
     ----------
+    model : Module
+        It is not changed.
     weights : str, type, list of these, or Weights, optional
         A parameter's name (any of those of a tied one), the name of a module (the weights in it), a pattern for either
         (``"layer1.*.weight"``), or a type of modules (``torch.nn.Linear``: the weights in each).
@@ -105,6 +117,15 @@ def choose(
     ------
     ValueError, TypeError
         A name, pattern or type that is nothing in the model, `Weights` of another model, nothing left to prune.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import choose
+    >>> choose(model).names
+    ('weight',)
     """
     kinds = kinds_of(model)
     out = {id(each.parameter) for each in _chosen(model, kinds, exclude, "exclude")} if exclude is not None else set()

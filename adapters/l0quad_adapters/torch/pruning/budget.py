@@ -21,6 +21,8 @@ def budget(model: nn.Module, sparsity: Sparsity, weights: Any = None) -> Budget:
 
     Parameters
     ----------
+    model : Module
+        It is not changed.
     sparsity : float, NofM or dict
         A share of zeros among all weights together; or a pattern of at most n of m along the inputs of each parameter;
         or either of these by layer, in the words of `choose`, where what is not named is kept whole. Groups of a
@@ -34,6 +36,15 @@ def budget(model: nn.Module, sparsity: Sparsity, weights: Any = None) -> Budget:
     ------
     ValueError, TypeError
         Naming the argument.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import budget
+    >>> budget(model, 0.5).k
+    12
     """
     chosen = choose(model, weights)
     return budget_of(chosen, resolved(model, chosen, sparsity))

@@ -134,6 +134,8 @@ def gradual_prune(
         training has seen, at most 40.
     weights, exclude : optional
         As for `prune`.
+    seed : int
+        Of what is drawn at random; the same one gives the same answer.
     checkpoint : path, optional
         A file that is replaced, atomically, after each step.
     evaluate : callable, optional
@@ -157,6 +159,17 @@ def gradual_prune(
         ``optimizer`` where the training diverged.
     OSError
         The checkpoint cannot be read or written.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import gradual_prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = gradual_prune(model, torch.nn.functional.cross_entropy, data, 0.5, epochs=2)
+    >>> int((model.weight == 0).sum())
+    12
     """
     chosen = choose(model, weights, exclude)
     check_integers(steps=steps, train_batch_size=train_batch_size, batch_size=batch_size)

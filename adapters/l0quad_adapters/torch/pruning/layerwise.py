@@ -130,6 +130,16 @@ def prune_layers(
     ------
     ValueError, TypeError
         Naming the argument, before the model is changed: a layer that no batch reaches, one whose X'X does not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import prune_layers
+    >>> report = prune_layers(model, torch.randn(60, 8), 0.5)
+    >>> int((model.weight == 0).sum()), report.stages[0].layer
+    (12, 'weight')
     """
     chosen = choose(model, weights, exclude)
     check_choice(method, "method", _METHODS)

@@ -24,6 +24,13 @@ class Memory(NamedTuple):
         Estimated, of memory in all, beside the model and its own passes; with A where no file has it.
     disk : int
         The file.
+
+    Examples
+    --------
+    >>> from l0quad_adapters.torch import memory_needed
+    >>> needed = memory_needed(10**6, 100, in_file=True)
+    >>> needed.disk == needed.matrix
+    True
     """
 
     matrix: int
@@ -42,6 +49,12 @@ def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool 
         How many rows are computed at once.
     in_file : bool
         Whether A is in a file (``out=``).
+
+    Examples
+    --------
+    >>> from l0quad_adapters.torch import memory_needed
+    >>> memory_needed(10**6, 100).matrix
+    400000000
     """
     matrix = 4 * n_rows * n_weights
     # A chunk's rows, and what the layers keep for them.

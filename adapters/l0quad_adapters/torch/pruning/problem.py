@@ -36,6 +36,8 @@ def pruning_problem(
     ----------
     A : ndarray of shape (n, p)
         Gradients at w0, a row a sample or the mean over a batch.
+    w0 : ndarray of shape (p,)
+        The weights, in the order of A's columns.
     sparsity : float, Cardinality, PerBlock or NofM
         A number s keeps k = p - floor(s p + 1/2) weights. A pattern's groups run through the columns as they stand;
         `budget` has those along the inputs of a model's parameters.
@@ -48,6 +50,19 @@ def pruning_problem(
         m, the samples behind a row.
     centre : ndarray of shape (p,), optional
         What the damping pulls towards, and what weights are compared by at first; w0 by default.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> import l0quad
+    >>> from l0quad_adapters.torch import gradient_matrix, pruning_problem
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> A = gradient_matrix(model, torch.nn.functional.cross_entropy, [data], n_rows=60)
+    >>> problem = pruning_problem(A, model.weight.detach().numpy().ravel(), 0.5, l2=0.01)
+    >>> l0quad.solve(problem, "backsolve").support.size
+    12
     """
     if not isinstance(A, np.ndarray):
         raise TypeError(f"A: must be a NumPy array, got {type(A)}")
@@ -90,6 +105,16 @@ def problem_from_gradients(
     ----------
     A, w0, centre : array of shape (n, p), (p,) and (p,)
         NumPy, PyTorch, CuPy, JAX, ...; shared without a copy where the memory is the host's.
+    sparsity, l2, first_order, batch_size
+        As for `pruning_problem`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from l0quad_adapters.torch import problem_from_gradients
+    >>> problem = problem_from_gradients(torch.ones(4, 6), torch.arange(6.0), 0.5, l2=0.01)
+    >>> problem.shape, problem.constraint.total
+    ((4, 6), 3)
     """
     about = None if centre is None else _host(centre, "centre")
     return pruning_problem(_host(A, "A"), _host(w0, "w0"), sparsity, l2, first_order, batch_size, about)

@@ -133,6 +133,8 @@ def prune(
         A file that is replaced, atomically, after each stage. Called again in the same way after it was stopped, even
         killed, a run goes on after the last finished stage and ends with the same bytes. While later stages need the
         rows of earlier ones (``refit.between``), it holds A too, unless ``out`` does.
+    seed : int
+        Of what is drawn at random; the same one gives the same answer.
     evaluate : callable, optional
         ``evaluate(model)``, a number (an accuracy, say) that the report keeps for before, after and each stage.
     callback : callable, optional
@@ -148,6 +150,17 @@ def prune(
     ------
     ValueError, TypeError
         Naming the argument, before the model is changed; ``n_rows`` or ``out`` where memory or disk are too small.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, stages=1)
+    >>> int((model.weight == 0).sum()), report.stages[-1].rows
+    (12, 3)
     """
     chosen = choose(model, weights, exclude)
     samples = Samples(data)

@@ -28,6 +28,18 @@ class Refit:
     average : int
         The weights at the end are the mean of those after so many of the last refits, in which the noise of their steps
         cancels (Polyak and Juditsky, SIAM J. Control Optim. 1992); 0 takes those of the last one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import Refit, prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> refit = Refit(between=1, momentum=0.5)
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, stages=2, refit_stages=0, refit=refit)
+    >>> len(report.stages)
+    3
     """
 
     between: int = 0

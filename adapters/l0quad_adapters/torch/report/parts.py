@@ -19,6 +19,18 @@ class LayerReport:
         How many weights there are, and how many of them are not zero.
     dense_bytes, sparse_bytes : int
         What storing them takes: every weight in its dtype, or a bit for each and the nonzeros.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, stages=1)
+    >>> layer = report.layers[0]
+    >>> layer.name, layer.shape, layer.sparsity, layer.dense_bytes, layer.sparse_bytes
+    ('weight', (3, 8), 0.5, 96, 51)
     """
 
     name: str
@@ -53,6 +65,17 @@ class LeftOut:
     reason : str
     is_expected : bool
         Whether it is one of those that no one prunes: a bias, or of one dimension.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, stages=1)
+    >>> report.left_out[0].name, report.left_out[0].weights, report.left_out[0].is_expected
+    ('bias', 3, True)
     """
 
     name: str
@@ -105,6 +128,18 @@ class StageReport:
         The parameter that it pruned; empty where it pruned all.
     relative_error : float
         Of a layer, its objective over that with all weights zero; else nan.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, stages=1)
+    >>> stage = report.stages[0]
+    >>> stage.kept, stage.lower_bound <= stage.objective
+    (12, True)
     """
 
     stage: int

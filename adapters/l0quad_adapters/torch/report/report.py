@@ -60,6 +60,17 @@ class PruneReport:
         The pruned parameters by name, on the CPU. Empty in a report from JSON.
     buffers : dict of Tensor
         Buffers that pruning changed, such as the statistics of batch normalisation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Linear(8, 3).eval()
+    >>> from l0quad_adapters.torch import prune
+    >>> data = torch.randn(60, 8), torch.randint(3, (60,))
+    >>> report = prune(model, torch.nn.functional.cross_entropy, data, 0.5, stages=1)
+    >>> report.sparsity, len(report.layers), list(report.weights)
+    (0.5, 1, ['weight'])
     """
 
     method: str
