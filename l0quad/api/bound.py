@@ -1,9 +1,9 @@
 """bound: a certificate for any point."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.api.result import Result, own_certificate, public_certificate
@@ -49,7 +49,7 @@ class LowerBound:
 
 def bound(
     problem: Problem,
-    start: Any = None,
+    start: ArrayLike | Result | None = None,
     mode: str = "tight",
     *,
     time_limit: float | None = None,

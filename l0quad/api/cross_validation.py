@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 
 from l0quad import frames, validation
 from l0quad.api.path_run import Plan, points_of
@@ -16,13 +17,14 @@ from l0quad.problem.design import Design
 from l0quad.problem.problem import Problem
 from l0quad.run import threads
 from l0quad.run.outcome import Status
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import FloatArray, IntArray, MatrixLike
 
+Folds = int | Iterable[tuple[ArrayLike, ArrayLike]]
 Fold = tuple[IntArray, IntArray]
 Errors = dict[tuple[int, float], tuple[float, float]]
 
 
-def folds_of(cv: Any, n: int, seed: int) -> list[Fold]:
+def folds_of(cv: Folds, n: int, seed: int) -> list[Fold]:
     """Return the rows to train on and to test on of each fold; an int deals the rows out evenly, at random."""
     if isinstance(cv, Iterable):
         folds = [(validation.indices(train, "cv", n), validation.indices(test, "cv", n)) for train, test in cv]
@@ -38,10 +40,10 @@ def folds_of(cv: Any, n: int, seed: int) -> list[Fold]:
 
 
 def cross_validated(
-    A: Any,
+    A: MatrixLike | Matrix,
     y: FloatArray,
-    weights: Any,
-    w0: Any,
+    weights: ArrayLike | None,
+    w0: ArrayLike | None,
     options: dict[str, bool],
     folds: Sequence[Fold],
     plan: Plan,
@@ -90,7 +92,7 @@ def cross_validated(
     return dict(zip(errors[0], zip(means.tolist(), deviations.tolist(), strict=True), strict=True))
 
 
-def _rows_of(A: Any) -> Any:
+def _rows_of(A: MatrixLike | Matrix) -> Any:
     """Return A in a form that gives rows: an array, or a sparse matrix by rows."""
     if sp.issparse(A):
         return sparse_matrix(A, "A").tocsr()

@@ -1,8 +1,9 @@
 """Layer: a whole layer, or several targets on one design, as the user states it; validated once and immutable."""
 
-from typing import Any
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.api.layer_result import LayerResult
@@ -87,16 +88,16 @@ class Layer:
 
     def __init__(
         self,
-        W0: Any,
+        W0: ArrayLike,
         *,
-        H: Any = None,
-        X: Any = None,
+        H: ArrayLike | None = None,
+        X: ArrayLike | None = None,
         gram: GramAccumulator | None = None,
         k: LayerBudget,
         ridge: float | None = None,
         damping: float | None = None,
-        must: Any = None,
-        never: Any = None,
+        must: ArrayLike | None = None,
+        never: ArrayLike | None = None,
     ) -> None:
         weights = validation.dense_matrix(W0, "W0")
         validation.largest_exponent(weights, "W0")
@@ -115,15 +116,15 @@ class Layer:
     @classmethod
     def from_targets(
         cls,
-        H: Any,
-        G: Any,
-        const: Any,
+        H: ArrayLike,
+        G: ArrayLike,
+        const: ArrayLike,
         *,
         k: LayerBudget,
         ridge: float | None = None,
         damping: float | None = None,
-        must: Any = None,
-        never: Any = None,
+        must: ArrayLike | None = None,
+        never: ArrayLike | None = None,
     ) -> "Layer":
         """Return the layer ``1/2 tr(W'HW) - tr(G'W) + sum(const) + ridge ||W||^2``: m targets on one design.
 
@@ -175,7 +176,14 @@ class Layer:
         return layer
 
     def _build(
-        self, k: Any, ridge: float, W0: np.ndarray, Q: FloatArray, must: Any, never: Any, centre: tuple[FloatArray, ...]
+        self,
+        k: LayerBudget,
+        ridge: float,
+        W0: np.ndarray,
+        Q: FloatArray,
+        must: ArrayLike | None,
+        never: ArrayLike | None,
+        centre: tuple[FloatArray, ...],
     ) -> None:
         shape = centre[0].shape
         kept, zero = _entries(must, "must", shape), _entries(never, "never", shape)
@@ -206,7 +214,7 @@ class Layer:
         self,
         method: str = "auto",
         *,
-        start: Any = None,
+        start: ArrayLike | LayerResult | None = None,
         bound: str = "fast",
         gap_tol: float | None = None,
         time_limit: float | None = None,
@@ -214,7 +222,7 @@ class Layer:
         seed: int = 0,
         callback: Callback | None = None,
         verbose: int = 0,
-        xp: Any = np,
+        xp: ModuleType = np,
     ) -> LayerResult:
         """Solve the layer and bound its optimum.
 
@@ -259,7 +267,7 @@ class Layer:
         return solve_layer(self, method, start, bound, gap_tol, time_limit, n_threads, seed, callback, verbose, xp)
 
 
-def _gram(H: Any, X: Any, gram: GramAccumulator | None) -> FloatArray:
+def _gram(H: ArrayLike | None, X: ArrayLike | None, gram: GramAccumulator | None) -> FloatArray:
     if sum(each is not None for each in (H, X, gram)) != 1:
         raise ValueError("H, X, gram: exactly one of them must be given")
     if X is not None:
@@ -306,7 +314,7 @@ def _minimiser(Q: FloatArray, g: FloatArray) -> tuple[FloatArray, bool]:
     return g @ inverse, True
 
 
-def _entries(value: Any, name: str, shape: tuple[int, ...]) -> BoolArray:
+def _entries(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> BoolArray:
     """Return a mask of the user's shape (d, m) with a row an output."""
     if value is None:
         return np.zeros(shape, dtype=np.bool_)

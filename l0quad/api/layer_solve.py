@@ -1,9 +1,10 @@
 """Solving a layer: method, bound, limits, result."""
 
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.api.layer_exact import exact_outputs
@@ -58,7 +59,7 @@ class Found:
 def solve_layer(
     layer: Stated,
     method: str,
-    start: Any,
+    start: ArrayLike | LayerResult | None,
     bound: str,
     gap_tol: float | None,
     time_limit: float | None,
@@ -66,7 +67,7 @@ def solve_layer(
     seed: int,
     callback: Callback | None,
     verbose: int,
-    xp: Any,
+    xp: ModuleType,
 ) -> LayerResult:
     """Check the arguments of `Layer.solve`, run the method, bound the optimum."""
     validation.choice(bound, "bound", tuple(_ITERATIONS))
@@ -106,7 +107,7 @@ def solve_layer(
 class _Run:
     """One solve of a layer."""
 
-    def __init__(self, layer: Stated, monitor: SolveMonitor, iterations: int, xp: Any) -> None:
+    def __init__(self, layer: Stated, monitor: SolveMonitor, iterations: int, xp: ModuleType) -> None:
         self.layer, self.quadratic, self.monitor = layer, layer.quadratic, monitor
         self.iterations, self.xp = iterations, xp
         self.bound: LayerBound | None = None
@@ -251,7 +252,7 @@ def _message(status: Status, certificate: Separable | Trivial | None, relative_g
     return f"{status.value}; {basis}; relative gap {relative_gap:.3g}"
 
 
-def _starting_mask(quadratic: Quadratic, start: Any) -> BoolArray:
+def _starting_mask(quadratic: Quadratic, start: ArrayLike | LayerResult | None) -> BoolArray:
     """Return the allowed mask that keeps most of a start, filled up with the largest entries of the centre."""
     m, d = quadratic.W0.shape
     array = validation.as_array(start.W if isinstance(start, LayerResult) else start, "start")

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.api.criteria import CRITERIA
-from l0quad.api.cross_validation import Errors, cross_validated, folds_of
+from l0quad.api.cross_validation import Errors, Folds, cross_validated, folds_of
 from l0quad.api.path_result import Fit, PathResult
 from l0quad.api.path_run import Entry, Plan, run_path
+from l0quad.matrix import Matrix
 from l0quad.problem.constraints.cardinality import Cardinality
 from l0quad.problem.design import Design
 from l0quad.problem.problem import Budget, Problem
@@ -18,23 +20,23 @@ from l0quad.run import threads
 from l0quad.run.monitor import Callback
 from l0quad.run.outcome import Status
 from l0quad.solvers.auto import Auto
-from l0quad.types import FloatArray
+from l0quad.types import FloatArray, MatrixLike
 
 
 def path(
-    A: Any,
-    b: Any,
+    A: MatrixLike | Matrix,
+    b: ArrayLike,
     ks: Iterable[int] = range(1, 11),
-    ridges: Any = 0.0,
+    ridges: float | Iterable[float] = 0.0,
     *,
-    w0: Any = None,
+    w0: ArrayLike | None = None,
     fit_intercept: bool = False,
     standardize: bool = False,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
     constraint: Callable[[int], Budget] = Cardinality,
     effort: str = "fast",
     bound: str = "fast",
-    cv: Any = None,
+    cv: Folds | None = None,
     seed: int = 0,
     time_limit: float | None = None,
     n_threads: int | None = None,
@@ -135,14 +137,14 @@ def _fit(entry: Entry, design: Design, y: FloatArray, errors: Errors) -> Fit:
     return Fit(entry.k, entry.ridge, entry.result, coef, intercept, entry.rss, scores)
 
 
-def _ks(ks: Any) -> tuple[int, ...]:
+def _ks(ks: Iterable[int]) -> tuple[int, ...]:
     found = sorted({validation.integer(k, "ks", 0) for k in _several(ks, "ks")})
     if not found:
         raise ValueError("ks: must have at least one k")
     return tuple(found)
 
 
-def _ridges(ridges: Any) -> tuple[float, ...]:
+def _ridges(ridges: float | Iterable[float]) -> tuple[float, ...]:
     found = tuple(dict.fromkeys(validation.real(ridge, "ridges") for ridge in _several(ridges, "ridges")))
     if not found:
         raise ValueError("ridges: must have at least one ridge")

@@ -13,8 +13,9 @@ from l0quad.api.criteria import CRITERIA
 from l0quad.api.path_file import read_path, write_path
 from l0quad.api.path_plot import figure
 from l0quad.api.result import Result
+from l0quad.matrix import Matrix
 from l0quad.run.outcome import Status
-from l0quad.types import FloatArray
+from l0quad.types import FloatArray, MatrixLike, PathLike
 
 # So many columns of a support are shown in the table.
 _SHOWN = 8
@@ -59,7 +60,7 @@ class Fit:
     rss: float
     scores: Mapping[str, float]
 
-    def predict(self, X: Any) -> FloatArray:
+    def predict(self, X: MatrixLike | Matrix) -> FloatArray:
         """Return ``X @ coef + intercept``."""
         return np.asarray(X @ self.coef + self.intercept, dtype=np.float64)
 
@@ -183,7 +184,7 @@ class PathResult:
             names or self.names,
         )
 
-    def save(self, path: Any) -> None:
+    def save(self, path: PathLike) -> None:
         """Write the path to an .npz file, whole or not at all; `PathResult.load` reads it back."""
         about = {
             "status": self.status.name,
@@ -202,7 +203,7 @@ class PathResult:
         write_path(Path(path), about, [fit.result for fit in self.fits])
 
     @classmethod
-    def load(cls, path: Any) -> "PathResult":
+    def load(cls, path: PathLike) -> "PathResult":
         """Read a path that `save` has written. Nothing of the file is executed."""
         about, results = read_path(Path(path))
         fits = []

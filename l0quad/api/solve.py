@@ -4,9 +4,9 @@ import functools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.api.claims import is_optimal
@@ -16,14 +16,16 @@ from l0quad.bounds.bound import first_bound, lower_bound
 from l0quad.bounds.dual import dual_bound_at
 from l0quad.certificates import Bound
 from l0quad.errors import Stopped
+from l0quad.matrix import Matrix
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Budget, Problem
 from l0quad.run import debug, threads
 from l0quad.run.monitor import Callback, Limits, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, State, Status
 from l0quad.run.progress import Progress
-from l0quad.solvers.needs import Needs, require
+from l0quad.solvers.needs import Needs, Options, require
 from l0quad.solvers.registry import METHODS, Method, resolve
+from l0quad.types import MatrixLike
 
 _LARGEST = float(np.finfo(np.float64).max)
 # A problem this much taller than wide is reduced to p rows for a method that passes over A often, where p is small.
@@ -33,9 +35,9 @@ _REDUCED_COLUMNS = 256
 
 def solve(
     problem: Problem,
-    method: Any = "auto",
+    method: str | Options = "auto",
     *,
-    start: Any = None,
+    start: ArrayLike | Result | None = None,
     bound: str = "fast",
     gap_tol: float | None = None,
     gap_tol_abs: float | None = None,
@@ -134,15 +136,15 @@ def solve(
 
 
 def minimize(
-    A: Any,
-    b: Any,
+    A: MatrixLike | Matrix,
+    b: ArrayLike,
     k: Budget,
     *,
     ridge: float = 0.0,
-    w0: Any = None,
-    linear: Any = None,
-    method: Any = "auto",
-    start: Any = None,
+    w0: ArrayLike | None = None,
+    linear: ArrayLike | None = None,
+    method: str | Options = "auto",
+    start: ArrayLike | Result | None = None,
     bound: str = "fast",
     gap_tol: float | None = None,
     gap_tol_abs: float | None = None,
@@ -228,7 +230,7 @@ def both(progress: Progress | None, callback: Callback | None) -> Callback | Non
 def _run(
     problem: Problem,
     method: Method,
-    options: Any,
+    options: Options,
     begin: Callable[[CoreProblem], Point],
     monitor: SolveMonitor,
     bound_mode: str,

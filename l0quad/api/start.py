@@ -2,9 +2,9 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.api.result import Result
@@ -15,7 +15,7 @@ from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray, IntArray
 
 
-def starting_point(problem: Problem, needs: Needs, start: Any) -> Callable[[CoreProblem], Point]:
+def starting_point(problem: Problem, needs: Needs, start: ArrayLike | Result | None) -> Callable[[CoreProblem], Point]:
     """Check ``start`` and return what makes a point of it, for the problem or an equivalent one."""
     if start is None:
         if needs.from_zero:

@@ -5,7 +5,7 @@ language models", NeurIPS 2024, section 3.1: one eigendecomposition serves all o
 scale in which Q has a unit diagonal, so that one rho suits all inputs, and in single precision.
 """
 
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _SETTLED = 1e-3
 _MOST_ITERATIONS = 120
 
 
-def admm(layer: Quadratic, pause: Pause = go_on, xp: Any = np) -> BoolArray:
+def admm(layer: Quadratic, pause: Pause = go_on, xp: ModuleType = np) -> BoolArray:
     """Return an allowed mask (m x d).
 
     Parameters

@@ -1,9 +1,10 @@
 """What a layer may keep: budgets as the user states them, and as methods and bounds see them."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.problem.constraints.n_of_m import NofM
@@ -29,7 +30,7 @@ class PerColumn:
     array([1, 2, 3])
     """
 
-    k: Any
+    k: int | ArrayLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Pattern(NamedTuple):
         return free.reshape(-1, self.shape[1])
 
 
-def pattern(k: Any, shape: tuple[int, int], must: BoolArray, never: BoolArray) -> Pattern:
+def pattern(k: LayerBudget, shape: tuple[int, int], must: BoolArray, never: BoolArray) -> Pattern:
     """Bind a budget to a layer; ``must`` and ``never`` (m x d, or 1 x d) are entries that stay, and zeros that stay."""
     m, d = shape
     part: IntArray | None = None
@@ -139,7 +140,7 @@ def pattern(k: Any, shape: tuple[int, int], must: BoolArray, never: BoolArray) -
     return Pattern(partition, shape, shared, part is not None, group)
 
 
-def _per_column(k: Any, m: int) -> IntArray:
+def _per_column(k: int | ArrayLike, m: int) -> IntArray:
     array = np.asarray(k)
     if array.ndim == 0:
         return np.full(m, validation.integer(k, "k", 0))

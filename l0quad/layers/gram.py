@@ -2,9 +2,9 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.files.atomic import check_writable, write_atomically
@@ -44,7 +44,7 @@ class GramAccumulator:
     def __init__(self) -> None:
         self.H, self.count = None, 0
 
-    def update(self, X: Any) -> None:
+    def update(self, X: ArrayLike) -> None:
         """Add a chunk.
 
         Parameters

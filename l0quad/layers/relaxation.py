@@ -10,7 +10,7 @@ al., "Distributed optimization and statistical learning via the alternating dire
 sections 3.4.1 (rho) and 3.4.3 (over-relaxation).
 """
 
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _ADJUST_EVERY, _BALANCED, _MOST_CHANGE = 10, 3.0, 5.0
 
 
 def relaxed_point(
-    layer: Quadratic, d: FloatArray, iterations: int = 25, pause: Pause = go_on, xp: Any = np
+    layer: Quadratic, d: FloatArray, iterations: int = 25, pause: Pause = go_on, xp: ModuleType = np
 ) -> FloatArray:
     """Return the W (m x d) of an iterate whose bound is the largest; where ``pause`` stops, the best so far.
 

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import scipy.sparse as sp
 
@@ -12,9 +11,10 @@ from l0quad.matrix.dense import DenseMatrix as DenseMatrix
 from l0quad.matrix.gram import GramMatrix as GramMatrix
 from l0quad.matrix.sparse import SparseMatrix as SparseMatrix
 from l0quad.matrix.sparse_input import sparse_matrix
+from l0quad.types import MatrixLike
 
 
-def as_matrix(A: Any, name: str = "A", *, names: Sequence[str] | None = None) -> Matrix:
+def as_matrix(A: MatrixLike | Matrix, name: str = "A", *, names: Sequence[str] | None = None) -> Matrix:
     """Return A as a `Matrix`, without a copy where it is an array that BLAS can read or canonical CSC.
 
     Problems on the same `Matrix` share what depends on A alone. Its values are looked at when a `Problem` is made.

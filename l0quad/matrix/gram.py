@@ -1,8 +1,7 @@
 """A known by H = A'A alone."""
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import frames, validation
 from l0quad.linalg.gram import GramFactor, gram_factor
@@ -34,12 +33,11 @@ class GramMatrix(DenseMatrix):
     [[1], [0]]
     """
 
-    def __init__(self, H: Any, factor: GramFactor | None = None) -> None:
+    def __init__(self, H: ArrayLike, factor: GramFactor | None = None) -> None:
         self.names = frames.names_of(H)
-        H = validation.symmetric(H, "H") if factor is None else H
-        self.factor = gram_factor(H) if factor is None else factor
+        self.H = validation.symmetric(H, "H") if factor is None else np.asarray(H)
+        self.factor = gram_factor(self.H) if factor is None else factor
         super().__init__(self.factor.R)
-        self.H = H
 
     def subset(self, columns: IntArray) -> "GramMatrix":
         R = np.asfortranarray(self.take(columns), dtype=np.float64)

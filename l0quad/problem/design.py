@@ -1,13 +1,14 @@
 """Design: from the columns as a user has them to A, with an intercept, scaled columns and weighted rows, and back."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import frames, validation
 from l0quad.matrix import DenseMatrix, GramMatrix, Matrix, SparseMatrix, as_matrix
 from l0quad.matrix.standardized import Centred, StandardizedRows, WeightedRows
-from l0quad.types import FloatArray
+from l0quad.types import FloatArray, MatrixLike
 
 # A dense matrix up to this size is standardised once, in a copy; a larger one in each pass, without.
 _COPIED_BYTES = 1 << 28
@@ -88,7 +89,14 @@ class Design:
     # What errors call X, y and a point.
     _names = ("X", "y", "coef")
 
-    def __init__(self, X: Any, *, fit_intercept: bool = False, standardize: bool = False, weights: Any = None) -> None:
+    def __init__(
+        self,
+        X: MatrixLike | Matrix,
+        *,
+        fit_intercept: bool = False,
+        standardize: bool = False,
+        weights: ArrayLike | None = None,
+    ) -> None:
         X = as_matrix(X, self._names[0])
         (n, p), names, index = X.shape, X.names, X.index
         self._rows = None if weights is None else self._roots(weights, n)
@@ -119,33 +127,33 @@ class Design:
         """How many rows have a positive weight."""
         return int(np.count_nonzero(self._u))
 
-    def target(self, y: Any) -> FloatArray:
+    def target(self, y: ArrayLike) -> FloatArray:
         """Return the right-hand side that belongs to ``y``, shape (n,)."""
         y = self.vector(y)
         return self._weighted(y - self._mean_of(y) if self._centred else y)
 
-    def coefficients(self, w: Any, y: Any) -> Coefficients:
+    def coefficients(self, w: ArrayLike, y: ArrayLike) -> Coefficients:
         """Return the coefficients for X as it was given, and the intercept, of a solution for the target ``y``."""
         coef = self._checked(w, "w", "column") * self.scale
         intercept = self._mean_of(self.vector(y)) - float(self.mean @ coef) if self._centred else 0.0
         return Coefficients(coef, intercept)
 
-    def own(self, coef: Any) -> FloatArray:
+    def own(self, coef: ArrayLike) -> FloatArray:
         """Return coefficients for X as it was given as a point of the problem, such as w0 or a start."""
         coef = self._checked(coef, self._names[2], "column")
         return np.divide(coef, self.scale, out=np.zeros_like(coef), where=self.scale != 0)
 
-    def vector(self, y: Any) -> FloatArray:
+    def vector(self, y: ArrayLike) -> FloatArray:
         """Return ``y`` checked, float64."""
         frames.require_aligned(self.matrix.index, y, self._names[1], self._names[0])
         return self._checked(y, self._names[1], "row")
 
-    def _checked(self, value: Any, name: str, each: str) -> FloatArray:
+    def _checked(self, value: object, name: str, each: str) -> FloatArray:
         length = self.matrix.shape[each == "column"]
         rule = f"one value for each {each} of {self._names[0]}"
         return validation.vector(value, name, length, rule, column=each == "row")
 
-    def _roots(self, weights: Any, n: int) -> FloatArray:
+    def _roots(self, weights: ArrayLike | None, n: int) -> FloatArray:
         array = validation.vector(weights, "weights", n, f"one value for each row of {self._names[0]}")
         if array.min() < 0 or not array.any():
             raise ValueError(f"weights: must be at least 0 and not all 0, got a least of {array.min():g}")
@@ -215,7 +223,7 @@ def _farthest(means: FloatArray, left: FloatArray) -> float:
     return float(np.divide(means, left, out=np.zeros_like(left), where=means > 0).max()) ** 0.5
 
 
-def _flag(value: Any, name: str) -> bool:
+def _flag(value: object, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: must be True or False, got {value!r}")
     return bool(value)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import frames, validation
 from l0quad.linalg.rounding import gamma, norm_above
@@ -14,7 +15,7 @@ from l0quad.problem.constraints.cardinality import Cardinality
 from l0quad.problem.core import CoreProblem, GramCore, Point, frozen
 from l0quad.problem.units import Units, scaled
 from l0quad.shown import few, html_table
-from l0quad.types import FloatArray
+from l0quad.types import FloatArray, MatrixLike
 
 _UNBOUNDED = "linear: needs ridge > 0, because the problem could be unbounded without, got ridge=0"
 _LEAVES = "g: leaves the range of the singular H, so that the problem is unbounded unless ridge > 0"
@@ -99,7 +100,15 @@ class Problem:
     units: Units
     _gram: "_Gram | None"
 
-    def __init__(self, A: Any, b: Any, k: Budget, ridge: float = 0.0, w0: Any = None, linear: Any = None) -> None:
+    def __init__(
+        self,
+        A: MatrixLike | Matrix,
+        b: ArrayLike,
+        k: Budget,
+        ridge: float = 0.0,
+        w0: ArrayLike | None = None,
+        linear: ArrayLike | None = None,
+    ) -> None:
         matrix = as_matrix(A)
         _exponent(matrix)
         p = matrix.shape[1]
@@ -107,7 +116,14 @@ class Problem:
 
     @classmethod
     def from_gram(
-        cls, H: Any, g: Any, k: Budget, const: float = 0.0, *, ridge: float = 0.0, w0: Any = None
+        cls,
+        H: ArrayLike | GramMatrix,
+        g: ArrayLike,
+        k: Budget,
+        const: float = 0.0,
+        *,
+        ridge: float = 0.0,
+        w0: ArrayLike | None = None,
     ) -> "Problem":
         """Return the problem ``minimise 1/2 w'Hw - g'w + const + ridge ||w - w0||^2, ||w||_0 <= k``.
 
@@ -137,7 +153,13 @@ class Problem:
         return problem
 
     def with_(
-        self, *, k: Any = _SAME, ridge: Any = _SAME, b: Any = _SAME, w0: Any = _SAME, linear: Any = _SAME
+        self,
+        *,
+        k: Budget = _SAME,
+        ridge: float = _SAME,
+        b: ArrayLike = _SAME,
+        w0: ArrayLike | None = _SAME,
+        linear: ArrayLike | None = _SAME,
     ) -> "Problem":
         """Return the problem with some arguments changed, on the same A.
 
@@ -227,14 +249,14 @@ class Problem:
         b, w0 = self.core.b, self.units.w0
         return 0.5 * float(b @ b) + 0.5 * self.core.mu * float(w0 @ w0)
 
-    def objective(self, w: Any) -> float:
+    def objective(self, w: ArrayLike) -> float:
         """Return the objective at ``w`` (shape (p,), any float dtype), accumulated in float64, in the user's units."""
         own = self.units.own_w(validation.vector(w, "w", self.shape[1], "one value for each column of A"))
         support = np.flatnonzero(own)
         point = self.core.evaluate(support, own[support])
         return self.units.value(self.core, point)
 
-    def gradient(self, w: Any) -> FloatArray:
+    def gradient(self, w: ArrayLike) -> FloatArray:
         """Return the gradient of the objective at ``w``, shape (p,), float64, in the user's units."""
         own = self.units.own_w(validation.vector(w, "w", self.shape[1], "one value for each column of A"))
         core = self.core
@@ -300,28 +322,28 @@ def _exponent(matrix: Matrix) -> int | None:
     return matrix.prepared.once("exponent", 0, lambda matrix: matrix.largest_exponent())
 
 
-def _vector(value: Any, name: str, length: int, rule: str) -> FloatArray:
+def _vector(value: object, name: str, length: int, rule: str) -> FloatArray:
     return frozen(validation.vector(value, name, length, rule))
 
 
-def _target(value: Any, matrix: Matrix) -> FloatArray:
+def _target(value: object, matrix: Matrix) -> FloatArray:
     frames.require_aligned(matrix.index, value, "b")
     return frozen(validation.vector(value, "b", matrix.shape[0], "one value for each row of A", column=True))
 
 
-def _ridge(value: Any) -> float:
+def _ridge(value: object) -> float:
     return validation.real(value, "ridge")
 
 
-def _centre(value: Any, p: int) -> FloatArray:
+def _centre(value: object, p: int) -> FloatArray:
     return frozen(np.zeros(p)) if value is None else _vector(value, "w0", p, "one value for each column of A")
 
 
-def _linear(value: Any, p: int) -> FloatArray | None:
+def _linear(value: object, p: int) -> FloatArray | None:
     return None if value is None else _vector(value, "linear", p, "one value for each column of A")
 
 
-def _budget(k: Any, matrix: Matrix) -> _Budget:
+def _budget(k: Budget, matrix: Matrix) -> _Budget:
     if isinstance(k, Kind):
         k = k.numbered(matrix.names)
         return _Budget(k, k.bind(matrix.shape[1]))

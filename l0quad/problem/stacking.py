@@ -5,18 +5,20 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 
 from l0quad import validation
 from l0quad.problem.constraints.base import Kind
 from l0quad.problem.constraints.cardinality import Cardinality
 from l0quad.problem.constraints.groups import Groups
 from l0quad.problem.problem import Problem
+from l0quad.types import MatrixLike
 
 Back = Callable[[Any], np.ndarray]
 
 
 def stack_complex(
-    A: Any, b: Any, k: int | Cardinality | Groups, *, ridge: float = 0.0, w0: Any = None
+    A: MatrixLike, b: ArrayLike, k: int | Cardinality | Groups, *, ridge: float = 0.0, w0: ArrayLike | None = None
 ) -> tuple[Problem, Back]:
     """Return the real problem that is a complex one, and the way back from its answer.
 
@@ -49,11 +51,11 @@ def stack_complex(
     >>> np.flatnonzero(back(l0quad.solve(problem)).round(9))
     array([2])
     """
-    A = A if sp.issparse(A) else np.asarray(A)
-    if A.ndim != 2:
-        raise ValueError(f"A: must be a 2-D array, got {A.ndim} dimension(s)")
-    p = A.shape[1]
-    real, imaginary = A.real, A.imag
+    matrix: Any = A if sp.issparse(A) else np.asarray(A)
+    if matrix.ndim != 2:
+        raise ValueError(f"A: must be a 2-D array, got {matrix.ndim} dimension(s)")
+    p = matrix.shape[1]
+    real, imaginary = matrix.real, matrix.imag
     stack: Any = sp.block_array if sp.issparse(A) else np.block
     stacked = stack([[real, -imaginary], [imaginary, real]])
     problem = Problem(stacked, _parts(b), _groups(k, p), ridge, None if w0 is None else _parts(w0))
@@ -65,13 +67,13 @@ def stack_complex(
     return problem, back
 
 
-def _parts(value: Any) -> np.ndarray:
+def _parts(value: ArrayLike) -> np.ndarray:
     array = np.asarray(value)
     array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
     return np.concatenate([array.real, array.imag])
 
 
-def _groups(k: Any, p: int) -> Groups:
+def _groups(k: int | Cardinality | Groups, p: int) -> Groups:
     match k:
         case Groups(labels=labels):
             return Groups(np.tile(labels, 2), k.k, must=k.must, never=_both(k.never, p))
@@ -83,6 +85,6 @@ def _groups(k: Any, p: int) -> Groups:
             return Groups(np.tile(np.arange(p), 2), validation.integer(k, "k", 0))
 
 
-def _both(columns: Any, p: int) -> np.ndarray:
+def _both(columns: ArrayLike, p: int) -> np.ndarray:
     columns = validation.indices(np.asarray(columns, dtype=np.int64), "never", p)
     return np.concatenate([columns, columns + p])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from l0quad.errors import Unsuited
 from l0quad.problem.core import CoreProblem
@@ -92,6 +93,13 @@ class Needs:
         """Whether A is in tall files, which one sweep reduces to p rows that the method then works on in memory."""
         n, p = problem.shape
         return not self.proves and is_large_file(problem) and p <= min(n, _REDUCED_COLUMNS)
+
+
+class Options(Protocol):
+    """The options of a method: an object that carries its name and what it needs."""
+
+    name: ClassVar[str]
+    needs: ClassVar[Needs]
 
 
 def is_large_file(problem: CoreProblem) -> bool:

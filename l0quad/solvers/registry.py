@@ -16,7 +16,7 @@ from l0quad.solvers.exact.exact import Exact, exact
 from l0quad.solvers.forward import Forward, forward
 from l0quad.solvers.iht import IHT, iht
 from l0quad.solvers.magnitude import Magnitude, magnitude
-from l0quad.solvers.needs import Needs
+from l0quad.solvers.needs import Needs, Options
 from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
 from l0quad.solvers.swap import Swap, swap
@@ -58,7 +58,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def resolve(method: object) -> tuple[Method, Any]:
+def resolve(method: str | Options) -> tuple[Method, Options]:
     """Return the method and the options that a name or an options object stands for."""
     if isinstance(method, str):
         if method not in METHODS:
