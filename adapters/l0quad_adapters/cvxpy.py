@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import cvxpy as cp
 import numpy as np
+from numpy.typing import ArrayLike
 
 import l0quad
 
@@ -43,7 +44,13 @@ class Model(NamedTuple):
     z: Any
 
 
-def to_cvxpy(problem: l0quad.Problem, form: str = "perspective", *, diagonal: Any = None, big_m: Any = None) -> Model:
+def to_cvxpy(
+    problem: l0quad.Problem,
+    form: str = "perspective",
+    *,
+    diagonal: ArrayLike | None = None,
+    big_m: ArrayLike | None = None,
+) -> Model:
     """Return the problem in the language of cvxpy.
 
     Parameters
@@ -166,7 +173,7 @@ def _big_m(problem: l0quad.Problem) -> np.ndarray:
     return M
 
 
-def _vector(value: Any, name: str, length: int) -> np.ndarray:
+def _vector(value: ArrayLike, name: str, length: int) -> np.ndarray:
     try:
         array = np.broadcast_to(np.asarray(value, dtype=np.float64), length)
     except ValueError as error:

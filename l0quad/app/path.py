@@ -151,7 +151,7 @@ def _chosen(paths: Paths, fit: Fit) -> Sequence[str]:
     return [paths.names[j] for j in fit.result.support.tolist()]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return repr(value) if isinstance(value, float) else value
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import check_cv
 
@@ -65,7 +66,7 @@ class L0RegressorCV(MultiOutputMixin, RegressorMixin, Linear):
         ks: Iterable[int] | None = None,
         *,
         ridges: float | Iterable[float] = 1e-6,
-        cv: Any = None,
+        cv: object = None,
         criterion: str = "cv",
         rule: str = "best",
         fit_intercept: bool = True,
@@ -93,7 +94,7 @@ class L0RegressorCV(MultiOutputMixin, RegressorMixin, Linear):
         self.time_limit = time_limit
         self.n_threads = n_threads
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "L0RegressorCV":
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "L0RegressorCV":
         """Fit all models and choose one, for each target.
 
         Parameters

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -145,7 +146,7 @@ class L0Regressor(MultiOutputMixin, RegressorMixin, Linear):
         self.time_limit = time_limit
         self.n_threads = n_threads
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "L0Regressor":
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "L0Regressor":
         """Choose the variables and fit their coefficients.
 
         Parameters
@@ -195,7 +196,7 @@ class L0Regressor(MultiOutputMixin, RegressorMixin, Linear):
         return result
 
 
-def checked_data(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Data:
+def checked_data(estimator: Any, X: Any, y: ArrayLike, sample_weight: Any) -> Data:
     """Check what was given to `fit`."""
     X, y = validate_data(
         estimator, X, y, accept_sparse="csc", dtype=(np.float64, np.float32), multi_output=True, y_numeric=True

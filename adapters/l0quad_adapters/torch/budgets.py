@@ -1,7 +1,6 @@
 """How many weights may be kept, and where: what sparsities mean and solvers and baselines take."""
 
 import math
-from typing import Any
 
 import l0quad
 from l0quad_adapters.torch.checks import real
@@ -9,7 +8,7 @@ from l0quad_adapters.torch.checks import real
 Budget = l0quad.Cardinality | l0quad.PerBlock | l0quad.NofM
 
 
-def checked_sparsity(sparsity: Any, name: str = "sparsity", kind: str = "a number") -> float:
+def checked_sparsity(sparsity: object, name: str = "sparsity", kind: str = "a number") -> float:
     """Return a sparsity, refused outside of [0, 1)."""
     return real(sparsity, name, below=1.0, kind=kind)
 

@@ -1,7 +1,6 @@
 """Checks of arguments: a TypeError for a wrong type, a ValueError for a wrong value of a right one."""
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -9,7 +8,7 @@ import numpy as np
 _REAL = (int, float, np.integer, np.floating)
 
 
-def check_integers(least: int = 1, **integers: Any) -> None:
+def check_integers(least: int = 1, **integers: object) -> None:
     """Raise where one of the arguments is not an integer of at least ``least``."""
     for name, value in integers.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
@@ -18,14 +17,14 @@ def check_integers(least: int = 1, **integers: Any) -> None:
             raise ValueError(f"{name}: must be at least {least}, got {value!r}")
 
 
-def check_flags(**flags: Any) -> None:
+def check_flags(**flags: object) -> None:
     """Raise where one of the arguments is neither True nor False."""
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise TypeError(f"{name}: must be True or False, got {value!r}")
 
 
-def check_choice(value: Any, name: str, allowed: tuple[str, ...]) -> None:
+def check_choice(value: object, name: str, allowed: tuple[str, ...]) -> None:
     """Raise where an argument is not one of some words."""
     if not isinstance(value, str):
         raise TypeError(f"{name}: must be one of {allowed}, got {value!r}")
@@ -33,7 +32,7 @@ def check_choice(value: Any, name: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: must be one of {allowed}, got {value!r}")
 
 
-def real(value: Any, name: str, below: float = math.inf, kind: str = "a number") -> float:
+def real(value: object, name: str, below: float = math.inf, kind: str = "a number") -> float:
     """Return a number that lies in [0, below) as a float.
 
     Parameters
@@ -48,7 +47,7 @@ def real(value: Any, name: str, below: float = math.inf, kind: str = "a number")
     return float(value)
 
 
-def vector(value: Any, name: str, size: int, rule: str) -> np.ndarray:
+def vector(value: object, name: str, size: int, rule: str) -> np.ndarray:
     """Return ``size`` finite numbers as a new float64 array of shape (size,); ``rule`` says what they are."""
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":

@@ -1,6 +1,6 @@
 """What a sparsity means: how many weights may be kept, and where."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ Sparsity = float | Mapping[Choice, float | l0quad.NofM] | l0quad.NofM
 SPARSITIES = "a number, NofM, or a dict of these by layer"
 
 
-def budget(model: nn.Module, sparsity: Sparsity, weights: Any = None) -> Budget:
+def budget(model: nn.Module, sparsity: Sparsity, weights: Choice | Iterable[Choice] | Weights | None = None) -> Budget:
     """Return the budget over a model's weights, flattened one after the other, that a sparsity means.
 
     Parameters

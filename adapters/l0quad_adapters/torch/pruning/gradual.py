@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +76,7 @@ def gradual_prune(
     steps: int = 40,
     rise: float = _RISE,
     schedule: str = "poly",
-    method: Any = "magnitude",
+    method: object = "magnitude",
     l2: float | str = DEFAULT_L2,
     n_rows: int | None = None,
     batch_size: int = _ROW,
@@ -228,7 +227,7 @@ def gradual_prune(
         )  # fmt: skip
 
 
-def _check_training(optimizer: Any, epochs: Any, learning_rate: Any, rise: Any) -> None:
+def _check_training(optimizer: object, epochs: object, learning_rate: object, rise: object) -> None:
     for name, value, form in (("optimizer", optimizer, "(parameters)"), ("learning_rate", learning_rate, "(share)")):
         if not callable(value):
             raise TypeError(f"{name}: must be callable with {form}, got {value!r}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.utils.dlpack import from_dlpack
 
 import l0quad
@@ -22,13 +23,13 @@ from l0quad_adapters.torch.checks import check_integers, real, vector
 
 
 def pruning_problem(
-    A: Any,
-    w0: Any,
+    A: ArrayLike,
+    w0: ArrayLike,
     sparsity: float | Budget,
     l2: float,
-    first_order: Any = True,
+    first_order: bool | float | ArrayLike = True,
     batch_size: int = 1,
-    centre: Any = None,
+    centre: ArrayLike | None = None,
 ) -> l0quad.Problem:
     """Return the problem of pruning the weights w0 with the gradients A.
 
@@ -91,13 +92,13 @@ def pruning_problem(
 
 
 def problem_from_gradients(
-    A: Any,
-    w0: Any,
+    A: ArrayLike,
+    w0: ArrayLike,
     sparsity: float | Budget,
     l2: float,
-    first_order: Any = True,
+    first_order: bool | float | ArrayLike = True,
     batch_size: int = 1,
-    centre: Any = None,
+    centre: ArrayLike | None = None,
 ) -> l0quad.Problem:
     """Return `pruning_problem` for gradients and weights from any library that speaks DLPack, on any device.
 

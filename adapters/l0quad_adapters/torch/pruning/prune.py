@@ -47,7 +47,7 @@ def prune(
     data: Data,
     sparsity: Sparsity,
     *,
-    method: Any = "backsolve",
+    method: object = "backsolve",
     l2: float | str = DEFAULT_L2,
     n_rows: int | None = None,
     batch_size: int = _BATCH_SIZE,
@@ -228,7 +228,7 @@ def schedule_of(targets: list[Budget], between: int, at_the_end: int, bound: str
     return todo
 
 
-def method_of(method: Any) -> Any:
+def method_of(method: object) -> Any:
     """Return options of a baseline, or options or the name of a solver."""
     if isinstance(method, str):
         check_choice(method, "method", tuple(sorted({*l0quad.METHODS, *BASELINES, _REFITTED})))
@@ -262,7 +262,7 @@ def unchanged_by_failure(model: nn.Module) -> Iterator[None]:
         raise
 
 
-def _check(n_rows: Any, batch_size: Any, stages: Any, refit_stages: Any, seed: Any, refit: Any, bound: Any) -> None:
+def _check(n_rows: int, batch_size: int, stages: int, refit_stages: int, seed: int, refit: Refit, bound: str) -> None:
     check_integers(n_rows=n_rows, batch_size=batch_size, stages=stages)
     check_integers(0, refit_stages=refit_stages, seed=seed)
     if not isinstance(refit, Refit):
@@ -274,7 +274,7 @@ def _check(n_rows: Any, batch_size: Any, stages: Any, refit_stages: Any, seed: A
     check_choice(bound, "bound", _BOUNDS)
 
 
-def _rows_by_default(samples: Samples, batch_size: Any) -> int:
+def _rows_by_default(samples: Samples, batch_size: int) -> int:
     """Return 500, or as many as nine tenths of the data have; the rest is to compare on."""
     check_integers(batch_size=batch_size)
     if samples.about is None:
