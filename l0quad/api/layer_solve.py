@@ -30,7 +30,8 @@ from l0quad.run.progress import Progress
 from l0quad.types import BoolArray, FloatArray
 
 METHODS = ("auto", "admm", "magnitude", "wanda", "sparsegpt", "exact")
-_ITERATIONS = {"none": 0, "fast": 25, "tight": 200}
+# Iterations of the relaxation, and the rise of the bound that ends it.
+_WORK = {"none": (0, 0.0), "fast": (25, 1e-4), "tight": (200, 0.0)}
 # An eigendecomposition of order d takes about so many flops.
 _EIGEN_FLOPS = 12.0
 _OPTIMAL = 1e-6
@@ -70,7 +71,7 @@ def solve_layer(
     xp: ModuleType,
 ) -> LayerResult:
     """Check the arguments of `Layer.solve`, run the method, bound the optimum."""
-    validation.choice(bound, "bound", tuple(_ITERATIONS))
+    validation.choice(bound, "bound", tuple(_WORK))
     verbose = int(verbose) if isinstance(verbose, bool) else validation.integer(verbose, "verbose", 0)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: must be callable, got {callback!r}")
@@ -94,7 +95,7 @@ def solve_layer(
         n_threads=n_threads,
         seed=validation.integer(seed, "seed", 0),
     )
-    run = _Run(layer, monitor, _ITERATIONS[bound], xp)
+    run = _Run(layer, monitor, _WORK[bound], xp)
     # BLAS on one thread: its sums depend on their number, and the answer must not.
     with threads.limited(1), np.errstate(all="ignore"):
         try:
@@ -107,9 +108,9 @@ def solve_layer(
 class _Run:
     """One solve of a layer."""
 
-    def __init__(self, layer: Stated, monitor: SolveMonitor, iterations: int, xp: ModuleType) -> None:
+    def __init__(self, layer: Stated, monitor: SolveMonitor, work: tuple[int, float], xp: ModuleType) -> None:
         self.layer, self.quadratic, self.monitor = layer, layer.quadratic, monitor
-        self.iterations, self.xp = iterations, xp
+        self.work, self.xp = work, xp
         self.bound: LayerBound | None = None
 
     def solve(self, method: str, mask: BoolArray | None) -> Found:
@@ -181,14 +182,14 @@ class _Run:
         d = self.layer.diagonal(monitor.pause)
         if d is None:
             return monitor.expired()
-        point = relaxed_point(quadratic, d, self.iterations, monitor.pause, self.xp)
+        point = relaxed_point(quadratic, d, *self.work, monitor.pause, self.xp)
         self.bound = certified(quadratic, point, d)
         return monitor.prove(Bound(float(self.bound.values.sum()), Trivial(), ""))
 
     def result(self, found: Found, method: str) -> LayerResult:
         """Round to the dtype of W0, bound the optimum and put the result together."""
         quadratic, monitor = self.quadratic, self.monitor
-        W, mode = found.W.T.astype(self.layer.W0.dtype), self.iterations
+        W, mode = found.W.T.astype(self.layer.W0.dtype), self.work[0]
         own = np.ascontiguousarray(W.T, dtype=np.float64)
         values = quadratic.objectives(own)
         objective = float(values.sum())

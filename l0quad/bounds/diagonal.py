@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 
-from l0quad.linalg.cholesky import cholesky, cholesky_factor
+from l0quad.linalg.cholesky import cholesky, cholesky_factor, inverse_of
 from l0quad.linalg.rounding import SLACK, gamma
 from l0quad.linalg.semidefinite import is_semidefinite
 from l0quad.matrix.gram import GramMatrix
@@ -137,7 +136,7 @@ def largest_diagonal(
     for _ in range(_MOST_NEWTON):
         if factor is None:
             return
-        inverse = _inverse_of(factor)
+        inverse = inverse_of(factor)
         gradient = c - tau * inverse.diagonal() + tau / x
         solve = cholesky(tau * inverse * inverse, tau / x**2)
         if solve is None:
@@ -180,10 +179,4 @@ def _factor(R: FloatArray, x: FloatArray) -> FloatArray | None:
 
 def _inverse(H: FloatArray) -> FloatArray | None:
     factor = cholesky_factor(H, 0.0)
-    return None if factor is None else _inverse_of(factor)
-
-
-def _inverse_of(factor: FloatArray) -> FloatArray:
-    """Return (LL')^-1."""
-    half = np.asarray(scipy.linalg.lapack.dpotri(factor.T, lower=0)[0])
-    return np.asarray(np.triu(half) + np.triu(half, 1).T)
+    return None if factor is None else inverse_of(factor)

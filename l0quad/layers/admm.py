@@ -29,8 +29,7 @@ def admm(layer: Quadratic, pause: Pause = go_on, xp: ModuleType = np) -> BoolArr
         NumPy, or what has its functions `asarray` and `linalg.eigh`: the matrices are products with that namespace.
     """
     pattern, root = layer.pattern, np.sqrt(layer.regular.diagonal())
-    values, vectors = xp.linalg.eigh(xp.asarray(layer.regular / np.outer(root, root)))
-    values, V = xp.asarray(values, dtype=xp.float32), xp.asarray(vectors, dtype=xp.float32)
+    values, V = xp.linalg.eigh(xp.asarray(layer.regular / np.outer(root, root), dtype=xp.float32))
     values = values * (values > 0)
     Y0 = xp.asarray(layer.W0 * root, dtype=xp.float32)
     rho = _RHO

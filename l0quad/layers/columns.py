@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l0quad.layers.quadratic import refit_one, solver
+from l0quad.layers.quadratic import inverse
 from l0quad.types import BoolArray, FloatArray, IntArray
 
 # A support of k of d inputs whose table T would have more entries is improved on lists of candidates.
@@ -13,6 +13,8 @@ _LARGEST_TABLE = 1 << 19
 _LIST = 128
 _MOST_LISTS = 4
 _MOST_EXCHANGES = 1000
+# An inverse is brought up to date where less than one in so many of its slots has changed.
+_FEW = 4
 # The least gain of an exchange, beside the objective, and beside the objective at zero.
 _LEAST_GAIN = 1e-6
 _NOISE = 1e-13
@@ -59,6 +61,26 @@ class Improved(NamedTuple):
     settled: bool
 
 
+class _Fit(NamedTuple):
+    """The best weights on a support.
+
+    Attributes
+    ----------
+    S : ndarray of int, shape (k,)
+        The support, in any order.
+    inverse : ndarray of shape (k, k)
+        ``Q[S, S]^-1``.
+    w : ndarray of shape (k,)
+    r : ndarray of shape (d,)
+        ``g - Q[:, S] w``.
+    """
+
+    S: IntArray
+    inverse: FloatArray
+    w: FloatArray
+    r: FloatArray
+
+
 class _State(NamedTuple):
     """The arrays of `l0quad.kernels.exchanges`."""
 
@@ -82,36 +104,94 @@ def improve(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_
     at_zero : float
         The objective at w = 0.
     """
-    if int(chosen.sum()) * chosen.size > _LARGEST_TABLE:
-        return _by_lists(Q, g, chosen, places, at_zero)
-    return _improved(Q, g, chosen, places, at_zero)[0]
+    S = np.flatnonzero(chosen)
+    fit = _refined(Q, g, S, inverse(Q, S))
+    whole = S.size * g.size <= _LARGEST_TABLE
+    gains, settled = np.zeros(g.size), False
+    for _ in range(1 if whole else _MOST_LISTS):
+        C = np.arange(g.size) if whole else _candidates(Q, fit, places)
+        if not C.size:
+            break
+        inner, state, own = _restricted(Q, fit, places, C)
+        made = _descend(inner, state, own, least_gain(at_zero, at_zero - 0.5 * float(fit.w @ g[fit.S])))
+        gains = np.zeros(g.size)
+        gains[C] = state.r * state.r / (2 * state.s)
+        settled = whole and made < _MOST_EXCHANGES
+        if not made:
+            break
+        fit = _moved(Q, g, fit, C, C[state.S])
+    return _improved(fit, gains, places, settled)
 
 
-def _improved(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_zero: float) -> tuple[Improved, bool]:
-    """Exchange among all inputs of a quadratic; also return whether anything has changed."""
-    state = _state(Q, g, np.flatnonzero(chosen), places)
-    made = _descend(Q, g, state, places, at_zero)
-    T, S, w, r, s = state
-    new = np.zeros(chosen.size, dtype=np.bool_)
-    costs, gains = np.full(chosen.size, np.inf), r * r / (2 * s)
-    new[S], costs[S] = True, w * w / (2 * T[np.arange(S.size), S])
+def _refined(Q: FloatArray, g: FloatArray, S: IntArray, inverse: FloatArray) -> _Fit:
+    """Return the weights, once refined: an inverse that was brought up to date carries the rounding of each time."""
+    from l0quad.kernels.products import combine_rows
+
+    w, r, product = np.zeros(S.size), g, np.empty(g.size)
+    for _ in range(2):
+        w = w + inverse @ r[S]
+        combine_rows(Q, S, w, product)
+        r = g - product
+    return _Fit(S, inverse, w, r)
+
+
+def _restricted(Q: FloatArray, fit: _Fit, places: Places, C: IntArray) -> tuple[FloatArray, _State, Places]:
+    """Return the problem on the inputs C, all others staying as they are: its quadratic, state and places.
+
+    With B what is kept outside C, the quadratic is ``Q_CC - Q_CB Q_BB^-1 Q_BC``. On what is kept of C that is the
+    inverse of its part of ``Q_SS^-1``, and T, w, r and s are those of the whole.
+    """
+    d, slot = fit.r.size, np.full(fit.r.size, -1)
+    slot[fit.S] = np.arange(fit.S.size)
+    slots = slot[C]
+    inside = slots >= 0
+    A, N = slots[inside], C[~inside]
+    cross = Q[np.ix_(fit.S, N)]
+    Y, own = fit.inverse @ cross, fit.inverse[np.ix_(A, A)]
+    T, r, s = np.empty((A.size, C.size)), fit.r[C], np.full(C.size, np.inf)
+    T[:, inside], T[:, ~inside], r[inside] = own, Y[A], 0.0
+    s[~inside] = Q.diagonal()[N] - np.einsum("ij,ij->j", cross, Y)
+    s[~places.enterable[C]] = np.inf
+    inner = Q
+    if C.size < d:
+        inner, block = np.empty((C.size, C.size)), np.linalg.inv(own)
+        mixed = block @ Y[A]
+        inner[np.ix_(inside, inside)], inner[np.ix_(inside, ~inside)] = block, mixed
+        inner[np.ix_(~inside, inside)] = mixed.T
+        inner[np.ix_(~inside, ~inside)] = Q[np.ix_(N, N)] - cross.T @ Y + Y[A].T @ mixed
+    group = places.group if places.group < d else C.size
+    state = _State(T, np.flatnonzero(inside), fit.w[A], r, s)
+    return inner, state, Places(places.movable[C], places.enterable[C], group)
+
+
+def _moved(Q: FloatArray, g: FloatArray, fit: _Fit, C: IntArray, kept: IntArray) -> _Fit:
+    """Return the fit with ``kept`` in place of what it keeps of C."""
+    leaving = np.flatnonzero(np.isin(fit.S, C) & ~np.isin(fit.S, kept))
+    joining = np.setdiff1d(kept, fit.S, assume_unique=True)
+    S, P = fit.S.copy(), fit.inverse
+    S[leaving] = joining
+    if leaving.size * _FEW > S.size:
+        return _refined(Q, g, S, inverse(Q, S))
+    # Without what leaves, then with what joins in its slots.
+    B = P[:, leaving].copy()
+    P -= B @ np.linalg.solve(B[leaving], B.T)
+    P[leaving], P[:, leaving] = 0.0, 0.0
+    cross = Q[np.ix_(S, joining)]
+    Z = P @ cross
+    schur = cross[leaving] - cross.T @ Z
+    Z[leaving] = -np.eye(leaving.size)
+    P += Z @ np.linalg.solve(schur, Z.T)
+    return _refined(Q, g, S, P)
+
+
+def _improved(fit: _Fit, gains: FloatArray, places: Places, settled: bool) -> Improved:
+    d, S = gains.size, fit.S
+    chosen, w, costs = np.zeros(d, dtype=np.bool_), np.zeros(d), np.full(d, np.inf)
+    chosen[S], w[S], costs[S] = True, fit.w, fit.w * fit.w / (2 * fit.inverse.diagonal())
     costs[~places.movable] = np.inf
     leaving, joining = int(costs.argmin()), int(gains.argmax())
     cost, gain = float(costs[leaving]), float(gains[joining])
-    # Solved anew: every exchange has left its rounding in w.
-    ends = (leaving if cost < np.inf else -1, cost, joining if gain > 0 else -1, gain, made < _MOST_EXCHANGES)
-    return Improved(new, refit_one(Q, g, new), *ends), made > 0
-
-
-def _state(Q: FloatArray, g: FloatArray, S: IntArray, places: Places) -> _State:
-    solve, rows = solver(Q, S), Q[S]
-    rhs = rows.copy()
-    rhs[:, S] = np.eye(S.size)
-    T = np.ascontiguousarray(solve(rhs))
-    w = solve(g[S])
-    s = Q.diagonal() - np.einsum("ij,ij->j", rows, T)
-    s[S], s[~places.enterable] = np.inf, np.inf
-    return _State(T, S.astype(np.int64), w, g - w @ rows, s)
+    return Improved(chosen, w, leaving if cost < np.inf else -1, cost, joining if gain > 0 else -1, gain, settled)
 
 
 def least_gain(at_zero: float, objective: float) -> float:
@@ -119,59 +199,24 @@ def least_gain(at_zero: float, objective: float) -> float:
     return max(_LEAST_GAIN * objective, _NOISE * at_zero, 0.0)
 
 
-def _descend(Q: FloatArray, g: FloatArray, state: _State, places: Places, at_zero: float) -> int:
+def _descend(Q: FloatArray, state: _State, places: Places, least: float) -> int:
     from l0quad.kernels.exchanges import descend
 
-    d, least = Q.shape[0], least_gain(at_zero, at_zero - 0.5 * float(state.w @ g[state.S]))
+    d = Q.shape[0]
     first = np.arange(d) // places.group * places.group
     last = np.minimum(first + places.group, d)
     return int(descend(Q, *state, places.movable, first, last, _MOST_EXCHANGES, least))
 
 
-def _by_lists(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_zero: float) -> Improved:
-    """Exchange among the likeliest inputs alone, the others fixed; new lists follow until one brings nothing.
-
-    With B what is kept and not on the list C, the problem on C is that of ``Q_CC - Q_CB Q_BB^-1 Q_BC``.
-    """
-    found = Improved(chosen, refit_one(Q, g, chosen), -1, np.inf, -1, 0.0, False)
-    for _ in range(_MOST_LISTS):
-        C = _candidates(Q, g, found.chosen, found.w, places)
-        if not C.size:
-            break
-        found, changed = _one_list(Q, g, found.chosen, places, C, at_zero)
-        if not changed:
-            break
-    return found
-
-
-def _one_list(
-    Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, C: IntArray, at_zero: float
-) -> tuple[Improved, bool]:
-    """Exchange within the list C, of which alone an input may be the cheapest or the best to add."""
-    B = np.setdiff1d(np.flatnonzero(chosen), C, assume_unique=True)
-    cross = Q[np.ix_(B, C)]
-    solved = solver(Q, B)(np.column_stack([cross, g[B]]))
-    inner = np.ascontiguousarray(Q[np.ix_(C, C)] - cross.T @ solved[:, :-1])
-    own = Places(places.movable[C], places.enterable[C], places.group if places.group < chosen.size else C.size)
-    rest = at_zero - 0.5 * float(g[B] @ solved[:, -1])
-    found, changed = _improved(inner, g[C] - cross.T @ solved[:, -1], chosen[C], own, rest)
-    new, w = chosen.copy(), np.zeros(g.size)
-    new[C], w[C] = found.chosen, found.w
-    w[B] = solved[:, -1] - solved[:, :-1] @ found.w
-    leaving, joining = (int(C[each]) if each >= 0 else -1 for each in (found.leaving, found.joining))
-    return Improved(new, w, leaving, found.cost, joining, found.gain, False), changed
-
-
-def _candidates(Q: FloatArray, g: FloatArray, chosen: BoolArray, w: FloatArray, places: Places) -> IntArray:
+def _candidates(Q: FloatArray, fit: _Fit, places: Places) -> IntArray:
     """Return the inputs of a list, sorted: the cheapest to give up and the best to add, or the likeliest groups.
 
-    Giving up i costs at most w_i^2 Q_ii / 2, adding n gains at least r_n^2 / (2 Q_nn).
+    Adding n gains at least ``r_n^2 / (2 Q_nn)``.
     """
-    r = g - w @ Q
-    costs, gains = 0.5 * w * w * Q.diagonal(), r * r / (2 * Q.diagonal())
-    d, group = chosen.size, places.group
-    out = np.where(chosen & places.movable, costs, np.inf)
-    into = np.where(chosen | ~places.enterable, -1.0, gains)
+    d, group = fit.r.size, places.group
+    out, into = np.full(d, np.inf), np.where(places.enterable, fit.r * fit.r / (2 * Q.diagonal()), -1.0)
+    out[fit.S], into[fit.S] = fit.w * fit.w / (2 * fit.inverse.diagonal()), -1.0
+    out[~places.movable] = np.inf
     if group == d:
         leaving = np.argsort(out, kind="stable")[: min(_LIST, np.isfinite(out).sum())]
         joining = np.argsort(-into, kind="stable")[: min(_LIST, (into >= 0).sum())]

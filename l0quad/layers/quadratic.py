@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from l0quad.layers.budgets import Pattern
-from l0quad.linalg.cholesky import cholesky, cholesky_factor
+from l0quad.linalg.cholesky import cholesky, cholesky_factor, inverse_of
 from l0quad.types import BoolArray, FloatArray, IntArray, Pause, go_on
 
 # A singular Q is worked on with this share of its diagonal added, or with the first larger one that factors.
@@ -85,6 +85,13 @@ def solver(Q: FloatArray, S: IntArray) -> Callable[[FloatArray], FloatArray]:
     solve = cholesky(Q[np.ix_(S, S)], 0.0)
     assert solve is not None
     return solve
+
+
+def inverse(Q: FloatArray, S: IntArray) -> FloatArray:
+    """Return ``Q[S, S]^-1``, Q regular."""
+    factor = cholesky_factor(Q[np.ix_(S, S)], 0.0)
+    assert factor is not None
+    return inverse_of(factor)
 
 
 def refit_one(Q: FloatArray, g: FloatArray, chosen: BoolArray) -> FloatArray:

@@ -5,9 +5,9 @@ With d > 0 as `l0quad.bounds.diagonal` has it, C = Q - diag(d) and e = w - w0, i
     minimise  sum_j 1/2 e_j'C e_j - r_j'e_j + 1/2 sum_i d_i (w_ji^2 / z_ji - 2 w0_ji w_ji + w0_ji^2),
 
 z a mean of allowed masks. e and w are split in the scale d^(1/2), in which z is one threshold for each part of the
-budget. Any e bounds the optimum (`l0quad.layers.bound`); the one with the largest bound is returned. Source: Boyd et
-al., "Distributed optimization and statistical learning via the alternating direction method of multipliers", 2011,
-sections 3.4.1 (rho) and 3.4.3 (over-relaxation).
+budget, in single precision. Any e bounds the optimum (`l0quad.layers.bound`); the one with the largest bound is
+returned. Source: Boyd et al., "Distributed optimization and statistical learning via the alternating direction method
+of multipliers", 2011, sections 3.4.1 (rho) and 3.4.3 (over-relaxation).
 """
 
 from types import ModuleType
@@ -24,7 +24,12 @@ _ADJUST_EVERY, _BALANCED, _MOST_CHANGE = 10, 3.0, 5.0
 
 
 def relaxed_point(
-    layer: Quadratic, d: FloatArray, iterations: int = 25, pause: Pause = go_on, xp: ModuleType = np
+    layer: Quadratic,
+    d: FloatArray,
+    iterations: int = 25,
+    least_rise: float = 1e-4,
+    pause: Pause = go_on,
+    xp: ModuleType = np,
 ) -> FloatArray:
     """Return the W (m x d) of an iterate whose bound is the largest; where ``pause`` stops, the best so far.
 
@@ -33,18 +38,22 @@ def relaxed_point(
     d : ndarray of shape (d,)
         Positive, with Q - diag(d) positive semidefinite.
     iterations : int
-        At most; bounds hardly rise after the default.
+        At most.
+    least_rise : float
+        End where an iteration, not one of the first, raises the bound by no more than this share of it.
     """
     pattern, root = layer.pattern, np.sqrt(d)
     C = xp.asarray((layer.Q - np.diag(d)) / np.outer(root, root))
     values, vectors = xp.linalg.eigh(C)
     values = values * (values > 0)
-    Y0 = layer.W0 * root
-    R = layer.residual / root
+    Y0: Any = (layer.W0 * root).astype(np.float32)
+    R: Any = (layer.residual / root).astype(np.float32)
+    free = 0.5 * float(np.vdot(Y0, Y0))
     rho = float(np.exp(np.log(host(values) + 1e-3).mean()))
-    inverse = (vectors * (rho / (values + rho))) @ vectors.T
+    V = xp.asarray(vectors, dtype=xp.float32)
+    inverse = _inverse(xp.asarray(values, dtype=xp.float32), V, rho)
     Z, U = Y0 * pattern.select(Y0 * Y0), np.zeros_like(Y0)
-    best, point = -np.inf, layer.W0
+    best, found = -np.inf, None
     try:
         for iteration in range(1, iterations + 1):
             pause()
@@ -52,10 +61,13 @@ def relaxed_point(
             E = host(xp.asarray(target) @ inverse)
             gradient = rho * (target - E)
             P = gradient - R
-            free = 0.5 * float(np.sum(Y0 * Y0)) - float(np.sum(P * Y0))
-            bound = free - 0.5 * (float(np.sum(E * gradient)) + float(pattern.largest_sums((Y0 - P) ** 2).sum()))
-            if bound > best:
-                best, point = bound, layer.W0 + E / root
+            bound = free - float(np.vdot(P, Y0))
+            bound -= 0.5 * (float(np.vdot(E, gradient)) + float(pattern.largest_sums((Y0 - P) ** 2).sum()))
+            rise = bound - best
+            if rise > 0:
+                best, found = bound, (target, rho)
+            if iteration > _ADJUST_EVERY and abs(rise) <= least_rise * bound:
+                break
             Y, old = _OVER * E - (_OVER - 1) * (Z - Y0) + Y0, Z
             pull = Y0 + rho * (Y + U)
             z = pattern.relaxed(pull / rho, 1 / rho)
@@ -65,10 +77,20 @@ def relaxed_point(
                 factor = _balance(E + Y0 - Z, Z - old, Z, U)
                 if factor != 1.0:
                     rho, U = rho * factor, U / factor
-                    inverse = (vectors * (rho / (values + rho))) @ vectors.T
+                    inverse = _inverse(xp.asarray(values, dtype=xp.float32), V, rho)
     except Stopped:
         pass
-    return point
+    if found is None:
+        return layer.W0
+    # In double precision: C would enlarge what single precision leaves of E by its largest eigenvalue.
+    target, rho = found
+    return layer.W0 + host(xp.asarray(target, dtype=xp.float64) @ _inverse(values, vectors, rho)) / root
+
+
+def _inverse(values: Any, V: Any, rho: float) -> Any:
+    """Return rho (C + rho I)^-1, C = V diag(values) V'."""
+    half = V * (rho / (values + rho)) ** 0.5
+    return half @ half.T
 
 
 def _balance(primal: FloatArray, dual: FloatArray, Z: FloatArray, U: FloatArray) -> float:

@@ -46,6 +46,14 @@ def cholesky_factor(gram: FloatArray, shift: float | FloatArray, pause: Pause = 
     return None if lost else np.asarray(factor, dtype=np.float64)
 
 
+def inverse_of(factor: FloatArray) -> FloatArray:
+    """Return (LL')^-1, L as `cholesky_factor` returns it."""
+    half = np.asarray(scipy.linalg.lapack.dpotri(factor.T, lower=0)[0])
+    whole = half + half.T
+    np.fill_diagonal(whole, half.diagonal())
+    return whole
+
+
 def _by_blocks(gram: FloatArray, pause: Pause) -> FloatArray:
     """Factor by blocks of columns, the rest brought up to date after each (right-looking)."""
     L = np.tril(gram)
