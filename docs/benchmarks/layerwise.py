@@ -1,8 +1,9 @@
 """Pruning layer by layer: ResNet20's accuracy, a transformer's pseudo-perplexity, seconds and memory, a kill.
 
-``python layerwise.py [ResNet20] [antiberty] [kill]``; antiberty needs ``transformers`` and ``antiberty<1``, whose wheel
-holds the trained network (26 million parameters, BERT for antibodies). Every run is a process of its own on one thread;
-what is done is kept in results/layerwise.jsonl and not run again. The published rules are implementations of our own.
+``python layerwise.py [ResNet20] [antiberty] [kill]``, or ``page`` to write what is there; antiberty needs
+``transformers`` and ``antiberty<1``, whose wheel holds the trained network (26 million parameters, BERT for
+antibodies). Every run is a process of its own on one thread; what is done is kept in results/layerwise.jsonl and not
+run again. The published rules are implementations of our own.
 """
 
 import importlib.util
@@ -10,6 +11,7 @@ import json
 import math
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from l0quad_adapters.torch import PruneReport, prune_layers
+from l0quad_adapters.torch import StageReport, prune_layers
 from measure import RESULTS, PeakMemory, machine, report, table
 from torch import nn
 
@@ -29,58 +31,62 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NU
 METHODS = {"magnitude": "magnitude", "Wanda": "wanda", "SparseGPT": "sparsegpt", "ALPS' ADMM": "admm", "ours": "auto"}
 PATTERNS = {"2:4": l0quad.NofM(2, 4)}
 SPARSITIES = {"ResNet20": ("0.5", "0.6", "0.7", "0.8", "0.9", "2:4"), "antiberty": ("0.7", "0.5", "2:4")}
-# Images; sequences to gather from and to measure on, masked places of each, and the blocks that are pruned.
 IMAGES = 500
-SEQUENCES, UNSEEN, PLACES, BLOCKS = 24, 16, 10, 1
+# Sequences to gather from and to measure on; of the latter every APART-th residue is masked, in TURNS turns.
+SEQUENCES, UNSEEN, APART, TURNS = 32, 96, 23, 4
 LENGTH, A_STEP, SPECIAL, MASK = 115, 5, 5, 4
-
-
-def sparsity_of(name: str) -> Any:
-    return PATTERNS[name] if name in PATTERNS else float(name)
 
 
 def child(network: str, method: str, sparsity: str) -> None:
     """Print one run as a line of JSON."""
     torch.set_num_threads(1)
     begin = time.process_time()
-    measured, found = (resnet20 if network == "ResNet20" else antiberty)(METHODS.get(method), sparsity)
-    told: dict[str, Any] = {"network": network, "method": method, "sparsity": sparsity} | measured
-    if found is not None:
-        told |= {
-            "seconds": found.seconds, "gap": found.total.relative_gap, "zeros": found.achieved_sparsity,
-            "layers": [
-                [stage.layer, stage.relative_error, stage.gradient_seconds, stage.solve_seconds]
-                for stage in found.stages
-            ],
-        }  # fmt: skip
+    run_it = resnet20 if network == "ResNet20" else antiberty
+    told = {"network": network, "method": method, "sparsity": sparsity} | run_it(METHODS.get(method), sparsity)
     print(json.dumps(told | {"cpu": time.process_time() - begin}))
 
 
-def resnet20(method: str | None, sparsity: str) -> tuple[dict[str, Any], PruneReport | None]:
+def pruned(model: nn.Module, batches: Any, sparsity: str, **options: Any) -> dict[str, Any]:
+    """Prune a network and return what that took."""
+    wanted = PATTERNS[sparsity] if sparsity in PATTERNS else float(sparsity)
+    peaks, spent = [], [time.process_time()]
+
+    def mark(_: StageReport) -> None:
+        peaks.append(peak.extra)
+        spent.append(time.process_time())
+        peak.peak = peak.before
+
+    with PeakMemory() as peak:
+        found = prune_layers(model, batches, wanted, n_threads=1, callback=mark, **options)
+    return {
+        "seconds": spent[-1] - spent[0], "peak": max(peaks), "gap": found.total.relative_gap,
+        "zeros": found.achieved_sparsity,
+        "layers": [
+            [stage.layer, stage.relative_error, after - before, most]
+            for stage, before, after, most in zip(found.stages, spent[:-1], spent[1:], peaks, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def resnet20(method: str | None, sparsity: str) -> dict[str, Any]:
     """Return the test accuracy, the statistics of batch normalisation kept."""
     import networks
 
     network = networks.load("ResNet20")
     model, images = network.model, network.train[0]
     chosen = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:IMAGES]]
-    with PeakMemory() as peak:
-        found = prune_layers(model, chosen, sparsity_of(sparsity), method=method, batch_size=50, n_threads=1)
-    return {"accuracy": network.accuracy(model), "peak": peak.extra}, found
+    told = pruned(model, chosen, sparsity, method=method, batch_size=50)
+    return {"accuracy": network.accuracy(model)} | told
 
 
-def antiberty(method: str | None, sparsity: str) -> tuple[dict[str, Any], PruneReport | None]:
-    """Return the pseudo-perplexity on sequences that are not used; ``method`` None: of the dense network."""
+def antiberty(method: str | None, sparsity: str) -> dict[str, Any]:
+    """Return minus the mean log-probability of a residue in each unseen sequence; ``method`` None: before pruning."""
     model, tokens = _antiberty(), torch.load(_sampled())
-    if method is None:
-        return {"perplexity": _perplexity(model, tokens[SEQUENCES:])}, None
-    weights = [f"bert.encoder.layer.{block}.*" for block in range(BLOCKS)]
-    exclude = ["*.bias", "*LayerNorm*"]
-    with PeakMemory() as peak:
-        found = prune_layers(
-            model, tokens[:SEQUENCES], sparsity_of(sparsity), method=method, weights=weights, exclude=exclude,
-            bound="none", n_threads=1,
-        )  # fmt: skip
-    return {"perplexity": _perplexity(model, tokens[SEQUENCES:]), "peak": peak.extra}, found
+    told = {}
+    if method is not None:
+        # Without bounds: they are not what is compared here.
+        told = pruned(model, tokens[:SEQUENCES], sparsity, method=method, weights="bert.encoder", bound="none")
+    return {"losses": _losses(model, tokens[SEQUENCES:])} | told
 
 
 class _Logits(nn.Module):
@@ -129,21 +135,21 @@ def _residues(logits: torch.Tensor) -> torch.Tensor:
     return logits[..., SPECIAL:]
 
 
-def _perplexity(model: nn.Module, tokens: torch.Tensor) -> float:
-    """Return exp of the mean negative log-probability of a residue where it alone is masked."""
+def _losses(model: nn.Module, tokens: torch.Tensor) -> list[float]:
     generator = torch.Generator().manual_seed(1)
-    total = 0.0
+    found = []
     with torch.no_grad():
         for sequence in tokens:
-            places = 1 + torch.randperm(LENGTH, generator=generator)[:PLACES]
-            masked = sequence.repeat(PLACES, 1)
-            masked[torch.arange(PLACES), places] = MASK
-            told = _residues(model(masked)).log_softmax(-1)[torch.arange(PLACES), places]
-            total -= float(told.gather(1, sequence[places, None] - SPECIAL).sum())
-    return math.exp(total / (len(tokens) * PLACES))
+            first = 1 + torch.randperm(APART, generator=generator)[:TURNS, None]
+            places = first + torch.arange(0, LENGTH, APART)
+            masked = sequence.repeat(TURNS, 1).scatter(1, places, MASK)
+            told = _residues(model(masked)).log_softmax(-1)
+            told = told.gather(1, places[:, :, None].expand(-1, -1, told.shape[-1]))
+            found.append(-float(told.gather(2, sequence[places][:, :, None] - SPECIAL).mean()))
+    return found
 
 
-def killed() -> str:
+def killed() -> None:
     """Kill a run in the middle, let another one go on, and compare with one that was not stopped."""
     script = (
         "import sys, torch, networks; from l0quad_adapters.torch import prune_layers, save_sparse\n"
@@ -172,36 +178,38 @@ def killed() -> str:
         again = subprocess.run([*command, resumed, checkpoint], env=environment, check=True, capture_output=True)
         first = int(again.stdout.split()[0])
         same = whole.read_bytes() == resumed.read_bytes()
-    return (
-        f"ResNet20 at .7 with 100 images: killed (SIGKILL) after layer {done}, another process went on with layer "
-        f"{first}; the file of the network is {'the same to the byte' if same else 'ANOTHER'} as that of a run that "
-        "was not stopped."
-    )
+    keep({"network": "kill", "after": done, "first": first, "same": same})
 
 
-def done() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
+def kept(network: str) -> list[dict[str, Any]]:
+    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    return [each for line in lines if (each := json.loads(line))["network"] == network]
+
+
+def keep(told: dict[str, Any]) -> None:
+    with KEPT.open("a") as file:
+        file.write(json.dumps(told) + "\n")
+    print(str(told)[:200], flush=True)
+
+
+def one(network: str, method: str, sparsity: str) -> dict[str, Any] | None:
+    found = [each for each in kept(network) if (each["method"], each["sparsity"]) == (method, sparsity)]
+    return found[-1] if found else None
 
 
 def run(network: str, method: str, sparsity: str) -> None:
-    if any((each["network"], each["method"], each["sparsity"]) == (network, method, sparsity) for each in done()):
+    if one(network, method, sparsity) is not None:
         return
     command = [sys.executable, __file__, "--child", network, method, sparsity]
     out = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
     if out.returncode:
         print(network, method, sparsity, out.stderr[-1500:], flush=True)
-        return
-    line = out.stdout.splitlines()[-1]
-    with KEPT.open("a") as file:
-        file.write(line + "\n")
-    print(line[:200], flush=True)
+    else:
+        keep(json.loads(out.stdout.splitlines()[-1]))
 
 
-def cell(network: str, method: str, sparsity: str, value: str, scale: float = 1.0, digits: int = 2) -> str:
-    for each in done():
-        if (each["network"], each["method"], each["sparsity"]) == (network, method, sparsity):
-            return f"{each[value] * scale:.{digits}f}"
-    return "-"
+def cell(told: dict[str, Any] | None, value: str, scale: float = 1.0, digits: int = 0) -> str:
+    return "-" if told is None else f"{told[value] * scale:.{digits}f}"
 
 
 def pruned_together() -> dict[str, dict[str, str]]:
@@ -219,78 +227,119 @@ def accuracies() -> str:
         "ours, one stage, statistics kept",
         "ours, stages",
     )
-    told = pruned_together()
-    rows = [
-        [sparsity, cell("ResNet20", "ours", sparsity, "accuracy")]
-        + [told.get(sparsity, {}).get(name, "-") for name in beside]
-        + [cell("ResNet20", "ours", sparsity, "gap", 100, 0), cell("ResNet20", "ours", sparsity, "seconds", 1, 0),
-           cell("ResNet20", "ours", sparsity, "peak", 2**-20, 0)]
-        for sparsity in SPARSITIES["ResNet20"]
-    ]  # fmt: skip
+    told, rows = pruned_together(), []
+    for sparsity in SPARSITIES["ResNet20"]:
+        found = one("ResNet20", "ours", sparsity)
+        others = [told.get(sparsity, {}).get(name, "-") for name in beside]
+        costs = [cell(found, "gap", 100), cell(found, "cpu"), cell(found, "peak", 2**-20)]
+        rows.append([sparsity, cell(found, "accuracy", 1, 2), *others, *costs])
     head = ["sparsity", "layer by layer", *(f"`prune`: {name}" for name in beside)]
     return table([*head, "gap, %", "seconds", "MiB"], rows)
 
 
+def perplexity(losses: list[float]) -> float:
+    return math.exp(statistics.fmean(losses))
+
+
+def beside(losses: list[float], other: list[float]) -> str:
+    """Return by how much a perplexity is above another, in %, and the standard error over the sequences."""
+    ratios = [a - b for a, b in zip(losses, other, strict=True)]
+    error = statistics.stdev(ratios) / math.sqrt(len(ratios))
+    return f"{100 * math.expm1(statistics.fmean(ratios)):+.1f} ± {100 * error:.1f}"
+
+
 def perplexities() -> str:
-    rows = [
-        [method] + [cell("antiberty", method, sparsity, "perplexity", 1, 3) for sparsity in SPARSITIES["antiberty"]]
-        + [cell("antiberty", method, sparsity, "seconds", 1, 0) for sparsity in SPARSITIES["antiberty"]]
-        + [cell("antiberty", method, SPARSITIES["antiberty"][0], "peak", 2**-20, 0)]
-        for method in METHODS
-    ]  # fmt: skip
+    names, dense, rows = SPARSITIES["antiberty"], one("antiberty", "dense", "0"), []
+    for method in METHODS:
+        runs = [one("antiberty", method, name) for name in names]
+        told = ["-" if each is None else f"{perplexity(each['losses']):.3f}" for each in runs]
+        above = ["-" if each is None or dense is None else beside(each["losses"], dense["losses"]) for each in runs]
+        rows.append([method, *(part for pair in zip(told, above, strict=True) for part in pair)])
+    return table(["method", *(part for name in names for part in (name, "beside dense, %"))], rows)
+
+
+def costs() -> str:
     names = SPARSITIES["antiberty"]
-    return table(["method", *names, *(f"seconds, {name}" for name in names), f"MiB, {names[0]}"], rows)
+    rows = [
+        [method, *(cell(each, "seconds") for each in runs), *(cell(each, "peak", 2**-20) for each in runs)]
+        for method in METHODS
+        for runs in [[one("antiberty", method, name) for name in names]]
+    ]
+    return table(["method", *(f"seconds, {each}" for each in names), *(f"MiB, {each}" for each in names)], rows)
 
 
 def by_layer() -> str:
-    """Return seconds and errors of the first block's layers at the first sparsity."""
-    first = SPARSITIES["antiberty"][0]
-    runs = {each["method"]: each for each in done() if (each["network"], each["sparsity"]) == ("antiberty", first)}
+    """Return the errors, seconds and memory of each kind of layer at the first sparsity, over the blocks."""
+    runs = {method: told for method in METHODS if (told := one("antiberty", method, SPARSITIES["antiberty"][0]))}
+    found: dict[str, dict[str, list[list[Any]]]] = {}
+    for method, told in runs.items():
+        for layer in told["layers"]:
+            found.setdefault(layer[0].split(".", 4)[4], {}).setdefault(method, []).append(layer)
     rows = []
-    for i, (name, _, gathered, _) in enumerate(runs[next(iter(runs))]["layers"] if runs else []):
-        cells = [f"{100 * run['layers'][i][1]:.2f} %, {run['layers'][i][3]:.1f}" for run in runs.values()]
-        rows.append([name.removeprefix("bert.encoder."), f"{gathered:.1f}", *cells])
-    return table(["layer", "gathering, s", *(f"{name}: error, s" for name in runs)], rows)
+    for kind, by_method in found.items():
+        cells = []
+        for layers in by_method.values():
+            error, seconds = (statistics.fmean(layer[i] for layer in layers) for i in (1, 2))
+            most = max(layer[3] for layer in layers) / 2**20
+            cells.append(f"{100 * error:.2f} %, {seconds:.1f} s, {most:.0f} MiB")
+        rows.append([kind.removesuffix(".weight"), *cells])
+    return table(["layer", *runs], rows)
 
 
-def tell(kill: str) -> None:
-    dense = cell("antiberty", "dense", "0", "perplexity", 1, 3)
+def the_kill() -> str:
+    if not (found := kept("kill")):
+        return "Not run."
+    return (
+        f"ResNet20 at .7 with 100 images: killed (SIGKILL) after layer {found[-1]['after']}, another process went on "
+        f"with layer {found[-1]['first']}; the file of the network is "
+        f"{'the same to the byte' if found[-1]['same'] else 'ANOTHER'} as that of a run that was not stopped."
+    )
+
+
+def page() -> None:
+    dense = one("antiberty", "dense", "0")
+    before = "-" if dense is None else f"{perplexity(dense['losses']):.3f}"
     report(
         "layerwise",
         "Pruning layer by layer",
-        f"`prune_layers` with its defaults, {machine(1)}. Wall-clock seconds on a machine that others used too; "
-        "private memory over what was there before. Published rules are our own implementations, as their papers state "
-        "them, on the same inputs, damping and budgets (of a whole layer, Wanda too).",
+        f"`prune_layers` with its defaults, {machine(1)}. CPU seconds; private memory over what was there before. "
+        "Published rules are our own implementations, as their papers state them, on the same inputs, damping and "
+        "budgets (of a whole layer, Wanda too).",
         f"## ResNet20\n\nTest accuracy, %, dense 88.30. {IMAGES} training images, no labels, one seed. Beside them "
         "`prune` as it stands in [pruning-resnet20](pruning-resnet20.md): it shares one budget among all layers, and "
-        "has labels.",
+        "has labels. Seconds are those of the whole run, with loading and the test.",
         accuracies(),
-        "## A transformer\n\nAntiBERTy (26 million parameters, 8 blocks): pseudo-perplexity (a residue alone masked, "
-        f"{PLACES} places of each of {UNSEEN} sequences that are not used), dense {dense}. {SEQUENCES} sequences of "
-        f"{LENGTH} residues to gather from, sampled from the model itself, places in random order, {A_STEP} at a time. "
-        f"**Pruned are the linear layers of {BLOCKS} block, the first**, the others are dense; no bounds computed. "
-        "A dash was not run. This is too little to rank methods by pseudo-perplexity: magnitude pruning came out below "
-        "the dense network. The errors are those on the sequences gathered from, not on others.",
+        f"## A transformer\n\nAntiBERTy (26 million parameters): the linear layers of all 8 blocks are pruned. "
+        f"Pseudo-perplexity on {UNSEEN} sequences that are not used, {LENGTH // APART} residues masked at a time, "
+        f"{APART} places apart, {TURNS} times a sequence: {before} "
+        "before pruning; beside it, by how much it is higher, with the standard error over the sequences (the same "
+        f"masks for all). {SEQUENCES} sequences of {LENGTH} residues to gather from. All sequences are sampled from "
+        f"the model itself, places in random order, {A_STEP} at a time. No bounds computed. Seconds are those of "
+        "gathering and solving. A dash was not run.",
         perplexities(),
-        f"By layer at {SPARSITIES['antiberty'][0]}: the error beside the outputs' size, and seconds to solve.",
+        costs(),
+        f"By layer at {SPARSITIES['antiberty'][0]}: the error beside the outputs' size (on the sequences gathered "
+        "from), CPU seconds with gathering, means over the blocks; and the most memory. Magnitude's seconds are those "
+        "of gathering.",
         by_layer(),
-        f"## After a kill\n\n{kill}",
+        f"## After a kill\n\n{the_kill()}",
     )  # fmt: skip
 
 
 def main(names: list[str]) -> None:
     RESULTS.mkdir(exist_ok=True)
-    kill = "Not run."
     for network in names:
         if network == "kill":
-            kill = killed()
-            continue
-        if network == "antiberty":
+            killed()
+        elif network == "ResNet20":
+            for sparsity in SPARSITIES[network]:
+                run(network, "ours", sparsity)
+        elif network == "antiberty":
             run(network, "dense", "0")
-        for sparsity in SPARSITIES[network]:
-            for method in METHODS if network == "antiberty" else ("ours",):
-                run(network, method, sparsity)
-    tell(kill)
+            for sparsity in SPARSITIES[network]:
+                for method in METHODS:
+                    run(network, method, sparsity)
+        page()
 
 
 if __name__ == "__main__":

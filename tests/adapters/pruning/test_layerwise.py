@@ -1,6 +1,7 @@
 """prune_layers: each layer's own problem on the inputs of the model pruned so far; budgets, files, stops, refusals."""
 
 import copy
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -142,13 +143,14 @@ def test_what_exchanges_reach_is_no_worse_than_the_published_rules():
     assert errors["auto"] < min(errors["sparsegpt"], errors["wanda"])
 
 
-def test_half_precision_keeps_its_dtype_and_sums_in_double():
-    model = again(mlp).bfloat16()
-    report = run(model, 0.5, X.bfloat16())
-    assert model[0].weight.dtype == torch.bfloat16
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_its_dtype_and_sums_in_double(dtype):
+    model = again(mlp).to(dtype)
+    report = run(model, 0.5, X.to(dtype))
+    assert model[0].weight.dtype == dtype
     assert [nonzeros(model, name) for name in BOTH] == [40, 15]
-    x = X.bfloat16().double().numpy()
-    E = model[0].weight.detach().double().numpy().T - again(mlp).bfloat16()[0].weight.detach().double().numpy().T
+    x = X.to(dtype).double().numpy()
+    E = model[0].weight.detach().double().numpy().T - again(mlp).to(dtype)[0].weight.detach().double().numpy().T
     gram = x.T @ x
     expected = np.sum(E * (gram @ E)) / 2 + DAMPING * gram.diagonal().mean() / 2 * np.sum(E * E)
     np.testing.assert_allclose(report.stages[0].objective, expected, rtol=1e-12)
@@ -230,6 +232,54 @@ def test_an_interrupt_keeps_finished_layers_or_restores_all(keep_finished, monke
     assert not any(layer._forward_hooks for layer in model)
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.pair, self.out = nn.GRU(4, 5, batch_first=True), nn.Bilinear(5, 5, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        seen = self.cells(x)[0]
+        return self.out(self.pair(seen, seen))
+
+
+def test_layers_whose_inputs_no_hook_sees_are_named_unless_they_stay_dense():
+    torch.manual_seed(0)
+    model, x = Recurrent().eval(), torch.randn(9, 6, 4)
+    before = state(model)
+    named = ("cells.weight_ih_l0 (GRU)", "cells.weight_hh_l0 (GRU)", "pair.weight (Bilinear)", "exclude=")
+    refuse(lambda: run(model, 0.5, x), ValueError, "weights:", *named)
+    refuse(lambda: run(model, 0.5, x, exclude=nn.GRU), ValueError, "weights:", named[2])
+    assert same(model, before)
+    for options in ({"sparsity": {nn.Linear: 0.5}}, {"exclude": [nn.GRU, nn.Bilinear]}, {"weights": "out"}):
+        pruned = copy.deepcopy(model)
+        report = run(pruned, batches=x, **options)
+        assert [stage.layer for stage in report.stages] == ["out.weight"]
+        assert nonzeros(pruned, "out.weight") == 6
+        assert same(pruned.cells, {name: before[f"cells.{name}"] for name in pruned.cells.state_dict()})
+
+
+@pytest.mark.parametrize(("method", "bound"), [("auto", "none"), ("auto", "fast"), ("sparsegpt", "none")])
+def test_the_memory_that_is_asked_for_is_what_is_taken(method, bound, monkeypatch):
+    torch.manual_seed(0)
+    model, x, asked = nn.Linear(256, 128).eval(), torch.randn(300, 256), []
+    monkeypatch.setattr(
+        layerwise, "_memory", lambda *given, own=layerwise._memory: asked.append(own(*given)) or asked[-1]
+    )
+    tracemalloc.start()
+    run(model, 0.5, x, method=method, bound=bound)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < asked[0] < 4 * taken
+
+
+def test_progress_tells_the_layer_and_the_time_left(capsys):
+    run(again(mlp), progress=True)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("prune_layers: layer 1 of 2")
+    assert second.startswith("prune_layers: layer 2 of 2")
+    assert second.endswith("s left")
+
+
 def test_the_report_sums_layers_and_goes_into_files(tmp_path):
     model, metric = again(mlp), []
     report = run(model, 0.5, evaluate=lambda m: metric.append(nonzeros(m, "0.weight")) or metric[-1])
@@ -253,7 +303,6 @@ def test_wrong_input_is_refused_before_the_model_is_changed(monkeypatch):
     pairs = [(each, None) for each in batches]
     cases = [
         (lambda: run(model, batches=pairs), ValueError, ["batches:", "no batch reaches unused.weight", "exclude="]),
-        (lambda: run(nn.LSTM(8, 3).eval()), ValueError, ["weights:", "weight_ih_l0", "exclude="]),
         (lambda: run(again(mlp), batches=X[:0]), ValueError, ["batches:", "samples"]),
         (lambda: run(again(mlp), batches=3), TypeError, ["batches:"]),
         (lambda: run(again(mlp).train()), ValueError, ["model:", "train"]),

@@ -13,8 +13,8 @@ import l0quad
 from l0quad_adapters.torch import packing
 from l0quad_adapters.torch.network.data import Data, Samples
 from l0quad_adapters.torch.network.inputs import Source, sources_of
+from l0quad_adapters.torch.network.named import named, parameters
 from l0quad_adapters.torch.network.trees import call, leaves, mapped
-from l0quad_adapters.torch.network.weights import Weights
 
 
 class Layer(NamedTuple):
@@ -53,19 +53,24 @@ class _Enough(BaseException):
     """Ends a forward pass that has shown what it was for; no error that a model might handle."""
 
 
-def layers_of(model: nn.Module, weights: Weights) -> list[Layer]:
-    """Return the chosen weights with their sources, refused where a weight's inputs cannot be seen."""
-    found = []
-    for name, parameter in weights.tensors(model).items():
-        sources = sources_of(model, parameter)
+def layers_of(model: nn.Module, names: Iterable[str]) -> list[Layer]:
+    """Return these weights with their sources, refused where a weight's inputs cannot be seen."""
+    there, found, unseen = parameters(model), [], []
+    for name in names:
+        sources = sources_of(model, there[name])
         if sources is None:
-            raise ValueError(
-                f"weights: {name} has no inputs that hooks can see, as linear and convolutional layers, transformers' "
-                f"Conv1D and attention have; exclude={name!r} leaves it dense"
-            )
-        if not bool(torch.isfinite(parameter).all()):
+            unseen.append(name)
+        elif not bool(torch.isfinite(there[name]).all()):
             raise ValueError(f"model: {name} has values that are not finite")
-        found.append(Layer(name, parameter, tuple(sources)))
+        else:
+            found.append(Layer(name, there[name], tuple(sources)))
+    if unseen:
+        kinds = {each.name: type(each.module).__name__ for each in named(model)}
+        told = ", ".join(f"{name} ({kinds[name]})" for name in unseen)
+        raise ValueError(
+            f"weights: no hook sees the inputs of {told}, as of linear and convolutional layers, transformers' Conv1D "
+            "and attention; exclude= leaves them dense"
+        )
     return found
 
 

@@ -5,6 +5,7 @@ network pruned so far, the damping. The layers' problems are l0quad's, with its 
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -35,8 +36,10 @@ from l0quad_adapters.torch.report.report import PruneReport
 DEFAULT_DAMPING = 0.01
 _METHODS = ("auto", "admm", "magnitude", "wanda", "sparsegpt")
 _BOUNDS = ("none", "fast", "tight")
-# Matrices that are there at once while a layer is solved: d x d beside X'X, and of its shape; float64.
-_SQUARES, _WEIGHTS = 8, 14
+# Matrices that are there at once while a layer is solved, of float64: d x d beside X'X, and of its shape; and for each
+# thread of "auto" k x k, k the inputs that an output keeps, and k x d up to so many entries.
+_SQUARES, _WEIGHTS = {False: 8, True: 12}, {False: 14, True: 22}
+_FACTORS, _TABLES, _LARGEST_TABLE = 3, 3, 1 << 19
 
 
 class _Plan(NamedTuple):
@@ -54,6 +57,11 @@ class _Plan(NamedTuple):
         wanted = self.sparsity.get(name, 0.0) if isinstance(self.sparsity, dict) else self.sparsity
         assert isinstance(wanted, (float, l0quad.NofM))
         return wanted
+
+    def zeros(self, name: str) -> float:
+        """Return the share of zeros in one layer."""
+        wanted = self.of(name)
+        return wanted if isinstance(wanted, float) else 1 - min(1.0, wanted.n / wanted.m)
 
 
 def prune_layers(
@@ -103,7 +111,8 @@ def prune_layers(
     bound : {"fast", "none", "tight"}
         The lower bound on each layer's problem.
     weights, exclude : optional
-        What is pruned, and what is not; see `choose`. Recurrent and bilinear layers have inputs that no hook sees.
+        What is pruned, and what is not; see `choose`. Recurrent and bilinear layers have inputs that no hook sees: they
+        are refused by name, unless they are excluded or the sparsity leaves them dense.
     batch_size : int
         Of batches made of data that can be indexed.
     keep_finished : bool
@@ -142,10 +151,10 @@ def prune_layers(
     plan = _Plan(shares, method, real(damping, "damping"), per_output, bound, n_threads)
     refuse_training(model)
     refuse_masked(model)
-    layers = [layer for layer in layers_of(model, chosen) if plan.of(layer.name) != 0.0]
+    layers = layers_of(model, [name for name in chosen.names if plan.of(name) != 0.0])
     if not layers:
         raise ValueError(f"sparsity: must ask for zeros in some layer, got {sparsity!r}")
-    _check_memory(layers)
+    _check_memory(layers, plan)
     inputs = calibration(batches, batch_size)
     saved = None
     if checkpoint is not None:
@@ -212,7 +221,7 @@ def _prune_one(
     statuses = {status for *_, status in results}
     return StageReport(
         stage=number,
-        sparsity=wanted if isinstance(wanted, float) else 1 - min(1.0, wanted.n / wanted.m),
+        sparsity=plan.zeros(layer.name),
         kept=int(torch.count_nonzero(weight)),
         objective=objective,
         lower_bound=min(lower_bound, objective),
@@ -232,7 +241,7 @@ class _Padded:
 
     def __init__(self, H: np.ndarray, W0: np.ndarray, line: int, wanted: float | l0quad.NofM) -> None:
         d, m = W0.shape
-        lacking = -line % int(wanted.m) if isinstance(wanted, l0quad.NofM) and line < d else 0
+        lacking = _lacking(line, d, wanted)
         numbers = np.arange(d).reshape(-1, line) + lacking * np.arange(d // line)[:, None]
         self.real = numbers.ravel()
         self.H, self.W0, self.never = H, W0, None
@@ -242,6 +251,11 @@ class _Padded:
             self.H[np.ix_(self.real, self.real)], self.W0[self.real] = H, W0
             self.never = np.ones((size, m), dtype=np.bool_)
             self.never[self.real] = False
+
+
+def _lacking(line: int, d: int, wanted: float | l0quad.NofM) -> int:
+    """Return how many zeros follow each place of a kernel."""
+    return -line % int(wanted.m) if isinstance(wanted, l0quad.NofM) and line < d else 0
 
 
 def _budgets(layer: Layer, wanted: float | l0quad.NofM, per_output: bool) -> list[Any]:
@@ -255,14 +269,26 @@ def _budgets(layer: Layer, wanted: float | l0quad.NofM, per_output: bool) -> lis
     return [total * (i + 1) // count - total * i // count for i in range(count)]
 
 
-def _check_memory(layers: list[Layer]) -> None:
+def _check_memory(layers: list[Layer], plan: _Plan) -> None:
     """Raise where the matrices of a layer do not fit, as far as the system tells."""
     free = free_memory()
     for layer in layers:
-        count, d, m = layer.places.shape
-        needed = 8 * ((count + _SQUARES) * d * d + _WEIGHTS * d * m)
+        count, d, _ = layer.places.shape
+        needed = _memory(layer, plan)
         if free is not None and needed > free:
             raise ValueError(
                 f"weights: {layer.name} has {d} inputs: its X'X takes {sized(8 * count * d * d)} and the work on it "
                 f"{sized(needed)}, but {sized(free)} of memory are free; exclude={layer.name!r} leaves it dense"
             )
+
+
+def _memory(layer: Layer, plan: _Plan) -> int:
+    """Estimate the bytes that pruning a layer takes."""
+    (count, d, m), bounded = layer.places.shape, plan.bound != "none"
+    size = d + _lacking(layer.line, d, plan.of(layer.name)) * (d // layer.line)
+    numbers = count * d * d + _SQUARES[bounded] * size * size + _WEIGHTS[bounded] * size * m
+    if plan.method == "auto":
+        kept_inputs = math.ceil(size * (1 - plan.zeros(layer.name)))
+        a_thread = _FACTORS * kept_inputs**2 + _TABLES * min(kept_inputs * size, _LARGEST_TABLE)
+        numbers += min(m, plan.n_threads or os.cpu_count() or 1) * a_thread
+    return 8 * numbers
