@@ -11,6 +11,7 @@ of multipliers", 2011, sections 3.4.1 (rho) and 3.4.3 (over-relaxation).
 """
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
