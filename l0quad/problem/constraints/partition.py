@@ -143,7 +143,7 @@ class Partition(Constraint):
         magnitudes = np.abs(x)
         magnitudes[self.must] = magnitudes[self.never] = 0.0
         found = thresholds(magnitudes if self.order is None else magnitudes[self.order], self.starts, self.free, beta)
-        z = clipped_ratio(magnitudes, np.full(x.size, found[0]) if self.part is None else found[self.part], beta)
+        z = clipped_ratio(magnitudes, found[0] if self.part is None else found[self.part], beta)
         z[self.must] = 1.0
         return z
 
