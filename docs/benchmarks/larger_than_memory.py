@@ -1,31 +1,43 @@
 """Column files larger than memory: reads, memory and time of solves on a file of float32, deleted after.
 
-``python larger_than_memory.py [P] [N]``, or ``scale [N] [P ...]`` for how CPU seconds grow with p. Before each run the
-file's pages are dropped from the cache; the bytes are those that the operating system counts for the process
-(/proc/self/io: rchar, what it was given).
+``python larger_than_memory.py [P] [N] [METHOD ...]``, ``methods [P] [N]`` for the memory of every method, ``scale [N]
+[P ...]`` for how CPU seconds grow with p. Before each run the file's pages are dropped from the cache; the bytes are
+those that the operating system counts for the process (/proc/self/io: rchar, what it was given).
 """
 
+import itertools
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import PeakMemory, machine, report, table
+from measure import RESULTS, PeakMemory, machine, report, table
 
 import l0quad
 
 MB = 1e6
 SHARE = 0.1
-METHODS = {
+FIGURES = {
     "backsolve": l0quad.Backsolve(steps=0),
     "block_backsolve": l0quad.BlockBacksolve(),
     "rounding, 12 steps": l0quad.Rounding(max_iter=12),
     "two plain reads": None,
 }
-SCALED = {"backsolve, 3 steps": l0quad.Backsolve(), "admm, 10 steps": l0quad.ADMM(max_iter=10)} | METHODS
+# Methods whose number of sweeps has no small limit do a few iterations.
+ALL = {name: each.options() for name, each in l0quad.METHODS.items()} | {
+    "iht": l0quad.IHT(max_iter=3),
+    "iht, refit": l0quad.IHT(max_iter=3, refit=True),
+    "coordinate_descent": l0quad.CoordinateDescent(max_iter=3),
+    "active_set": l0quad.ActiveSet(max_iter=2),
+    "admm": l0quad.ADMM(max_iter=10),
+    "rounding": l0quad.Rounding(max_iter=6),
+}
+RUNS = ALL | FIGURES
 
 
 def make(path: Path, n: int, p: int, order: str = "F") -> None:
@@ -54,10 +66,10 @@ def read_bytes() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def child(path: Path, name: str) -> None:
+def child(path: Path, name: str, share: float) -> None:
     """Run one method and print its row."""
     drop(path)
-    method = SCALED[name]
+    method = RUNS[name]
     if method is None:
         begin, buffer = time.perf_counter(), bytearray(1 << 24)
         for _ in range(2):
@@ -74,7 +86,7 @@ def child(path: Path, name: str) -> None:
     with PeakMemory() as peak:
         p = A.shape[1]
         w0 = np.random.default_rng(1).standard_normal(p)
-        result = l0quad.solve(l0quad.Problem(A, b, int(SHARE * p), ridge=1.0, w0=w0), method)
+        result = l0quad.solve(l0quad.Problem(A, b, int(share * p), ridge=1.0, w0=w0), method)
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     reads = (read_bytes() - had) / A.nbytes
     print(
@@ -88,27 +100,42 @@ def child(path: Path, name: str) -> None:
     )
 
 
-def measured(n: int, p: int, names: list[str], order: str = "F") -> dict[str, list[str]]:
-    """Make the file, run each method in a process of its own, and return their rows."""
-    rows = {}
+def measured(
+    n: int, p: int, names: Iterable[str], order: str = "F", shares: tuple[float, ...] = (SHARE,)
+) -> Iterator[tuple[str, float, list[str]]]:
+    """Make the file and run each method in a process of its own for each share of columns kept; yield what it says."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "A.npy"
         make(path, n, p, order)
-        for name in names:
-            done = subprocess.run(
-                [sys.executable, __file__, "run", path, name], capture_output=True, text=True, check=False
-            )
+        for share, name in itertools.product(shares, names):
+            command = [sys.executable, __file__, "run", path, name, str(share)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             found = [line for line in done.stdout.splitlines() if line.startswith("row|")]
-            rows[name] = found[0].split("|")[1:] if found else [done.stderr[-300:]]
-    return rows
+            failed = "Unsuited" if "Unsuited" in done.stderr else done.stderr[-300:]
+            cells = found[0].split("|")[1:] if found else [failed, "", "", "", ""]
+            print(n, p, order, share, name, *cells, file=sys.stderr, flush=True)
+            yield name, share, cells
 
 
-def scale(n: int = 50, *sizes: int) -> None:
+def methods(p: int = 4_000_000, n: int = 50, order: str = "F") -> None:
+    """Report the memory and the sweeps of every method."""
+    rows = [[name, share, *cells] for name, share, cells in measured(n, p, ALL, order, (0.1, 0.5))]
+    report(
+        "larger-than-memory-methods",
+        "Larger than memory: every method",
+        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); 10 % and 50 % of the columns kept, ridge 1. "
+        f"Private memory over what the process had before, the caller's w0 included; a p-vector: {8 * p / MB:.0f} MB. "
+        f"Asked for: at most 10 p-vectors + 128 MB + 5 n^2 doubles = {rule(n, p)} MB. {machine()}.",
+        table(["method", "kept", "reads", "private MB", "wall s", "CPU s", "gap"], rows),
+    )
+
+
+def scale(n: int = 200, *sizes: int) -> None:
     """Report CPU seconds at several p, and the exponent that fits them."""
-    sizes, rows = sizes or (100_000, 400_000, 1_600_000), []
-    names = [name for name, method in SCALED.items() if method is not None]
+    sizes, rows = sizes or (100_000, 650_000, 4_200_000), []
+    names = [name for name, method in ALL.items() if not method.needs.in_memory and name != "auto"]
     for order in "FC":
-        found = [measured(n, p, names, order) for p in sizes]
+        found = [{name: cells for name, _, cells in measured(n, p, names, order)} for p in sizes]
         for name in names:
             seconds = [float(each[name][3]) for each in found]
             exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
@@ -122,24 +149,40 @@ def scale(n: int = 50, *sizes: int) -> None:
     )
 
 
-def main(p: int = 4_200_000, n: int = 1000) -> None:
-    """Make the file, run each method in a process of its own, report."""
-    rows = [[name, *cells] for name, cells in measured(n, p, list(METHODS)).items()]
-    rule = round((10 * 8 * p + 128e6) / MB)
+def main(p: int = 4_200_000, n: int = 1000, *names: str) -> None:
+    """Make the file and run the figures' methods, or those that are named; keep their rows and report all kept."""
+    kept = RESULTS / "larger-than-memory.jsonl"
+    for name, _, cells in measured(n, p, names or FIGURES):
+        with kept.open("a") as file:
+            print(json.dumps([n, p, name, *cells]), file=file)
+    rows = {tuple(row[:3]): row for row in map(json.loads, kept.read_text().splitlines())}
     report(
         "larger-than-memory",
         "Larger than memory",
-        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); 10 % of the columns kept, ridge 1. "
-        f"Asked for: at most 2.05 reads (rounding: 30), and {rule} MB + 5 n^2 doubles. {machine()}. Other work ran "
-        "on the machine: wall times are upper bounds.",
-        table(["method", "reads", "private MB", "wall s", "CPU s", "gap"], rows),
+        "A in float32, by columns; 10 % of the columns kept, ridge 1. Asked for: at most 2.05 reads (rounding: 30), "
+        f"and 10 p-vectors + 128 MB + 5 n^2 doubles. {machine()}. Much other work ran on the machine: wall times are "
+        "upper bounds.",
+        table(
+            ["rows", "columns", "GB", "method", "reads", "private MB", "allowed", "wall s", "CPU s", "gap"],
+            [
+                [n, p, f"{4 * n * p / 1e9:.3g}", name, *cells[:2], rule(n, p), *cells[2:]]
+                for n, p, name, *cells in rows.values()
+            ],
+        ),
     )
+
+
+def rule(n: int, p: int) -> int:
+    """Return the megabytes that a method may hold: 10 p-vectors, 128 MB, and 5 n x n matrices."""
+    return round((10 * 8 * p + 128e6 + 5 * 8 * n * n) / MB)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
-        child(Path(sys.argv[2]), sys.argv[3])
+        child(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
+    elif sys.argv[1:2] == ["methods"]:
+        methods(*(int(float(each)) for each in sys.argv[2:4]))
     elif sys.argv[1:2] == ["scale"]:
         scale(*(int(float(each)) for each in sys.argv[2:]))
     else:
-        main(*(int(float(each)) for each in sys.argv[1:]))
+        main(*(int(float(each)) for each in sys.argv[1:3]), *sys.argv[3:])

@@ -93,12 +93,13 @@ def lower_bound(
     best, cut, refit = monitor.bound, False, point.refit
     if nu is None and refit is not None:
         start = _Start(point, refit.nu, refit.Atnu, ascended)
+        best = better(best, refit.bound) if refit.bound is not None else best
     elif not monitor.affords(core.matrix.nbytes, 0.0):
         return Found(monitor.bound, True)
     else:
         nu = core.residual(point.support, point.w) if nu is None else nu
         start = _Start(point, nu, core.matrix.rmatvec(nu), ascended)
-    if not core.ridge_is_lost:
+    if not core.ridge_is_lost and start.Atnu is not None:
         best = better(best, dual_bound(core, start.nu, start.Atnu))
     # Where passes over A are counted, what costs none is all of "fast".
     for kind in (_separable, _ascent, _all_columns) if mode == "tight" or not core.matrix.counted else ():
@@ -126,11 +127,11 @@ def certified(core: CoreProblem, certificate: Certificate) -> Bound:
 
 
 class _Start(NamedTuple):
-    """A feasible point, where the ascent begins, with A'nu, and whether a solver has ascended already."""
+    """A feasible point, where the ascent begins, with A'nu where it is known, and whether a solver has ascended."""
 
     point: Point
     nu: FloatArray
-    Atnu: FloatArray
+    Atnu: FloatArray | None
     ascended: bool
 
 
@@ -200,7 +201,9 @@ def _ascent(problem: Problem, start: _Start, best: Bound, mode: str, monitor: So
 def _is_hopeless(core: CoreProblem, start: _Start) -> bool:
     """Whether the residual proves so little that a few steps from there lead to nothing."""
     size = max(abs(start.point.objective), np.finfo(np.float64).tiny)
-    return core.ridge_is_lost or start.point.objective - dual_value(core, start.nu, start.Atnu) > _HOPELESS * size
+    if core.ridge_is_lost or start.Atnu is None:
+        return core.ridge_is_lost
+    return start.point.objective - dual_value(core, start.nu, start.Atnu) > _HOPELESS * size
 
 
 def _contains_ridge(core: CoreProblem, certificate: Separable) -> bool:
@@ -256,6 +259,8 @@ def _useful_ridge(start: _Start, core: CoreProblem) -> float:
 
     With q = A'(A w - b), the gap of D there is (T(q^2) - the sum of q^2 over the support) / (2 mu).
     """
+    if start.Atnu is None:
+        return 0.0
     squares, point = start.Atnu**2, start.point
     lost = core.constraint.largest_sum(squares) - float(squares[point.support].sum())
     return lost / (4 * _LARGE * max(abs(point.objective), np.finfo(np.float64).tiny))

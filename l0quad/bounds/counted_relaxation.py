@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l0quad.bounds.dual import with_bound
 from l0quad.bounds.relaxation import DENSE_ROWS, FEW, SIGMA_GROWTH, Prox, Relaxation, SlowlyChangingOuter
 from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted
 from l0quad.problem.constraints.base import Jacobian, RankOnes
@@ -24,23 +25,31 @@ _NONE: IntArray = np.empty(0, dtype=np.int64)
 
 
 class _Newton(NamedTuple):
-    """A prox, the columns that are active there, and whether they are so few that they make the smaller system."""
+    """What a Newton step takes from a prox: w(nu), the columns that are active, h(w) and the conjugate.
 
-    prox: Prox
+    ``few`` says that the active columns make the smaller system.
+    """
+
+    w: Columns
     ones: IntArray
     between: Jacobian
+    beta: float
+    penalty: float
+    conjugate: float
     few: bool
 
     @property
     def weights(self) -> tuple[Columns, Columns]:
         """What products with A are needed: A w(nu), and A_S v for the rank-one term."""
-        support = np.flatnonzero(self.prox.w)
         coupled = self.between.rank_ones[0].values if self.between.rank_ones and not self.few else np.empty(0)
-        return Columns(support, self.prox.w[support]), Columns(self.between.columns[: coupled.size], coupled)
+        return self.w, Columns(self.between.columns[: coupled.size], coupled)
 
 
 class CountedRelaxation(Relaxation):
-    """The same ascent in two sweeps a step, for budgets; in as many as `Relaxation` takes for other constraints."""
+    """The same ascent in two sweeps a step, for budgets; in as many as `Relaxation` takes for other constraints.
+
+    At a time some four vectors as long as w0 are held beside `centre` and `Atnu`.
+    """
 
     def __init__(
         self, problem: CoreProblem, point: Point, nu: FloatArray | None = None, Atnu: FloatArray | None = None
@@ -52,13 +61,26 @@ class CountedRelaxation(Relaxation):
 
     def step(self, dual: float) -> None:
         """Do one Newton step."""
-        self.step_and_refit(dual, None)
+        self._step(dual, None)
 
-    def step_and_refit(self, dual: float, support: IntArray | None) -> Point | None:
-        """Do one Newton step; return the best point on a support, where one is given and the sweeps bring it."""
+    def step_and_refit(self, dual: float, last: IntArray) -> Point | None:
+        """Do one Newton step; return the best point on the largest entries of w(nu), where the sweeps bring it.
+
+        Not where these are the columns of the ``last`` one. Its bound is proven, and A'nu let go of.
+        """
+        return self._step(dual, last)
+
+    def _step(self, dual: float, last: IntArray | None) -> Point | None:
         problem = self.problem
-        here = self._newton(self._prox(self.Atnu))
-        there = here and self._newton(self._prox_from(here.prox.w, self.sigma * SIGMA_GROWTH, self.Atnu))
+        prox = self._prox(self.Atnu)
+        w = prox.w
+        here = self._newton(prox, w)
+        del prox
+        support = None if last is None else problem.constraint.nearest(w)
+        if support is not None and last is not None and np.array_equal(support, last):
+            support = None
+        there = here and self._newton(self._prox_from(w, self.sigma * SIGMA_GROWTH, self.Atnu))
+        del w
         if here is None or there is None:
             self._taken = self._coupled = None
             super().step(dual)
@@ -67,36 +89,62 @@ class CountedRelaxation(Relaxation):
         swept = problem.matrix.swept(wanted, problem.pause)
         self._taken = wanted.columns[-1], swept.gather
         at, gradient = here, swept.products[0] - problem.b - self.nu
-        self.primal = min(self.primal, self._primal_value(here.prox.w, swept.products[0]))
+        self.primal = min(self.primal, self._value(swept.products[0], here.penalty))
         self._take_over(here, swept.outers[:4])
         if self._reached(gradient, dual):
-            self.centre, self.sigma, at = here.prox.w, self.sigma * SIGMA_GROWTH, there
+            self.centre, self.sigma, at = self._dense(here.w), self.sigma * SIGMA_GROWTH, there
             gradient = swept.products[2] - problem.b - self.nu
             self._take_over(there, swept.outers[4:8])
         self._coupled = swept.products[1 if at is here else 3][:, None]
-        direction = self._newton_direction(at.prox, gradient)
+        direction = self._newton_direction(gradient, at.ones, at.between, at.beta)
         y = None if support is None else self._dual_of(support, swept)
-        if support is None or y is None:
-            rows = problem.matrix.swept(Wanted(rows=(direction,)), problem.pause).rows
-            self._search(at.prox, gradient, direction, rows[0])
-            return None
-        follow = Follow(support, problem.w0[support], problem.dtype)
-        swept = problem.matrix.swept(Wanted(rows=(y, direction), follow=follow), problem.pause)
-        self._search(at.prox, gradient, direction, swept.rows[1])
-        if not keeps_digits(self._outer_kept(support), y, swept.rows[0][support]):
-            return None
-        residual = swept.follow_product - problem.b
-        refit = Refit(swept.follow, residual, -problem.mu * y, -problem.mu * swept.rows[0])
-        return replace(problem.evaluate(support, swept.follow, residual), refit=refit)
+        conjugate = at.conjugate
+        del here, there, at, wanted, swept
+        return self._second_sweep(conjugate, gradient, direction, support, y)
 
-    def _newton(self, prox: Prox) -> _Newton | None:
+    def _second_sweep(
+        self,
+        conjugate: float,
+        gradient: FloatArray,
+        direction: FloatArray,
+        support: IntArray | None,
+        y: FloatArray | None,
+    ) -> Point | None:
+        """Move nu along the direction; return the refit on a support where y solves its dual."""
+        problem, found = self.problem, None
+        if support is None or y is None:
+            (Atd,) = problem.matrix.swept(Wanted(rows=(direction,)), problem.pause).rows
+        else:
+            follow = Follow(support, problem.w0[support], problem.dtype)
+            swept = problem.matrix.swept(Wanted(rows=(y, direction), follow=follow), problem.pause)
+            t, Atd = swept.rows
+            if keeps_digits(self._outer_kept(support), y, t[support]):
+                residual = swept.follow_product - problem.b
+                t *= -problem.mu
+                refit = Refit(swept.follow, residual, -problem.mu * y, t)
+                found = with_bound(problem, replace(problem.evaluate(support, swept.follow, residual), refit=refit))
+                del refit
+            del t, swept
+        self._search(conjugate, gradient, direction, Atd)
+        return found
+
+    def _newton(self, prox: Prox, w: FloatArray | None = None) -> _Newton | None:
         """Return what a Newton step needs; None where that is more than one sweep brings."""
         ones, between = self._active(prox)
         n, terms = self.problem.shape[0], between.rank_ones
         few = ones.size + between.columns.size <= min(FEW * n, DENSE_ROWS)
         single = between.diagonal is None and len(terms) == 1 and terms[0].weights.size == 1
         simple = n <= DENSE_ROWS and (single or between.columns.size == 0)
-        return _Newton(prox, ones, between, few) if few or simple else None
+        if not (few or simple):
+            return None
+        w = prox.w if w is None else w
+        support, beta, conjugate = np.flatnonzero(w), prox.beta, self._conjugate(prox)
+        return _Newton(Columns(support, w[support]), ones, between, beta, self._penalty(w), conjugate, few)
+
+    def _dense(self, columns: Columns) -> FloatArray:
+        w = np.zeros(self.problem.shape[1])
+        w[columns.support] = columns.values
+        return w
 
     def _wanted(self, here: _Newton, there: _Newton, support: IntArray | None) -> Wanted:
         weights: tuple[Columns, ...] = (*here.weights, *there.weights)

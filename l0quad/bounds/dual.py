@@ -10,6 +10,7 @@ relaxations", Math. Program. 2015; Bertsimas and Van Parys, "Sparse high-dimensi
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,14 +56,15 @@ def _lowered(
     if proof is None:
         return -math.inf, math.inf
     mu, w0 = proof.mu, problem.w0
-    v = w0 - Atnu / mu
+    v = Atnu / -mu
+    v += w0
     support = problem.constraint.select(v * v, fixed_in, fixed_out)
     inside = float(v[support] @ v[support])
     square, product, ridge = float(nu @ nu), float(problem.b @ nu), float(w0 @ w0)
     value = -0.5 * square - product + 0.5 * mu * (ridge - inside)
-    norms = problem.rounding_norms**2
-    largest = float(norms[problem.constraint.select(norms)].sum())
-    off = (nu.size + 4) * _EPS * largest**0.5 * max(square**0.5, reach) / mu + 2 * _EPS * (inside**0.5 + ridge**0.5)
+    off = (nu.size + 4) * _EPS * problem.largest_rounding**0.5 * max(square**0.5, reach) / mu + 2 * _EPS * (
+        inside**0.5 + ridge**0.5
+    )
     sizes = 0.5 * square + float(np.abs(problem.b) @ np.abs(nu)) + 0.5 * mu * (ridge + inside)
     rounding = 2 * (nu.size + v.size + 8) * _EPS * sizes + 0.5 * mu * (2 * inside**0.5 * off + off * off)
     allowance = rounding + proof.loss + 4 * _EPS * (sizes + abs(proof.constant))
@@ -81,6 +83,14 @@ def dual_bound(problem: CoreProblem, nu: FloatArray, Atnu: FloatArray | None = N
 
 def dual_bound_at(problem: CoreProblem, point: Point) -> Bound:
     """Return the bound of the residual of a point: one product with A, none after a refit whose sweeps are counted."""
-    if point.refit is not None:
-        return dual_bound(problem, point.refit.nu, point.refit.Atnu)
-    return dual_bound(problem, problem.residual(point.support, point.w))
+    refit = point.refit
+    if refit is None:
+        return dual_bound(problem, problem.residual(point.support, point.w))
+    return dual_bound(problem, refit.nu, refit.Atnu) if refit.bound is None else refit.bound
+
+
+def with_bound(problem: CoreProblem, point: Point) -> Point:
+    """Return a point with what its refit proves in place of A'nu, which takes as much memory as w0."""
+    if point.refit is None or problem.ridge_is_lost:
+        return point
+    return replace(point, refit=point.refit._replace(Atnu=None, bound=dual_bound_at(problem, point)))

@@ -37,16 +37,22 @@ _FIRST_SIGMA = 0.1
 SIGMA_GROWTH = 2.0
 _LAST_SIGMA = 1e7
 _INNER_SHARE = 0.5
-_SMALLEST_STEP = 2.0**-12
+_SMALLEST_STEP = 2.0**-11
 
 
 class Prox(NamedTuple):
-    """w(nu) with what the Newton step needs of it, ``beta`` is sigma mu."""
+    """What w(nu) and its Jacobian come from; ``beta`` is sigma mu."""
 
-    w: FloatArray
     z: FloatArray
     x: FloatArray
     beta: float
+
+    @property
+    def w(self) -> FloatArray:
+        """w(nu), computed anew."""
+        w = self.x * self.z
+        w /= self.z + self.beta
+        return w
 
 
 class Relaxation:
@@ -92,18 +98,19 @@ class Relaxation:
     def step(self, dual: float) -> None:
         """Do one Newton step; ``dual`` is the best D so far, which says how exact a proximal point needs to be."""
         prox = self._prox(self.Atnu)
-        Aw = self._product(prox)
+        w = prox.w
+        Aw = self._product(w)
         gradient = Aw - self.problem.b - self.nu
-        self.primal = min(self.primal, self._primal_value(prox.w, Aw))
+        self.primal = min(self.primal, self._value(Aw, self._penalty(w)))
         if self._reached(gradient, dual):
-            self.centre = prox.w
+            self.centre = w
             self.sigma *= SIGMA_GROWTH
             self.Atnu = self.problem.matrix.rmatvec(self.nu)
             self.reach = float(np.linalg.norm(self.nu))
             prox = self._prox(self.Atnu)
-            gradient = self._product(prox) - self.problem.b - self.nu
-        direction = self._newton_direction(prox, gradient)
-        self._search(prox, gradient, direction, self.problem.matrix.rmatvec(direction))
+            gradient = self._product(prox.w) - self.problem.b - self.nu
+        direction = self._newton_direction(gradient, *self._active(prox), prox.beta)
+        self._search(self._conjugate(prox), gradient, direction, self.problem.matrix.rmatvec(direction))
 
     def _reached(self, gradient: FloatArray, dual: float) -> bool:
         """Whether the point is as close to the proximal point as it needs to be."""
@@ -116,40 +123,48 @@ class Relaxation:
         problem = self.problem
         x = centre + sigma * (problem.mu * problem.w0 - Atnu)
         beta = sigma * problem.mu
-        z = problem.constraint.relaxed(x, beta)
-        return Prox(x * z / (z + beta), z, x, beta)
+        return Prox(problem.constraint.relaxed(x, beta), x, beta)
 
-    def _product(self, prox: Prox) -> FloatArray:
-        """Return A w(nu)."""
-        support = np.flatnonzero(prox.w)
-        return self.problem.matrix.matvec(support, prox.w[support])
+    def _product(self, w: FloatArray) -> FloatArray:
+        """Return A w."""
+        support = np.flatnonzero(w)
+        return self.problem.matrix.matvec(support, w[support])
 
     def _active(self, prox: Prox) -> tuple[IntArray, Jacobian]:
         """Return the columns with z = 1, and the Jacobian in between."""
         return np.flatnonzero(prox.z == 1), self.problem.constraint.jacobian(prox.x, prox.z, prox.beta)
 
-    def _primal_value(self, w: FloatArray, Aw: FloatArray) -> float:
-        problem = self.problem
-        r, pull = Aw - problem.b, w - problem.w0
-        z = problem.constraint.relaxed(w, 0.0)
-        split = w[z > 0] ** 2 * (1 / z[z > 0] - 1)
-        h = 0.5 * problem.mu * (float(pull @ pull) + float(split.sum()))
-        return 0.5 * float(r @ r) + h + problem.constant
+    def _value(self, Aw: FloatArray, penalty: float) -> float:
+        """Return P(w)."""
+        r = Aw - self.problem.b
+        return 0.5 * float(r @ r) + penalty + self.problem.constant
 
-    def _inner_value(self, nu: FloatArray, prox: Prox) -> float:
+    def _penalty(self, w: FloatArray) -> float:
+        """Return h(w)."""
+        z = self.problem.constraint.relaxed(w, 0.0)
+        used = z > 0
+        split = float((w[used] ** 2 * (1 / z[used] - 1)).sum())
+        del z, used
+        pull = w - self.problem.w0
+        return 0.5 * self.problem.mu * (float(pull @ pull) + split)
+
+    def _conjugate(self, prox: Prox) -> float:
+        """Return the maximum over w of ``<x, w> / sigma - h(w) - ||w||^2 / (2 sigma)``, at w = x z / (z + beta)."""
+        share = prox.z + prox.beta
+        np.divide(prox.z, share, out=share)
+        share *= prox.x
+        # beta is sigma mu, of the sigma that the prox belongs to.
+        return float(share @ prox.x) * self.problem.mu / (2 * prox.beta)
+
+    def _inner_value(self, nu: FloatArray, conjugate: float) -> float:
         """Return Phi(nu) up to a constant."""
-        problem, beta = self.problem, prox.beta
-        # The maximum over w of <x, w> / sigma - h(w) - ||w||^2 / (2 sigma), at w = x z / (z + beta).
-        conjugate = float((prox.x**2 * (prox.z / (prox.z + beta))).sum()) / (2 * self.sigma)
-        return -0.5 * float(nu @ nu) - float(problem.b @ nu) - conjugate
+        return -0.5 * float(nu @ nu) - float(self.problem.b @ nu) - conjugate
 
-    def _newton_direction(self, prox: Prox, gradient: FloatArray) -> FloatArray:
+    def _newton_direction(self, gradient: FloatArray, ones: IntArray, between: Jacobian, beta: float) -> FloatArray:
         """Solve ``(I + sigma A V A') d = gradient``, V the generalized Jacobian of the prox.
 
         V is 1/(1 + beta) where z = 1, and in between what the constraint says (`Constraint.jacobian`).
         """
-        beta = prox.beta
-        ones, between = self._active(prox)
         n, active = self.problem.shape[0], ones.size + between.columns.size
         if active <= min(FEW * n, DENSE_ROWS):
             return self._newton_by_columns(gradient, ones, between, beta)
@@ -221,15 +236,16 @@ class Relaxation:
             cg(LinearOperator((n, n), matvec=product, dtype=np.float64), gradient, rtol=1e-3, maxiter=200)[0]
         )
 
-    def _search(self, prox: Prox, gradient: FloatArray, direction: FloatArray, Atd: FloatArray) -> None:
+    def _search(self, conjugate: float, gradient: FloatArray, direction: FloatArray, Atd: FloatArray) -> None:
         """Move nu along an ascent direction of Phi, halving the step until Phi rises enough (Armijo)."""
-        value, slope, step = self._inner_value(self.nu, prox), float(gradient @ direction), 1.0
-        while step > _SMALLEST_STEP:
-            nu, Atnu = self.nu + step * direction, self.Atnu + step * Atd
-            if self._inner_value(nu, self._prox(Atnu)) >= value + 1e-4 * step * slope:
+        value, slope, step = self._inner_value(self.nu, conjugate), float(gradient @ direction), 1.0
+        while True:
+            nu = self.nu + step * direction
+            trial = self._inner_value(nu, self._conjugate(self._prox(self.Atnu + step * Atd)))
+            if trial >= value + 1e-4 * step * slope or step <= _SMALLEST_STEP:
                 break
             step /= 2
-        self.nu, self.Atnu = nu, Atnu
+        self.nu, self.Atnu = nu, self.Atnu + step * Atd
         # The product of each step and the addition round; twice, because steps may cancel each other.
         self.reach += 2 * (step * float(np.linalg.norm(direction)) + float(np.linalg.norm(nu)))
 

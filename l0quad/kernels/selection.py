@@ -1,10 +1,16 @@
-"""Selection of the best columns of each part of a partition, without sorting."""
+"""Selection of the best columns of each part of a partition: without sorting, and without a copy of the scores."""
+
+import numpy as np
 
 from l0quad.kernels.jit import inlined, kernel
 from l0quad.types import BoolArray, FloatArray, IntArray
 
 # In parts of at most this many columns, each is compared with all others.
 _SMALL = 16
+# The bits of a score, 11 at a time: 2048 bins, and one for what is elsewhere. So few scores in a bin are looked at.
+_DIGIT, _BINS = 11, 2048
+_SIGN, _LEAST = 0x7FFFFFFFFFFFFFFF, -0x8000000000000000
+_FEW = 64
 # Constants of a linear congruential generator (Numerical Recipes): pivots that no order of the scores can foil.
 _FACTOR, _SUMMAND, _MASK = 1664525, 1013904223, 0xFFFFFFFF
 
@@ -53,20 +59,57 @@ def largest(scores: FloatArray, k: int) -> float:
 
 
 @inlined
+def _key(score: float) -> int:
+    """Return an integer that orders as the scores do: their bits, those of negative ones reversed."""
+    bits = np.float64(score + 0.0).view(np.int64)
+    return int(bits ^ ((bits >> 63) & _SIGN))
+
+
+@inlined
+def _threshold(scores: FloatArray, k: int) -> tuple[float, int]:
+    """Return the k-th largest score, and how many of those equal to it are among the k largest.
+
+    By histograms of the bits: scores in the bin that holds it are counted by their next bits, until they are few.
+    """
+    low, shift, left = _LEAST, 64 - _DIGIT, k
+    counts = np.empty(_BINS + 1, dtype=np.int64)
+    while True:
+        counts[:] = 0
+        origin = low >> shift
+        for i in range(scores.size):
+            place = (_key(scores[i]) >> shift) - origin
+            counts[place if 0 <= place < _BINS else _BINS] += 1
+        place = _BINS - 1
+        while counts[place] < left:
+            left -= counts[place]
+            place -= 1
+        low = (origin + place) << shift
+        if counts[place] <= _FEW or shift == 0:
+            break
+        shift = max(shift - _DIGIT, 0)
+    few = np.empty(min(counts[place], _FEW))
+    found, prefix = 0, low >> shift
+    for i in range(scores.size):
+        if found < few.size and _key(scores[i]) >> shift == prefix:
+            few[found] = scores[i]
+            found += 1
+    # Where there are more than a few, all in the bin are equal.
+    threshold = largest(few, min(left, few.size))
+    for i in range(few.size):
+        left -= few[i] > threshold
+    return threshold, left
+
+
+@inlined
 def _select_large(scores: FloatArray, budget: int, chosen: BoolArray) -> None:
     """Mark what is above the budget-th largest score, then the first ones equal to it."""
-    threshold = largest(scores.copy(), budget)
-    left = budget
+    threshold, ties = _threshold(scores, budget)
     for i in range(scores.size):
         if scores[i] > threshold:
             chosen[i] = True
-            left -= 1
-    for i in range(scores.size):
-        if left == 0:
-            break
-        if scores[i] == threshold:
+        elif ties > 0 and scores[i] == threshold:
             chosen[i] = True
-            left -= 1
+            ties -= 1
 
 
 @kernel

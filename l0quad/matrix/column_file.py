@@ -20,8 +20,9 @@ from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 # Two chunks are in memory, of at most so many bytes and this share of the memory that reading may take.
 _CHUNK_BYTES = 1 << 24
 _CHUNK_SHARE = 8
-# Of fewer columns of a chunk than this share, each is read by itself, where columns are contiguous.
-_FEW = 0.25
+# Where columns are contiguous, those that are not wanted are read too, unless so many bytes of them are between: as
+# much is read in the time that a disk takes to begin elsewhere.
+_GAP_BYTES = 1 << 16
 # Values beyond are refused: their squares would overflow.
 _LARGEST = 2.0**120
 
@@ -252,8 +253,13 @@ def _read(handle: BinaryIO, file: Stored, task: _Task, buffer: bytearray) -> tup
     """Return the range of a task as an array on the buffer, and the bytes read: all of it, or few wanted columns."""
     (n, p), item = file.shape, file.dtype.itemsize
     width = task.last - task.first
-    if file.by_columns and task.local is not None and task.local.size < _FEW * width:
-        parts = [((task.first + j) * n, j * n, n) for j in task.local.tolist()]
+    if file.by_columns and task.local is not None:
+        far = np.flatnonzero(np.diff(task.local) * n * item > _GAP_BYTES)
+        starts, ends = task.local[np.append(0, far + 1)], task.local[np.append(far, task.local.size - 1)] + 1
+        parts = [
+            ((task.first + start) * n, start * n, (end - start) * n)
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
     elif file.by_columns:
         parts = [(task.first * n, 0, width * n)]
     else:

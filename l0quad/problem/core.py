@@ -102,6 +102,12 @@ class CoreProblem:
         """The norms of columns as large as the rounding of products with A's columns is that of products with them."""
         return np.sqrt(self.column_sq_norms) * self.matrix.spread
 
+    @cached_property
+    def largest_rounding(self) -> float:
+        """The largest sum of their squares over an allowed support."""
+        norms = self.column_sq_norms if self.matrix.spread == 1 else self.column_sq_norms * self.matrix.spread**2
+        return self.constraint.largest_sum(norms)
+
     @property
     def ridge_is_lost(self) -> bool:
         """Whether the ridge is 0 or so small beside A that it, and the relaxation with it, is lost in rounding."""
@@ -138,6 +144,13 @@ class CoreProblem:
         """Return A w - b for a point, without a pass over A where its refit has brought it."""
         return self.residual(point.support, point.w) if point.refit is None else point.refit.residual
 
+    def data_gradient(self, point: Point, residual: FloatArray | None = None) -> FloatArray:
+        """Return A'(A w - b) for a point, not to be written to; that of a refit is known."""
+        refit = point.refit
+        if refit is not None and refit.Atnu is not None and point.restricted_optimum:
+            return refit.Atnu
+        return self.matrix.rmatvec(self.residual_at(point) if residual is None else residual)
+
     def evaluate(
         self, support: IntArray, w: FloatArray, residual: FloatArray | None = None, restricted_optimum: bool = False
     ) -> Point:
@@ -154,23 +167,25 @@ class CoreProblem:
 
     def restricted(self, support: IntArray) -> Point:
         """Return the best point with this support."""
-        refit = None
         if self.matrix.counted and support.size:
-            refit = counted_refit(self.matrix, self.b, self.w0, self.mu, support, self.pause)
-            w, residual = refit.w, refit.residual
-        else:
-            w, residual = restricted_solve(self.matrix, self.b, self.w0, self.mu, support, self.pause)
-        point = replace(self.evaluate(support, w, residual, restricted_optimum=True), refit=refit)
+            return self.refitted(support, counted_refit(self.matrix, self.b, self.w0, self.mu, support, self.pause))
+        w, residual = restricted_solve(self.matrix, self.b, self.w0, self.mu, support, self.pause)
+        return self._not_above_zero(self.evaluate(support, w, residual, restricted_optimum=True))
+
+    def refitted(self, support: IntArray, refit: Refit) -> Point:
+        """Return the point that sweeps have found to be the best one with this support."""
+        point = self.evaluate(support, refit.w, refit.residual, restricted_optimum=True)
+        return self._not_above_zero(replace(point, refit=refit))
+
+    def _not_above_zero(self, point: Point) -> Point:
         if point.objective <= self.objective_at_zero:
             return point
         # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
-        return self.evaluate(support, np.zeros(support.size))
+        return self.evaluate(point.support, np.zeros(point.support.size))
 
     def taken_over(self, point: Point) -> Point:
         """Return the point, which is the best on its support of the `reduced` problem, with what two sweeps bring."""
-        refit = found_elsewhere(self.matrix, self.b, point.support, point.w, self.pause)
-        found = self.evaluate(point.support, refit.w, refit.residual, restricted_optimum=True)
-        return replace(found, refit=refit)
+        return self.refitted(point.support, found_elsewhere(self.matrix, self.b, point.support, point.w, self.pause))
 
     def optimised(self, point: Point) -> Point:
         """Return the point itself where it is the best one with its support, else that one."""

@@ -5,16 +5,23 @@
 
 gives w and its residual. With nu = -mu y, which the residual is up to rounding, A'nu = -mu t: the lower bound D(nu) and
 the gradient of the data term cost no further sweep. For |S| <= n sweep 1 brings the columns themselves, which are
-solved with in memory, and sweep 2 is A'(A w - b).
+solved with in memory, and sweep 2 is A'(A w - b). Both may be part of sweeps that bring other things too.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from l0quad.certificates import Bound
 from l0quad.matrix import DenseMatrix, Matrix
 from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted
-from l0quad.problem.restricted import DIRECT_LIMIT, dual_solution, keeps_digits, restricted_solve
+from l0quad.problem.restricted import (
+    DIRECT_LIMIT,
+    dual_solution,
+    keeps_digits,
+    orthogonal_solve,
+    restricted_solve,
+)
 from l0quad.types import FloatArray, IntArray, Pause
 
 
@@ -27,42 +34,91 @@ class Refit(NamedTuple):
     residual : ndarray of shape (n,)
         A w - b, of w as rounded.
     nu, Atnu : ndarray of shape (n,) and (p,)
-        A dual point, and A'nu: of the best w on the support the residual, as it was found.
+        A dual point, and A'nu: of the best w on the support the residual, as it was found. ``Atnu`` is None where it
+        has been let go of.
+    bound : Bound, optional
+        What nu proves, where that has been computed.
     """
 
     w: FloatArray
     residual: FloatArray
     nu: FloatArray
-    Atnu: FloatArray
+    Atnu: FloatArray | None
+    bound: Bound | None = None
+
+
+class TwoSweeps:
+    """A refit on its way: what its sweeps are to bring, first ``first``, then ``second``.
+
+    Whoever makes the sweeps may want more of them, after what is wanted here, and hands over what they brought.
+    """
+
+    def __init__(self, matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray) -> None:
+        self._matrix, self._b, self._mu, self._support, self._start = matrix, b, mu, support, w0[support]
+        self._few = support.size <= matrix.shape[0]
+        if self._few:
+            self.first = Wanted(gather=support)
+        else:
+            self.first = Wanted(weights=(Columns(support, self._start),), outers=(support,))
+        self.second, self.solved = Wanted(), False
+        self._gram: FloatArray = np.empty((0, 0))
+        self.w: FloatArray = np.empty(0)
+        self.residual: FloatArray = np.empty(0)
+
+    @staticmethod
+    def suit(matrix: Matrix, support: IntArray) -> bool:
+        """Whether two sweeps may do."""
+        return 0 < support.size <= matrix.shape[0] or matrix.shape[0] <= DIRECT_LIMIT
+
+    def take_first(self, swept: Swept, pause: Pause) -> bool:
+        """Solve with what the first sweep brought; False where rows depend on each other too much for that."""
+        if self._few:
+            A_S = DenseMatrix(swept.gather)
+            own = np.arange(self._support.size)
+            self.w = rounded(restricted_solve(A_S, self._b, self._start, self._mu, own, pause)[0], self._matrix)
+            self.residual = A_S.matvec(None, self.w) - self._b
+            self.second, self.solved = Wanted(rows=(self.residual,)), True
+            return True
+        # Where the factorization fails, it is the distance that the solution has to go.
+        self.residual, self._gram = swept.products[0] - self._b, swept.outers[0]
+        y = dual_solution(self._gram, -self.residual, self._mu, pause)
+        if y is None:
+            return False
+        self.second = Wanted(rows=(y,), follow=Follow(self._support, self._start, self._matrix.dtype))
+        self.solved = True
+        return True
+
+    def take_second(self, swept: Swept) -> Refit | None:
+        """Return the refit that the second sweep completes; None where too many digits have cancelled."""
+        y, t = self.second.rows[0], swept.rows[0]
+        if self._few:
+            return Refit(self.w, y, y, t)
+        if not keeps_digits(self._gram, y, t[self._support]):
+            return None
+        t *= -self._mu
+        return Refit(swept.follow, swept.follow_product - self._b, -self._mu * y, t)
+
+    def by_rows(self, pause: Pause) -> FloatArray:
+        """Return the best w where rows depend on each other and mu is tiny, in more sweeps, through n x n."""
+        return self._start + orthogonal_solve(self._matrix, self._support, -self.residual, self._mu, pause)
 
 
 def counted_refit(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray, pause: Pause) -> Refit:
     """Return what `restricted_solve` does, in two sweeps; in more where rows depend on each other and mu is tiny."""
-    rows = matrix.shape[0]
-    start = w0[support]
-    if support.size > rows and rows <= DIRECT_LIMIT:
-        swept = first_sweep(matrix, Wanted(weights=(Columns(support, start),), outers=(support,)), pause)
-        r, gram = b - swept.products[0], swept.outers[0]
-        y = dual_solution(gram, r, mu, pause)
-        if y is not None:
-            swept = matrix.swept(Wanted(rows=(y,), follow=Follow(support, start, matrix.dtype)), pause)
-            v = swept.rows[0][support]
-            if keeps_digits(gram, y, v):
-                return Refit(swept.follow, swept.follow_product - b, -mu * y, -mu * swept.rows[0])
-    if support.size <= rows:
-        A_S = DenseMatrix(first_sweep(matrix, Wanted(gather=support), pause).gather)
-        w = rounded(restricted_solve(A_S, b, start, mu, np.arange(support.size), pause)[0], matrix)
-        return _with_scores(matrix, w, A_S.matvec(None, w) - b, pause)
-    return found_elsewhere(matrix, b, support, restricted_solve(matrix, b, w0, mu, support, pause)[0], pause)
+    if not TwoSweeps.suit(matrix, support):
+        return found_elsewhere(matrix, b, support, restricted_solve(matrix, b, w0, mu, support, pause)[0], pause)
+    refit = TwoSweeps(matrix, b, w0, mu, support)
+    if refit.take_first(first_sweep(matrix, refit.first, pause), pause):
+        found = refit.take_second(matrix.swept(refit.second, pause))
+        if found is not None:
+            return found
+    return found_elsewhere(matrix, b, support, refit.by_rows(pause), pause)
 
 
 def found_elsewhere(matrix: Matrix, b: FloatArray, support: IntArray, w: FloatArray, pause: Pause) -> Refit:
     """Return the best w on a support, which has been found otherwise, with what two sweeps bring of it."""
     w = rounded(w, matrix)
-    return _with_scores(matrix, w, matrix.matvec(support, w) - b, pause)
-
-
-def _with_scores(matrix: Matrix, w: FloatArray, residual: FloatArray, pause: Pause) -> Refit:
+    residual = matrix.matvec(support, w) - b
     return Refit(w, residual, residual, first_sweep(matrix, Wanted(rows=(residual,)), pause).rows[0])
 
 

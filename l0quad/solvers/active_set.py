@@ -1,6 +1,6 @@
 """Active set: hard thresholding on the columns that matter, all columns looked at only to extend that set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,10 +21,9 @@ class ActiveSet:
 
     CHITA-CD (Benbaki et al., ICML 2023, Algorithm 4): the working set is the support and the ``extra`` share of the
     columns with the largest |w - tau gradient|; when `IHT` has converged on it, one look at all columns chooses the
-    next. Never ends above the refit of its start. A round costs a look (two passes over A) and passes over the
-    working set. On files (`l0quad.open_columns`) a round reads all of A four times at most (two for the choice of the
-    working set, two for the look), twice more for each refit of the look, and the working set twice for each of
-    its own.
+    next. Begins with the refit of its start, and never ends above it. A round costs a look (a pass over A for A'r, and
+    the step's own) and passes over the working set. On files (`l0quad.open_columns`) the refit of the start takes two
+    sweeps, a round one and two for each refit of the look, and two of the working set for each refit there.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ class ActiveSet:
     extra: float = 0.02
     inner: IHT = IHT(refit=True)
     name: ClassVar[str] = "active_set"
-    needs: ClassVar[Needs] = Needs(reducible=True)
+    needs: ClassVar[Needs] = Needs(solves_start=True, reducible=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -59,15 +58,17 @@ class ActiveSet:
 
 def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: Monitor) -> Outcome:
     """Alternate between `iht` on a working set and a look at all columns."""
-    point = start
+    point = problem.optimised(start)
+    if monitor.record(point):
+        return Outcome(point, Status.CONVERGED)
     for _ in range(options.max_iter):
         columns = _working_set(problem, point, options)
         if columns.size == 0:
             return Outcome(point, Status.CONVERGED)
-        local = Point(np.searchsorted(columns, point.support), point.w, point.objective, point.restricted_optimum)
-        found, status, _ = iht(problem.restrict(columns), local, options.inner, SubMonitor(monitor, columns))
-        before = point.objective
-        point = Point(columns[found.support], found.w, found.objective, found.restricted_optimum)
+        found, status, _ = iht(
+            problem.restrict(columns), _within(columns, point), options.inner, SubMonitor(monitor, columns)
+        )
+        before, point = point.objective, _outside(problem, columns, found)
         if monitor.expired():
             return Outcome(point, Status.CONVERGED)
         look = _look(problem, point, options, monitor)
@@ -77,6 +78,22 @@ def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: 
             return Outcome(look, status)
         point = look
     return Outcome(point, Status.ITERATION_LIMIT)
+
+
+def _within(columns: IntArray, point: Point) -> Point:
+    """Return a point as one of the problem over these columns, with what its refit has brought of them."""
+    refit = point.refit
+    if refit is not None and refit.Atnu is not None:
+        refit = refit._replace(Atnu=refit.Atnu[columns])
+    return replace(point, support=np.searchsorted(columns, point.support), refit=refit)
+
+
+def _outside(problem: CoreProblem, columns: IntArray, found: Point) -> Point:
+    """Return a point of the problem over these columns as one of the whole; where it is a refit, with A'r."""
+    support, refit = columns[found.support], found.refit
+    if refit is not None:
+        refit = refit._replace(nu=refit.residual, Atnu=problem.matrix.rmatvec(refit.residual))
+    return replace(found, support=support, refit=refit)
 
 
 def _look(problem: CoreProblem, point: Point, options: ActiveSet, monitor: Monitor) -> Point | None:
@@ -90,8 +107,8 @@ def _look(problem: CoreProblem, point: Point, options: ActiveSet, monitor: Monit
 def _working_set(problem: CoreProblem, point: Point, options: ActiveSet) -> IntArray:
     """Return the support and the best other columns by their size after a gradient step."""
     extra = int(options.extra * problem.shape[1])
-    gradient = problem.matrix.rmatvec(problem.residual(point.support, point.w)) - problem.mu * problem.w0
-    scores: FloatArray = np.abs(gradient)
+    scores: FloatArray = problem.data_gradient(point) - problem.mu * problem.w0
+    np.abs(scores, out=scores)
     never = problem.constraint.never
     scores[point.support] = scores[never] = -1.0
     others = top_k(scores, min(max(extra, 1), problem.shape[1] - point.support.size - never.size))

@@ -7,12 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
+from l0quad.bounds.dual import with_bound
 from l0quad.linalg.cholesky import cholesky
+from l0quad.matrix.sweeps import Columns, Swept, Wanted
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.counted import TwoSweeps, first_sweep
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.needs import Needs
-from l0quad.types import FloatArray
+from l0quad.types import FloatArray, IntArray, Pause
 
 # rho starts at max(ridge, this share of the mean squared column norm).
 _FIRST_RHO = 1e-3
@@ -30,9 +33,10 @@ class ADMM:
 
     Boyd et al. ("Distributed optimization and statistical learning via ADMM", 2011, section 9.1); for pruning, Meng
     et al. ("ALPS", NeurIPS 2024). (A'A + (mu + rho) I)^-1 comes from a Cholesky factorization of A A' (or A'A), a
-    new one whenever rho has risen by a fifth or so; an iteration is two passes over A. Every few iterations the support
-    is refitted, and the best refit is returned. No guarantee beyond: never above the refit of its start. On files
-    (`l0quad.open_columns`): two sweeps an iteration, two a refit, and at the start four (its refit, A A' and A'b).
+    new one whenever rho has risen by a fifth or so; an iteration is two passes, A'y over all of A and A_S z. Every few
+    iterations the support is refitted, and the best refit is returned. No guarantee beyond: never above the refit of
+    its start. On files (`l0quad.open_columns`): 3 sweeps and 2 an iteration at most. The refits ride along, but for
+    the second sweep of a last one; A A' and A'b come with the refit of the start.
 
     Parameters
     ----------
@@ -63,53 +67,212 @@ class ADMM:
 
 def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) -> Outcome:
     """Iterate from the dense centre w0 until the support has settled."""
-    best = problem.optimised(start)
-    if monitor.record(best):
-        return Outcome(best, Status.CONVERGED)
-    shifted = _ShiftedInverse(problem)
+    wide = problem.shape[1] >= problem.shape[0]
+    passes = (_CountedPasses if wide and problem.matrix.counted else _Passes)(problem, start)
     rho = max(0.5 * problem.mu, _FIRST_RHO * float(problem.column_sq_norms.mean()))
-    if rho == 0:
-        return Outcome(best, Status.CONVERGED)
-    z, u = np.zeros(problem.shape[1]), np.zeros(problem.shape[1])
-    z[best.support] = best.w
-    support, settled, solved_on = best.support, 0, best.support
+    if monitor.record(passes.best) or rho == 0:
+        return Outcome(passes.best, Status.CONVERGED)
+    split = (_Wide if wide else _Tall)(problem, passes)
+    support, settled, solved_on = passes.best.support, 0, passes.best.support
     for iteration in range(options.max_iter):
-        x = shifted.solve(shifted.g + rho * (z - u), problem.mu + rho) + u
-        previous, support = support, problem.constraint.nearest(x)
+        previous, support = support, split.step(rho, options.growth)
         settled = settled + 1 if np.array_equal(previous, support) else 0
-        z = np.zeros(x.size)
-        z[support] = x[support]
-        u = (x - z) / options.growth
         rho *= options.growth
         done = settled >= _SOLVE_EVERY
-        if (done or (iteration + 1) % _SOLVE_EVERY == 0) and not np.array_equal(support, solved_on):
-            solved_on, candidate = support, problem.restricted(support)
-            best = min(candidate, best, key=lambda each: each.objective)
-        if monitor.record(best) or done:
-            return Outcome(best, Status.CONVERGED)
-    return Outcome(best, Status.ITERATION_LIMIT)
+        due = (done or (iteration + 1) % _SOLVE_EVERY == 0) and not np.array_equal(support, solved_on)
+        solved_on = support if due else solved_on
+        if due:
+            passes.refit(support)
+        if done or iteration == options.max_iter - 1:
+            passes.finish()
+        else:
+            split.look()
+        if monitor.record(passes.best) or done:
+            return Outcome(passes.best, Status.CONVERGED)
+    return Outcome(passes.best, Status.ITERATION_LIMIT)
+
+
+class _Passes:
+    """Passes over A, each by itself, and ``best``, the best refit so far; that of the start is made at once."""
+
+    def __init__(self, problem: CoreProblem, start: Point) -> None:
+        self.problem, self.best = problem, problem.optimised(start)
+
+    def gram(self) -> FloatArray:
+        """Return the smaller of A A' and A'A."""
+        n, p = self.problem.shape
+        return (self.problem.matrix.outer if p >= n else self.problem.matrix.inner)(pause=self.problem.pause)
+
+    def target(self) -> FloatArray:
+        """Return A'b."""
+        return self.problem.matrix.prepared.product(self.problem.b)
+
+    def at_centre(self) -> FloatArray:
+        """Return A w0."""
+        return self.problem.matrix.matvec(None, self.problem.w0)
+
+    def transposed(self, y: FloatArray) -> FloatArray:
+        """Return A'y."""
+        return self.problem.matrix.rmatvec(y)
+
+    def product(self, support: IntArray, z: FloatArray) -> FloatArray:
+        """Return A_S z."""
+        return self.problem.matrix.matvec(support, z)
+
+    def refit(self, support: IntArray) -> None:
+        """Keep the best point on a support, where it is better."""
+        self._take(self.problem.restricted(support))
+
+    def finish(self) -> None:
+        """Complete what is on its way."""
+
+    def _take(self, candidate: Point) -> None:
+        self.best = min(candidate, self.best, key=lambda each: each.objective)
+
+
+class _CountedPasses(_Passes):
+    """The same, for p >= n, where passes are counted: refits, of the start too, share their two with what else is due.
+
+    A refit is asked for before the `product` with its support, and completed by the next `transposed`.
+    """
+
+    def __init__(self, problem: CoreProblem, start: Point) -> None:
+        self.problem, self.best = problem, problem.zero()
+        self._due: TwoSweeps | None = None
+        self._support = start.support
+        every = np.arange(problem.shape[1])
+        self.refit(start.support)
+        swept = self._first(Wanted(rows=(problem.b,), weights=(Columns(every, problem.w0),), outers=(every,)))
+        self._target, self._centre, self._gram = swept.rows[0], swept.products[-1], swept.outers[-1]
+        self.finish()
+
+    def gram(self) -> FloatArray:
+        return self._gram
+
+    def target(self) -> FloatArray:
+        return self._target
+
+    def at_centre(self) -> FloatArray:
+        return self._centre
+
+    def transposed(self, y: FloatArray) -> FloatArray:
+        return self._second((y,))[-1]
+
+    def product(self, support: IntArray, z: FloatArray) -> FloatArray:
+        return self._first(Wanted(weights=(Columns(support, z),))).products[-1]
+
+    def refit(self, support: IntArray) -> None:
+        problem, self._support = self.problem, support
+        self._due = TwoSweeps(problem.matrix, problem.b, problem.w0, problem.mu, support) if support.size else None
+
+    def finish(self) -> None:
+        if self._due is not None:
+            if not self._due.solved:
+                self._first(Wanted())
+            self._second(())
+
+    def _first(self, wanted: Wanted) -> Swept:
+        """Make a sweep, the first of a refit that is due among it."""
+        problem, due = self.problem, self._due
+        if due is not None:
+            wanted = wanted._replace(
+                weights=(*due.first.weights, *wanted.weights),
+                outers=(*due.first.outers, *wanted.outers),
+                gather=due.first.gather,
+            )
+        swept = first_sweep(problem.matrix, wanted, problem.pause)
+        if due is not None:
+            due.take_first(swept, problem.pause)
+        return swept
+
+    def _second(self, rows: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
+        """Return A'r for each of these, from a sweep that completes the refit that is due."""
+        problem, due, self._due = self.problem, self._due, None
+        wanted = Wanted() if due is None else due.second
+        swept = problem.matrix.swept(wanted._replace(rows=(*wanted.rows, *rows)), problem.pause)
+        if due is not None:
+            found = due.take_second(swept) if due.solved else None
+            point = problem.restricted(self._support) if found is None else problem.refitted(self._support, found)
+            self._take(with_bound(problem, point))
+        return swept.rows
+
+
+class _Wide:
+    """Iterates for p >= n, through n x n: z on its support, u, and n-vectors that spare passes over A.
+
+    With v = g + rho (z - u) and y = (A A' + tau I)^-1 A v the new x is (v - A'y) / tau + u, and A x follows from A A'.
+    """
+
+    def __init__(self, problem: CoreProblem, passes: _Passes) -> None:
+        best, self._mu, self._passes = passes.best, problem.mu, passes
+        self._gram, Aw0 = passes.gram(), passes.at_centre()
+        self._inverse = _ShiftedInverse(self._gram, problem.pause)
+        self._g = passes.target() + problem.mu * problem.w0
+        self._Ag = self._gram @ problem.b + problem.mu * Aw0
+        self._support, self.z, self.u = best.support, best.w, np.zeros(problem.shape[1])
+        self._Az = problem.residual_at(best) + problem.b
+        self._Au, self._Ax = np.zeros(problem.shape[0]), np.zeros(problem.shape[0])
+        self._constraint, self._growth = problem.constraint, 1.0
+
+    def step(self, rho: float, growth: float) -> IntArray:
+        """Return the support of the next z."""
+        tau = self._mu + rho
+        Av = self._Ag + rho * (self._Az - self._Au)
+        y = self._inverse.solve(Av, tau)
+        x = self._passes.transposed(y)
+        np.subtract(self._g, x, out=x)
+        x -= rho * self.u
+        x[self._support] += rho * self.z
+        x /= tau
+        x += self.u
+        self._Ax = (Av - self._gram @ y) / tau + self._Au
+        self._support, self._growth = self._constraint.nearest(x), growth
+        self.z = x[self._support]
+        # u = (x - z) / growth.
+        x[self._support] = 0.0
+        x /= growth
+        self.u = x
+        return self._support
+
+    def look(self) -> None:
+        """Make the pass that the next step needs."""
+        self._Az = self._passes.product(self._support, self.z)
+        self._Au = (self._Ax - self._Az) / self._growth
+
+
+class _Tall:
+    """Iterates for p < n, through p x p."""
+
+    def __init__(self, problem: CoreProblem, passes: _Passes) -> None:
+        best, self._mu = passes.best, problem.mu
+        self._inverse = _ShiftedInverse(passes.gram(), problem.pause)
+        self._g = passes.target() + problem.mu * problem.w0
+        self.z, self.u = np.zeros(problem.shape[1]), np.zeros(problem.shape[1])
+        self.z[best.support] = best.w
+        self._constraint = problem.constraint
+
+    def step(self, rho: float, growth: float) -> IntArray:
+        """Return the support of the next z."""
+        x = self._inverse.solve(self._g + rho * (self.z - self.u), self._mu + rho) + self.u
+        support = self._constraint.nearest(x)
+        self.z = np.zeros(x.size)
+        self.z[support] = x[support]
+        self.u = (x - self.z) / growth
+        return support
+
+    def look(self) -> None:
+        """Nothing: no pass is needed."""
 
 
 class _ShiftedInverse:
-    """(A'A + tau I)^-1 for any tau > 0, through the smaller of AA' and A'A."""
+    """(M + tau I)^-1 for any tau > 0."""
 
-    def __init__(self, problem: CoreProblem) -> None:
-        self._matrix, self._pause = problem.matrix, problem.pause
-        n, p = problem.shape
-        self._wide = p >= n
-        self._gram = (self._matrix.outer if self._wide else self._matrix.inner)(pause=problem.pause)
+    def __init__(self, gram: FloatArray, pause: Pause) -> None:
+        self._gram, self._pause = gram, pause
         self._tau = 0.0
         self._factored: Callable[[FloatArray], FloatArray] | None = None
-        self.g = problem.matrix.prepared.product(problem.b) + problem.mu * problem.w0
 
     def solve(self, v: FloatArray, tau: float) -> FloatArray:
-        """Return the product with the inverse."""
-        if not self._wide:
-            return self._by_gram(v, tau)
-        y = self._by_gram(self._matrix.matvec(None, v), tau)
-        return np.asarray((v - self._matrix.rmatvec(y)) / tau)
-
-    def _by_gram(self, v: FloatArray, tau: float) -> FloatArray:
         """Solve by the factor of a tau close by; each correction takes off nine tenths of the error or so."""
         if self._factored is None or abs(tau / self._tau - 1) > _CLOSE:
             self._tau = tau * (1 + _CLOSE)

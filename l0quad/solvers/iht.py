@@ -206,12 +206,9 @@ def _dense_with_gradient(
     problem: CoreProblem, point: Point, residual: FloatArray | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return w as a dense vector, the gradient and the residual (computed where nothing has brought it)."""
-    w, refit = _dense(problem, point), point.refit
-    if residual is None and refit is not None and point.restricted_optimum:
-        return w, refit.Atnu + problem.mu * (w - problem.w0), refit.residual.copy()
-    if residual is None:
-        residual = problem.residual_at(point)
-    return w, problem.matrix.rmatvec(residual) + problem.mu * (w - problem.w0), residual
+    w = _dense(problem, point)
+    residual = problem.residual_at(point) if residual is None else residual
+    return w, problem.data_gradient(point, residual) + problem.mu * (w - problem.w0), residual
 
 
 def _gradient(problem: CoreProblem, point: Point) -> FloatArray:

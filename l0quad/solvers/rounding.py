@@ -7,6 +7,7 @@ import numpy as np
 
 from l0quad import validation
 from l0quad.bounds.counted_relaxation import CountedRelaxation, relaxation_of
+from l0quad.bounds.dual import with_bound
 from l0quad.bounds.reweighting import SeparableRelaxation
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
@@ -67,13 +68,13 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
         return Outcome(best, Status.CONVERGED)
     relaxation = _tighter(problem, best) or relaxation_of(problem, best)
     bound = relaxation.bound()
+    best = with_bound(problem, best)
     last, solved = best.support, False
     for iteration in range(options.max_iter):
         if isinstance(relaxation, CountedRelaxation):
-            support = problem.constraint.nearest(relaxation.point())
-            candidate = relaxation.step_and_refit(bound.value, None if np.array_equal(support, last) else support)
+            candidate = relaxation.step_and_refit(bound.value, last)
             if candidate is not None:
-                last, best = support, min(candidate, best, key=lambda each: each.objective)
+                last, best = candidate.support, min(candidate, best, key=lambda each: each.objective)
         else:
             relaxation.step(bound.value)
         found = relaxation.bound()
@@ -86,7 +87,7 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
         if solved or due or iteration == options.max_iter - 1:
             support = problem.constraint.nearest(relaxation.point())
             if not np.array_equal(support, last):
-                last, candidate = support, problem.restricted(support)
+                last, candidate = support, with_bound(problem, problem.restricted(support))
                 best = min(candidate, best, key=lambda each: each.objective)
         proven = monitor.relative_gap(best, bound) <= options.tol
         if monitor.record(best) or solved or proven:

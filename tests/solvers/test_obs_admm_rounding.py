@@ -12,7 +12,7 @@ from problems import gaussian, monitor_of, pruning, stored_as
 import l0quad.solvers.auto
 import l0quad.solvers.obs
 from l0quad import ADMM, METHODS, OBS, Auto, Forward, Problem, Rounding, Status, Swap, Unsuited, solve
-from l0quad.solvers.admm import _ShiftedInverse
+from l0quad.solvers.admm import _Passes, _Tall, _Wide
 
 IMPROVERS = ["swap", "admm", "rounding", "obs", "auto"]
 improvers = pytest.mark.parametrize("method", IMPROVERS)
@@ -68,15 +68,25 @@ def test_obs_within_the_budgets(name):
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda each: each.__name__)
 @pytest.mark.parametrize("shape", [(7, 20), (20, 7), (9, 9), (1, 5), (5, 1)], ids=str)
-def test_the_shifted_inverse(shape, form):
+def test_the_iterates_of_admm(shape, form):
+    """Each step as it is defined, from A'A, whatever spares passes over A."""
     instance = stored_as(gaussian(*shape, 1, w0=CENTRE[:1].repeat(shape[1]), ridge=0.2), form)
-    A, rng = instance.dense, np.random.default_rng(1)
-    shifted = _ShiftedInverse(instance.core())
-    np.testing.assert_allclose(shifted.g, A.T @ instance.b + 0.4 * instance.w0, rtol=1e-12)
-    for tau in (1e-3, 1.1e-3, 1.15e-3, 0.4, 1e4):
-        v = rng.standard_normal(shape[1])
-        expected = np.linalg.inv(A.T @ A + tau * np.eye(shape[1])) @ v
-        np.testing.assert_allclose(shifted.solve(v, tau), expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
+    A, core, g = instance.dense, instance.core(), instance.dense.T @ instance.b + 0.4 * instance.w0
+    passes = _Passes(core, core.evaluate(np.arange(1), np.ones(1)))
+    split = (_Wide if shape[1] >= shape[0] else _Tall)(core, passes)
+    z, u, growth = np.zeros(shape[1]), np.zeros(shape[1]), 1.3
+    z[:1] = passes.best.w
+    for rho in (1e-3, 1.1e-3, 1.15e-3, 0.4, 1e4):
+        tau = 0.4 + rho
+        x = np.linalg.inv(A.T @ A + tau * np.eye(shape[1])) @ (g + rho * (z - u)) + u
+        support = split.step(rho, growth)
+        np.testing.assert_array_equal(support, core.constraint.nearest(x))
+        z = np.zeros(shape[1])
+        z[support] = x[support]
+        u = (x - z) / growth
+        np.testing.assert_allclose(split.z[split.z != 0], z[z != 0], rtol=1e-7)
+        np.testing.assert_allclose(split.u, u, rtol=1e-7, atol=1e-8 * np.abs(x).max())
+        split.look()
 
 
 @over_kept

@@ -17,7 +17,9 @@ def thresholds(magnitudes: FloatArray, starts: IntArray, budgets: IntArray, beta
 def clipped_ratio(magnitudes: FloatArray, c: FloatArray | float, beta: float) -> FloatArray:
     """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        z = np.clip(magnitudes / c - beta, 0.0, 1.0)
+        z = magnitudes / c
+        z -= beta
+        np.clip(z, 0.0, 1.0, out=z)
         z[magnitudes >= (1 + beta) * c] = 1.0
         z[magnitudes <= beta * c] = 0.0
     z[magnitudes == 0] = 0.0
