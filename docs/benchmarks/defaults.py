@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-SPARSITY, SEEDS = 0.9, 3
+SPARSITY, SEEDS = 0.9, 5
 README = {"method": "backsolve", "stages": 10, "refit_stages": 5, "n_rows": 25, "batch_size": 16, "l2": 3e-3}
 CALLS = {
     "`prune(model, loss_fn, data, 0.9)`": {},

@@ -1,7 +1,8 @@
 """Test accuracy after pruning MLPNet and ResNet20, without fine-tuning, and the seconds of every run.
 
-``python pruning.py MLPNet`` or ``ResNet20``. Every run is a process of its own on one thread, two at a time; what is
-done is kept in results/pruning-NAME.jsonl and not run again (delete the file to begin anew).
+``python pruning.py MLPNet`` or ``ResNet20``; ``again`` after it repeats the runs of `AGAIN` on the code as it is now.
+What an optimizer does in the same seconds is read from the runs of `gradual.py`. Every run is a process of its own on
+one thread, two at a time; what is done is kept in results/pruning-NAME.jsonl and not run again.
 """
 
 import json
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import gradual
 from l0quad_adapters.torch import Refit
 from measure import RESULTS, report, table
 
@@ -62,7 +64,13 @@ NOTES = {
     "MLPNet": "Dense: 93.97 %.",
     "ResNet20": "Dense: 88.30 %, with new statistics of batch normalisation 84.33 %: it seems fine-tuned with "
     "those of its first training. Settings were chosen by test accuracy, on seed 0. The training images are 20,000 and "
-    "their mirror images. The seconds of softened runs have those of the dense network's predictions in them.",
+    "their mirror images. The seconds of softened runs have those of the dense network's predictions in them. "
+    "The stages that were run again ran on another machine.",
+}
+# What is run on the code as it is now, seed 0, beside what is kept.
+AGAIN = {
+    "MLPNet": [("ours, one stage", 0.9), ("ours, one stage", 0.98), ("ours, stages", 0.9), ("ours, stages", 0.98)],
+    "ResNet20": [("ours, stages", 0.9)],
 }
 # The published figures: test accuracy by sparsity (CHITA, ICML 2023, table 1).
 PUBLISHED = {
@@ -127,17 +135,24 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
     )  # fmt: skip
 
 
-def run_all(name: str, kept: Path) -> list[dict[str, Any]]:
+def run_all(name: str, kept: Path, again: bool) -> list[dict[str, Any]]:
     """Run what is not in the file yet, the first seed and the cheap methods first; return all runs."""
     done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
-    keys = {(run["method"], run["sparsity"], run["seed"]) for run in done if run["settings"] == _plain(name, run)}
-    todo = [
+    keys = {
+        (run["method"], run["sparsity"], run["seed"])
+        for run in done
+        if run["settings"] == _plain(name, run) and run.get("again", False) == again
+    }
+    wanted = [
         (method, sparsity, seed)
         for seed in range(3)
         for method in SETTINGS[name]
         for sparsity in reversed(SPARSITIES[name])
-        if seed in seeds(name, sparsity, method) and (method, sparsity, seed) not in keys
+        if seed in seeds(name, sparsity, method)
     ]
+    if again:
+        wanted = [(method, sparsity, 0) for method, sparsity in AGAIN[name]]
+    todo = [key for key in wanted if key not in keys]
 
     def one(key: tuple[str, float, int]) -> None:
         command = [sys.executable, __file__, name, *map(str, key)]
@@ -145,9 +160,10 @@ def run_all(name: str, kept: Path) -> list[dict[str, Any]]:
         if out.returncode:
             print(key, out.stderr[-500:], flush=True)
             return
+        line = json.dumps(json.loads(out.stdout) | ({"again": True} if again else {}))
         with kept.open("a") as file:
-            file.write(out.stdout)
-        print(out.stdout.strip(), flush=True)
+            file.write(line + "\n")
+        print(line, flush=True)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(one, todo))
@@ -162,7 +178,8 @@ def _plain(name: str, run: dict[str, Any]) -> dict[str, Any] | None:
 
 def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
     """Return accuracies beside the published ones, and seconds."""
-    runs = [run for run in runs if run["settings"] == _plain(name, run)]
+    every = [run for run in runs if run["settings"] == _plain(name, run)]
+    runs = [run for run in every if not run.get("again")]
     methods = list(SETTINGS[name])
     accuracy, seconds = [], []
     for sparsity in SPARSITIES[name]:
@@ -175,14 +192,19 @@ def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
             cells.append(f"{statistics.mean(values):.2f}{spread}" if values else "-")
             times.append(f"{max(run['seconds'] for run in mine):.1f}" if mine else "-")
         published = PUBLISHED.get(name, {}).get(sparsity, ())
-        accuracy.append([f"{sparsity:g}", *cells, *(f"{value:.2f}" for value in published)])
+        trained = [gradual.cell(name, way, sparsity) for way in gradual.WAYS[name]]
+        accuracy.append([f"{sparsity:g}", *cells, *trained, *(f"{value:.2f}" for value in published)])
         seconds.append([f"{sparsity:g}", *times])
     header = ["sparsity", *methods]
     published_header = [f"published {column}" for column in COLUMNS] if name in PUBLISHED else []
     most = [[m, max((r["MiB"] for r in runs if r["method"] == m), default="-")] for m in methods]
     return [
         "Test accuracy, %, mean and standard deviation over the seeds:",
-        table([*header, *published_header], accuracy),
+        table([*header, *gradual.WAYS[name], *published_header], accuracy),
+        f"The columns from gradual magnitude to gradual_prune train on, {gradual.SECONDS[name]} CPU s in all; their "
+        "settings and seconds stand in [gradual](gradual.md).",
+        "Run again on the code of these columns, seed 0:",
+        table(["method", "sparsity", "accuracy before", "again", "s before", "again"], _again(every)),
         "Seconds of the slowest run, gradients included, on one thread beside another run:",
         table(header, seconds),
         "Peak resident memory of a process, data included:",
@@ -190,6 +212,19 @@ def tables(name: str, runs: list[dict[str, Any]]) -> list[str]:
         "Settings:",
         table(["method", "at", "settings"], _settings_rows(name)),
     ]
+
+
+def _again(runs: list[dict[str, Any]]) -> list[list[object]]:
+    """Return the runs that were repeated beside what they repeat."""
+    rows: list[list[object]] = []
+    for now in (run for run in runs if run.get("again")):
+        key = [now[name] for name in ("method", "sparsity", "seed")]
+        then = next(r for r in runs if not r.get("again") and [r[n] for n in ("method", "sparsity", "seed")] == key)
+        both = [
+            f"{run[value]:.{digits}f}" for value, digits in (("accuracy", 2), ("seconds", 1)) for run in (then, now)
+        ]
+        rows.append([now["method"], f"{now['sparsity']:g}", *both])
+    return rows
 
 
 def _settings_rows(name: str) -> list[list[object]]:
@@ -206,12 +241,12 @@ def _settings_rows(name: str) -> list[list[object]]:
     ]
 
 
-def main(name: str) -> None:
+def main(name: str, again: bool) -> None:
     RESULTS.mkdir(exist_ok=True)
-    runs = run_all(name, RESULTS / f"pruning-{name.lower()}.jsonl")
+    runs = run_all(name, RESULTS / f"pruning-{name.lower()}.jsonl", again)
     report(
         f"pruning-{name.lower()}",
-        f"Pruning {name} without fine-tuning",
+        f"Pruning {name}",
         "Every run starts from the trained network; a row is a sample's, or the mean of batch_size samples'. "
         f"{NOTES[name]}",
         *tables(name, runs),
@@ -219,7 +254,7 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 3:
         child(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
     else:
-        main(sys.argv[1])
+        main(sys.argv[1], sys.argv[2:] == ["again"])

@@ -1,18 +1,21 @@
 """Cholesky factorizations that say when they have lost their digits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 
-from l0quad.types import FloatArray, Pause, go_on
+from l0quad.linalg.symmetric import mirror, set_lower
+from l0quad.types import FloatArray, Pause, RealArray, go_on
 
 # A pivot that has lost this share of its diagonal entry (times the order) is left to an orthogonal method.
 SINGULAR = 16 * float(np.finfo(np.float64).eps)
 
 # A matrix up to this order is factored in one piece, a larger one by blocks of columns.
 _AT_ONCE = 4096
-_BLOCK = 512
+_BLOCK = 256
 
 
 def cholesky(
@@ -20,9 +23,7 @@ def cholesky(
 ) -> Callable[[FloatArray], FloatArray] | None:
     """Factor as `cholesky_factor` does; return the solve, or None where the matrix is singular."""
     factor = cholesky_factor(gram, shift, pause)
-    if factor is None:
-        return None
-    return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(factor.T, rhs, lower=0)[0])
+    return None if factor is None else _solver(factor)
 
 
 def cholesky_factor(gram: FloatArray, shift: float | FloatArray, pause: Pause = go_on) -> FloatArray | None:
@@ -42,8 +43,45 @@ def cholesky_factor(gram: FloatArray, shift: float | FloatArray, pause: Pause = 
         return None
     finally:
         np.fill_diagonal(gram, unshifted)
-    lost = np.any(factor.diagonal() ** 2 <= SINGULAR * diagonal.size * diagonal)
-    return None if lost else np.asarray(factor, dtype=np.float64)
+    return None if _lost(factor.diagonal(), diagonal) else np.asarray(factor, dtype=np.float64)
+
+
+class InPlace(NamedTuple):
+    """``solve(rhs)`` with a shifted matrix that is factored in its own place, and ``product(x)`` with it unshifted."""
+
+    solve: Callable[[FloatArray], FloatArray]
+    product: Callable[[FloatArray], FloatArray]
+
+
+@contextmanager
+def factored_in_place(gram: FloatArray, shift: float, pause: Pause = go_on) -> Iterator[InPlace | None]:
+    """Factor ``gram + shift I`` as `cholesky_factor` does, without a second matrix of its size.
+
+    While this lasts the factor lies below the diagonal of ``gram``, whose own values above it are copied there after.
+    """
+    own = gram.diagonal().copy()
+    try:
+        np.fill_diagonal(gram, own + shift)
+        pivots = _pivots(gram, pause)
+
+        def product(x: FloatArray) -> FloatArray:
+            np.fill_diagonal(gram, own)
+            found = scipy.linalg.blas.dsymv(1.0, gram.T, x, lower=1)
+            np.fill_diagonal(gram, pivots)
+            return np.asarray(found)
+
+        yield None if pivots is None or _lost(pivots, own + shift) else InPlace(_solver(gram), product)
+    finally:
+        np.fill_diagonal(gram, own)
+        mirror(gram)
+
+
+def _pivots(gram: FloatArray, pause: Pause) -> FloatArray | None:
+    try:
+        _factor(gram, pause)
+    except np.linalg.LinAlgError:
+        return None
+    return gram.diagonal().copy()
 
 
 def inverse_of(factor: FloatArray) -> FloatArray:
@@ -55,14 +93,31 @@ def inverse_of(factor: FloatArray) -> FloatArray:
 
 
 def _by_blocks(gram: FloatArray, pause: Pause) -> FloatArray:
-    """Factor by blocks of columns, the rest brought up to date after each (right-looking)."""
-    L = np.tril(gram)
+    L = gram.copy()
+    _factor(L, pause)
+    return np.tril(L)
+
+
+def _factor(L: FloatArray, pause: Pause) -> None:
+    """Replace the lower triangle by its factor, by blocks of columns, the rest brought up to date after each."""
     for first in range(0, L.shape[0], _BLOCK):
         last = first + _BLOCK
         pause()
-        D = L[first:last, first:last] = np.linalg.cholesky(L[first:last, first:last])
+        D = np.linalg.cholesky(L[first:last, first:last])
+        set_lower(L[first:last, first:last], D)
         panel = L[last:, first:last] = np.linalg.solve(D, L[last:, first:last].T).T
         for start in range(0, panel.shape[0], _BLOCK):
             pause()
-            L[last + start :, last + start : last + start + _BLOCK] -= panel[start:] @ panel[start : start + _BLOCK].T
-    return np.tril(L)
+            rows, below = panel[start : start + _BLOCK], panel[start + _BLOCK :]
+            i, j = last + start, last + start + rows.shape[0]
+            set_lower(L[i:j, i:j], L[i:j, i:j] - rows @ rows.T)
+            L[j:, i:j] -= below @ rows.T
+
+
+def _lost(pivots: RealArray, diagonal: FloatArray) -> bool:
+    return bool(np.any(pivots**2 <= SINGULAR * diagonal.size * diagonal))
+
+
+def _solver(L: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """Return the solve with a factor, which lies on and below the diagonal."""
+    return lambda rhs: np.asarray(scipy.linalg.lapack.dpotrs(L.T, rhs, lower=0)[0])

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.linalg
 
 from l0quad import validation
+from l0quad.linalg.symmetric import add_outer, mirror
 from l0quad.matrix.sweeps import Swept, Wanted, sweep_blocks
 from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 
@@ -157,7 +158,8 @@ class Matrix(ABC):
         total = np.zeros((self.shape[0], self.shape[0]))
         for _, block in self.sweep(columns):
             pause()
-            total += block @ block.T
+            add_outer(total, block)
+        mirror(total)
         return total
 
     def rmatvec_and_matvec(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from l0quad.linalg.cholesky import cholesky
+from l0quad.linalg.cholesky import cholesky, factored_in_place
 from l0quad.linalg.orthogonal import minimum_norm, pivoted_qr, shortest
 from l0quad.linalg.tall import triangle
 from l0quad.matrix import Matrix
@@ -156,8 +156,11 @@ def _dual(
 
 def dual_solution(gram: FloatArray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray | None:
     """Return y with ``(A_S A_S' + mu I) y = r``, refined against that matrix; None where it is numerically singular."""
-    solve = cholesky(gram, mu, pause)
-    return solve and _refined(solve, solve(r), lambda y: r - gram @ y - mu * y)
+    with factored_in_place(gram, mu, pause) as factored:
+        if factored is None:
+            return None
+        solve, product = factored
+        return _refined(solve, solve(r), lambda y: r - product(y) - mu * y)
 
 
 def keeps_digits(gram: FloatArray, y: FloatArray, v: FloatArray) -> bool:

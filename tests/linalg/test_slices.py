@@ -1,17 +1,21 @@
 """Long work in slices: the same answer whatever a slice's size, and a limit is asked for between any two."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import l0quad.linalg.cholesky
 import l0quad.linalg.orthogonal
+import l0quad.linalg.symmetric
 import l0quad.matrix.base
 import l0quad.matrix.dense
 from l0quad.errors import Stopped
-from l0quad.linalg.cholesky import cholesky_factor
+from l0quad.linalg.cholesky import cholesky_factor, factored_in_place
 from l0quad.linalg.orthogonal import independent_columns, pivoted_qr
+from l0quad.linalg.symmetric import add_outer, mirror
 from l0quad.matrix import as_matrix
-from l0quad.problem.restricted import orthogonal_solve
+from l0quad.problem.restricted import orthogonal_solve, restricted_solve
 from l0quad.types import go_on
 
 
@@ -48,7 +52,8 @@ def thin(monkeypatch):
     monkeypatch.setattr(l0quad.linalg.orthogonal, "_PANEL", 2)
     monkeypatch.setattr(l0quad.linalg.orthogonal, "_SLICE_FLOPS", 1)
     monkeypatch.setattr(l0quad.linalg.cholesky, "_AT_ONCE", 0)
-    monkeypatch.setattr(l0quad.linalg.cholesky, "_BLOCK", 3)
+    for module in (l0quad.linalg.cholesky, l0quad.linalg.symmetric):
+        monkeypatch.setattr(module, "_BLOCK", 3)
     monkeypatch.setattr(l0quad.matrix.dense, "_AT_ONCE_FLOPS", 0)
     for module in (l0quad.matrix.base, l0quad.matrix.dense):
         monkeypatch.setattr(module, "CHUNK_BYTES", 256)
@@ -133,6 +138,59 @@ def test_cholesky_by_blocks(thin, order):
     np.testing.assert_allclose(L, np.linalg.cholesky(gram + 0.5 * np.eye(order)), rtol=1e-10, atol=1e-13)
     np.testing.assert_array_equal(gram, B.T @ B)
     assert cholesky_factor(-gram, 0.0) is None
+
+
+@pytest.mark.parametrize("order", [1, 3, 7, 12])
+def test_a_factor_in_place_of_its_matrix(thin, order):
+    rng = np.random.default_rng(order)
+    B, x = rng.standard_normal((order + 2, order)), rng.standard_normal(order)
+    gram = B.T @ B
+    given = gram.copy()
+
+    def work(pause):
+        with factored_in_place(gram, 0.5, pause) as factored:
+            assert order == 1 or not np.array_equal(gram, given)
+            return factored.solve(x), factored.product(x), factored.solve(x)
+
+    try:
+        first, product, again = stops_wherever_it_is_asked(work, (order + 2) // 3)
+    finally:
+        np.testing.assert_array_equal(gram, given)
+    np.testing.assert_allclose(first, np.linalg.solve(given + 0.5 * np.eye(order), x), rtol=1e-9)
+    np.testing.assert_allclose(product, given @ x, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(again, first)
+    with factored_in_place(-gram, 0.0) as factored:
+        assert factored is None
+
+
+def test_a_dual_solve_takes_one_square_matrix(monkeypatch):
+    """Of rows x rows, beside slices: neither the sum of outer products nor the factorization has a second one."""
+    # Of the last support nothing is kept, and columns are converted a few at a time.
+    for name, size in (("SINGLE_SUPPORT_BYTES", 0), ("CHUNK_BYTES", 1 << 16)):
+        monkeypatch.setattr(l0quad.matrix.base, name, size)
+    for module in (l0quad.linalg.cholesky, l0quad.linalg.symmetric):
+        monkeypatch.setattr(module, "_BLOCK", 32)
+    rng = np.random.default_rng(0)
+    A = as_matrix(np.asfortranarray(rng.standard_normal((400, 900)), dtype=np.float32))
+    b, w0 = rng.standard_normal(400), rng.standard_normal(900)
+    w, _ = restricted_solve(A, b, w0, 0.5, np.arange(900))
+    tracemalloc.start()
+    again, _ = restricted_solve(A, b, w0, 0.5, np.arange(900))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(again, w)
+    assert peak < 1.6 * 8 * 400**2
+
+
+def test_one_triangle_of_a_sum_of_outer_products(thin):
+    blocks = np.random.default_rng(0).standard_normal((2, 10, 4))
+    total = np.zeros((10, 10))
+    for block in blocks:
+        add_outer(total, block)
+    assert not total[3:, :3].any()
+    mirror(total)
+    np.testing.assert_array_equal(total, total.T)
+    np.testing.assert_allclose(total, sum(block @ block.T for block in blocks), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("form", [np.ascontiguousarray, np.asfortranarray, np.float32], ids=["C", "F", "float32"])

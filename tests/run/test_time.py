@@ -8,6 +8,7 @@ from problems import PROBLEMS, monitor_of, suited
 
 import l0quad.linalg.cholesky
 import l0quad.linalg.orthogonal
+import l0quad.linalg.symmetric
 import l0quad.matrix.base
 import l0quad.matrix.dense
 import l0quad.solvers.coordinate_descent
@@ -73,6 +74,7 @@ def thin(monkeypatch):
         (l0quad.linalg.orthogonal, "_SLICE_FLOPS", 1),
         (l0quad.linalg.cholesky, "_AT_ONCE", 0),
         (l0quad.linalg.cholesky, "_BLOCK", 4),
+        (l0quad.linalg.symmetric, "_BLOCK", 4),
         (l0quad.matrix.dense, "_AT_ONCE_FLOPS", 0),
         (l0quad.matrix.dense, "CHUNK_BYTES", 512),
         (l0quad.matrix.base, "CHUNK_BYTES", 512),

@@ -8,6 +8,7 @@ pytest.importorskip("safetensors")
 
 from gradient_nets import NETS, Calls, N, by_autograd, close, rows_of, setting
 from l0quad_adapters.torch import choose, gradient_matrix
+from l0quad_adapters.torch.network import ways
 from l0quad_adapters.torch.network.layers import LayerGradients
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
@@ -85,6 +86,21 @@ def test_auto_takes_the_closed_form_where_there_is_one(name, monkeypatch):
     monkeypatch.setattr(LayerGradients, "__call__", lambda *args: chunks.append(len(args[1][0])) or closed(*args))
     rows_of(model, inputs, targets)
     assert chunks == [2, N]
+
+
+def test_auto_compares_nothing_where_the_loop_is_fastest_in_any_case(monkeypatch):
+    """A layer of a kind of its own has no closed form, and of so many weights vmap is not tried."""
+
+    class Own(nn.Linear):
+        pass
+
+    monkeypatch.setattr(ways, "_MOST_FOR_VMAP", 0)
+    model, inputs, targets = nn.Sequential(Own(6, 4)).eval(), torch.randn(9, 6), torch.randint(4, (9,))
+    expected, seen = by_autograd(model, cross_entropy, inputs, targets), []
+    model.register_forward_hook(lambda module, args, output: seen.append(torch.is_grad_enabled()))
+    close(rows_of(model, inputs, targets), expected)
+    # Eight without a graph show whether the loss is a mean.
+    assert seen == [False] * 8 + [True] * 9
 
 
 @pytest.mark.parametrize("name", ["called_twice", "tied", "conv_kinds", "called_by_keyword", "never_called"])

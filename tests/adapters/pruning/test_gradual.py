@@ -190,6 +190,13 @@ def test_defaults_are_enough():
     assert accuracy(model) > 0.8
 
 
+def test_there_are_refits_by_default_where_ten_fit():
+    """150 samples: of one row of a sample, 75 / 2 in two epochs, 75 / 8 in half of one."""
+    for epochs, n_rows, expected in ((2, 2, 37), (0.5, 2, 0), (4, 2, 40)):
+        report = run(net(), method="magnitude", steps=1, epochs=epochs, n_rows=n_rows, refit_stages=None)
+        assert sum(stage.rows > 0 for stage in report.stages) == expected
+
+
 def test_every_epoch_has_all_samples_in_an_order_of_its_own():
     orders, model = [], net()
     inputs, _ = data()

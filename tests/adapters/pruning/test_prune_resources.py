@@ -43,6 +43,15 @@ def test_rows_in_memory_lie_by_columns_and_in_a_file_by_rows(tmp_path):
         assert [window.oldest(2).start for _ in range(4)] == [0, 2, 4, 0]
 
 
+@pytest.mark.parametrize(("way", "chunk", "samples"), [("loop", 7, 1), ("layers", 7, 7)])
+def test_the_way_and_the_chunk_are_those_asked_for(way, chunk, samples):
+    model, seen = again(mlp), []
+    model.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
+    run(model, 0.8, n_rows=14, batch_size=1, way=way, chunk=chunk)
+    assert max(seen) == samples
+    assert sum(seen) == 14
+
+
 def test_refits_hold_the_columns_of_the_support_alone(monkeypatch):
     seen, solve = [], stages.pruning_problem
     monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A) or solve(A, *rest))

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -116,6 +117,14 @@ def test_the_table_is_aligned_and_tells_the_outcome():
     assert [row.split()[0] for row in rows] == ["layer", "0.weight", "3.weight", "total"]
     assert len({len(row) for row in rows}) == 1
     assert "by layer asked" in repr(network_report(sparsity={"0.weight": 0.7}))
+
+
+def test_notebooks_get_a_table():
+    html = network_report(metric_before=0.9375, metric_after=0.875)._repr_html_()
+    tree = ElementTree.fromstring(f"<div>{html}</div>")
+    text = " ".join("".join(tree.itertext()).split())
+    assert "0.9375 before and 0.875 after" in text
+    assert [row[0].text for row in tree.iter("tr")] == ["layer", "0.weight", "3.weight", "total"]
 
 
 @pytest.mark.parametrize("count", [19, 20, 21, 100])

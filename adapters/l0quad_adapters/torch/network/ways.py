@@ -72,19 +72,19 @@ def way_for(model: nn.Module, loss_fn: LossFn, chosen: Weights, way: str, few: B
         each = [batch_row(model, loss_fn, chosen, part_of(batch, i, i + 1)) for i in range(n)]
         return torch.cat([row for row, _ in each]), torch.cat([loss for _, loss in each])
 
-    if way == "loop":
+    layers = layers_of(model, chosen)
+    mapped_pays = chosen.size <= _MOST_FOR_VMAP and not _has_groups(model)
+    if way == "loop" or (way == "auto" and layers is None and not mapped_pays):
         return by_loop
     if way == "vmap":
         return _by_vmap(model, loss_fn, chosen)
-    layers = layers_of(model, chosen)
     if way == "layers":
         if layers is None:
             raise ValueError("way: 'layers' needs every chosen weight to be that of a linear or convolutional layer")
         return LayerGradients(model, loss_fn, layers)
-    mapped_pays = chosen.size <= _MOST_FOR_VMAP and not _has_groups(model)
     reference, by_vmap = by_loop(few), _by_vmap(model, loss_fn, chosen)
     # What vmap refuses may take another way through the model with each batch, which a few samples need not show.
-    if (layers is None and not mapped_pays) or not _agrees(by_vmap, few, reference, chosen):
+    if not _agrees(by_vmap, few, reference, chosen):
         return by_loop
     by_layers = None if layers is None else LayerGradients(model, loss_fn, layers)
     if by_layers is not None and _agrees(by_layers, few, reference, chosen):

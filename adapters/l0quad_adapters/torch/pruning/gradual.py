@@ -34,6 +34,8 @@ from l0quad_adapters.torch.report.report import PruneReport
 _RISE = 0.65
 _REFIT = Refit(l2=1e-2, momentum=0.9)
 _MOST_REFITS, _REFITS_SHARE = 40, 0.25
+# So few cost more training than they gain: ResNet20 there.
+_FEW_REFITS = 10
 _MOST_ROWS, _ROW = 500, 64
 # Of how many samples the loss tells whether refits are kept.
 _COMPARED = 1000
@@ -130,7 +132,7 @@ def gradual_prune(
         samples whose mean gradient is a row.
     refit_stages, refit : int, Refit
         How many refits there are, and what they are like. By default as many as see a quarter of the samples that the
-        training has seen, at most 40.
+        training has seen, at most 40; none where that is fewer than ten.
     weights, exclude : optional
         As for `prune`.
     seed : int
@@ -186,8 +188,7 @@ def gradual_prune(
     n_rows = max(1, min(_MOST_ROWS, about // batch_size)) if n_rows is None else n_rows
     check_integers(n_rows=n_rows)
     if refit_stages is None:
-        seen = epochs * about
-        refit_stages = min(_MOST_REFITS, int(_REFITS_SHARE * seen / ((refit.n_rows or n_rows) * batch_size)))
+        refit_stages = _refits(epochs * about, (refit.n_rows or n_rows) * batch_size)
     check_integers(0, refit_stages=refit_stages)
     refit = replace(refit, average=min(refit_stages, refit.average or refit_stages // 2))
     targets = targets_of(model, chosen, resolved(model, chosen, sparsity), schedule, steps)
@@ -225,6 +226,12 @@ def gradual_prune(
             l2=done.l2, seed=seed, n_rows=n_rows, batch_size=batch_size, first_order=True,
             metric_before=done.metric_before, seconds=done.seconds,
         )  # fmt: skip
+
+
+def _refits(seen: float, each: int) -> int:
+    """Return how many refits there are by default, after a training on so many samples."""
+    found = min(_MOST_REFITS, int(_REFITS_SHARE * seen / each))
+    return found if found >= _FEW_REFITS else 0
 
 
 def _check_training(optimizer: object, epochs: object, learning_rate: object, rise: object) -> None:
