@@ -59,7 +59,8 @@ def _lowered(
     v = Atnu / -mu
     v += w0
     support = problem.constraint.select(v * v, fixed_in, fixed_out)
-    inside = float(v[support] @ v[support])
+    kept = v[support]
+    inside = float(kept @ kept)
     square, product, ridge = float(nu @ nu), float(problem.b @ nu), float(w0 @ w0)
     value = -0.5 * square - product + 0.5 * mu * (ridge - inside)
     off = (nu.size + 4) * _EPS * problem.largest_rounding**0.5 * max(square**0.5, reach) / mu + 2 * _EPS * (

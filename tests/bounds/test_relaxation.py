@@ -74,7 +74,10 @@ def test_prox_is_the_minimiser(k, with_w0, ridge, sigma):
     rng = np.random.default_rng(2)
     relaxed.sigma, relaxed.centre = sigma, rng.standard_normal(P)
     Atnu = A.T @ rng.standard_normal(7)
-    prox = relaxed._prox(Atnu).w
+    found = relaxed._prox(Atnu)
+    prox = found.w
+    most = found.x @ prox / sigma - ridge * reference.perspective(prox, k) - prox @ prox / (2 * sigma)
+    assert relaxed._conjugate(found) == pytest.approx(most, rel=1e-8, abs=1e-12)
 
     def G(w):
         h = ridge * (reference.perspective(w, k) - 2 * w0 @ w + w0 @ w0)
@@ -101,7 +104,7 @@ def test_primal_value(k, with_w0):
         w = rng.standard_normal(P) * (rng.random(P) < 0.7)
         w[np.setdiff1d(np.arange(P), np.concatenate(list(reference.largest_supports(k, P))))] = 0.0
         expected = reference.relaxed_objective(A, b, w, k, 0.3, w0)
-        assert relaxed._primal_value(w, A @ w) == pytest.approx(expected, rel=1e-10)
+        assert relaxed._value(A @ w, relaxed._penalty(w)) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("ridge", [0.01, 0.3, 10.0])
@@ -264,7 +267,7 @@ def test_newton_directions_solve_their_system(monkeypatch, k, rows):
         jacobian = k.bind(P).jacobian(prox.x, prox.z, beta)
         V = np.diag(np.where(prox.z == 1, 1 / (1 + beta), 0.0))
         V[np.ix_(jacobian.columns, jacobian.columns)] = dense(jacobian)
-        direction = relaxed._newton_direction(prox, gradient)
+        direction = relaxed._newton_direction(gradient, *relaxed._active(prox), beta)
         rest = direction + relaxed.sigma * A @ V @ A.T @ direction - gradient
         assert np.linalg.norm(rest) <= (1e-9 if rows else 2e-3) * np.linalg.norm(gradient)
         relaxed.step(dual_bound(problem, relaxed.nu, relaxed.Atnu))
