@@ -12,6 +12,7 @@ from l0quad.api.layer_result import LayerResult, Stated, largest_bounds, lower_b
 from l0quad.api.solve import both
 from l0quad.certificates import Bound, Separable, Trivial
 from l0quad.errors import Stopped
+from l0quad.layers import conjugate
 from l0quad.layers.admm import admm
 from l0quad.layers.bound import LayerBound, certified
 from l0quad.layers.magnitude import magnitude
@@ -32,8 +33,9 @@ from l0quad.types import BoolArray, FloatArray
 METHODS = ("auto", "admm", "magnitude", "wanda", "sparsegpt", "exact")
 # Iterations of the relaxation, and the rise of the bound that ends it.
 _WORK = {"none": (0, 0.0), "fast": (25, 1e-4), "tight": (200, 0.0)}
-# An eigendecomposition of order d takes about so many flops.
+# An eigendecomposition of order d takes about so many flops times d^3, the bound with its diagonal so many.
 _EIGEN_FLOPS = 12.0
+_BOUND_FLOPS = 60.0
 _OPTIMAL = 1e-6
 _LARGEST = float(np.finfo(np.float64).max)
 _EPS = float(np.finfo(np.float64).eps)
@@ -135,7 +137,11 @@ class _Run:
         elif method == "sparsegpt":
             W = sparsegpt(quadratic, monitor.pause)
         elif method == "admm":
-            W = self._refit(admm(quadratic, monitor.pause, self.xp))
+            split = self._split()
+            if split is None:
+                monitor.stopped = Status.TIME_LIMIT
+                raise Stopped
+            W = self._refit(split)
         else:
             return self._exchanged(mask)
         self._record(W, W != 0, quadratic.objectives(W))
@@ -143,14 +149,10 @@ class _Run:
 
     def _exchanged(self, mask: BoolArray | None) -> Found:
         quadratic, monitor = self.quadratic, self.monitor
-        W = wanda(quadratic) if mask is None else quadratic.W0 * mask
-        # A limit may come before the first refit.
-        self._record(W, W != 0, quadratic.objectives(W))
-        d = W.shape[1]
-        if mask is None:
-            mask = W != 0
-            if monitor.affords(0.0, _EIGEN_FLOPS * float(d) ** 3):
-                mask = admm(quadratic, monitor.pause, self.xp)
+        if mask is not None:
+            self._record_rule(quadratic.W0 * mask)
+        elif (mask := self._split()) is None:
+            mask = self._best() != 0
         if monitor.limits.gap is not None:
             W = self._refit(mask)
             if self._record(W, mask, quadratic.objectives(W)) or self._prove():
@@ -161,11 +163,26 @@ class _Run:
             W, status = swaps(quadratic, mask, monitor.n_threads, monitor.expired, self._record)
         return Found(self._best(), Status.CONVERGED) if status is None else Found(W, status)
 
+    def _split(self) -> BoolArray | None:
+        """Return ADMM's mask, None where its eigendecomposition would not fit the time limit; Wanda's rule is the best
+        point until then.
+        """
+        quadratic, monitor = self.quadratic, self.monitor
+        self._record_rule(wanda(quadratic))
+        fits = monitor.affords(0.0, _EIGEN_FLOPS * float(quadratic.Q.shape[0]) ** 3)
+        return admm(quadratic, monitor.pause, self.xp) if fits else None
+
     def _refit(self, mask: BoolArray) -> FloatArray:
-        quadratic = self.quadratic
+        quadratic, pause = self.quadratic, self.monitor.pause
         if quadratic.pattern.shared:
             return refit_shared(quadratic.regular, quadratic.targets, mask[0])
-        return refit(quadratic.regular, quadratic.targets, mask, self.monitor.pause)
+        if self.xp is np:
+            return refit(quadratic.regular, quadratic.targets, mask, pause)
+        return conjugate.refit(quadratic.regular, quadratic.targets, mask, pause, self.xp)
+
+    def _record_rule(self, W: FloatArray) -> None:
+        # A limit may come before the first refit.
+        self._record(W, W != 0, self.quadratic.objectives(W))
 
     def _record(self, W: FloatArray, mask: BoolArray, values: FloatArray) -> bool:
         support = np.flatnonzero(mask)
@@ -179,6 +196,8 @@ class _Run:
     def _prove(self) -> bool:
         """Bound the optimum; True where the solve must end. What a limit cuts short is a bound all the same."""
         monitor, quadratic = self.monitor, self.quadratic
+        if not monitor.affords(0.0, _BOUND_FLOPS * float(quadratic.Q.shape[0]) ** 3):
+            return monitor.expired()
         d = self.layer.diagonal(monitor.pause)
         if d is None:
             return monitor.expired()
@@ -194,9 +213,8 @@ class _Run:
         values = quadratic.objectives(own)
         objective = float(values.sum())
         ended = monitor.seconds()
-        work = 60.0 * float(own.shape[1]) ** 3
         empty = quadratic.pattern.partition.total == 0
-        if mode and not empty and found.bounds is None and self.bound is None and monitor.affords(0.0, work):
+        if mode and not empty and found.bounds is None and self.bound is None:
             try:
                 self._prove()
             except Stopped:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-from l0quad.layers.arrays import host
+from l0quad.layers.arrays import budget, host
 from l0quad.layers.quadratic import Quadratic
 from l0quad.types import BoolArray, Pause, go_on
 
@@ -26,21 +26,22 @@ def admm(layer: Quadratic, pause: Pause = go_on, xp: ModuleType = np) -> BoolArr
     Parameters
     ----------
     xp : namespace
-        NumPy, or what has its functions `asarray` and `linalg.eigh`: the matrices are products with that namespace.
+        What holds the arrays and computes with them (`l0quad.layers.arrays`).
     """
     pattern, root = layer.pattern, np.sqrt(layer.regular.diagonal())
+    own = budget(pattern, xp)
     values, V = xp.linalg.eigh(xp.asarray(layer.regular / np.outer(root, root), dtype=xp.float32))
     values = values * (values > 0)
-    Y0 = xp.asarray(layer.W0 * root, dtype=xp.float32)
+    A = Y0 = xp.asarray(layer.W0 * root, dtype=xp.float32)
     rho = _RHO
-    mask = settled = pattern.select(host(Y0 * Y0))
-    Z, U = Y0 * xp.asarray(mask), 0 * Y0
+    mask = settled = own.select(Y0 * Y0)
+    Z, U = Y0 * mask, 0 * Y0
     inverse = (V * (rho / (values + rho))) @ V.T
     for iteration in range(1, _MOST_ITERATIONS + 1):
         pause()
         A = (Z - U - Y0) @ inverse + Y0 + U
-        mask = pattern.select(host(A * A))
-        Z = A * xp.asarray(mask)
+        mask = own.select(A * A)
+        Z = A * mask
         U = A - Z
         if iteration % _EVERY == 0:
             changed = float((mask != settled).sum()) / max(float(mask.sum()), 1.0)
@@ -50,4 +51,4 @@ def admm(layer: Quadratic, pause: Pause = go_on, xp: ModuleType = np) -> BoolArr
             factor = _FAST if changed > _MOVING else _SLOW
             rho, U = rho * factor, U / factor
             inverse = (V * (rho / (values + rho))) @ V.T
-    return mask
+    return pattern.select(host(A * A))

@@ -11,7 +11,7 @@ from l0quad.types import BoolArray, FloatArray, IntArray
 _LARGEST_TABLE = 1 << 19
 # A list has so many inputs of the support and so many others; at most so many lists follow one another.
 _LIST = 128
-_MOST_LISTS = 4
+_MOST_LISTS = 2
 _MOST_EXCHANGES = 1000
 # An inverse is brought up to date where less than one in so many of its slots has changed.
 _FEW = 4
@@ -105,7 +105,7 @@ def improve(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_
         The objective at w = 0.
     """
     S = np.flatnonzero(chosen)
-    fit = _refined(Q, g, S, inverse(Q, S))
+    fit = _fitted(Q, g, S, inverse(Q, S))
     whole = S.size * g.size <= _LARGEST_TABLE
     gains, settled = np.zeros(g.size), False
     for _ in range(1 if whole else _MOST_LISTS):
@@ -123,16 +123,12 @@ def improve(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_
     return _improved(fit, gains, places, settled)
 
 
-def _refined(Q: FloatArray, g: FloatArray, S: IntArray, inverse: FloatArray) -> _Fit:
-    """Return the weights, once refined: an inverse that was brought up to date carries the rounding of each time."""
+def _fitted(Q: FloatArray, g: FloatArray, S: IntArray, inverse: FloatArray) -> _Fit:
     from l0quad.kernels.products import combine_rows
 
-    w, r, product = np.zeros(S.size), g, np.empty(g.size)
-    for _ in range(2):
-        w = w + inverse @ r[S]
-        combine_rows(Q, S, w, product)
-        r = g - product
-    return _Fit(S, inverse, w, r)
+    w, product = inverse @ g[S], np.empty(g.size)
+    combine_rows(Q, S, w, product)
+    return _Fit(S, inverse, w, g - product)
 
 
 def _restricted(Q: FloatArray, fit: _Fit, places: Places, C: IntArray) -> tuple[FloatArray, _State, Places]:
@@ -171,7 +167,7 @@ def _moved(Q: FloatArray, g: FloatArray, fit: _Fit, C: IntArray, kept: IntArray)
     S, P = fit.S.copy(), fit.inverse
     S[leaving] = joining
     if leaving.size * _FEW > S.size:
-        return _refined(Q, g, S, inverse(Q, S))
+        return _fitted(Q, g, S, inverse(Q, S))
     # Without what leaves, then with what joins in its slots.
     B = P[:, leaving].copy()
     P -= B @ np.linalg.solve(B[leaving], B.T)
@@ -181,13 +177,15 @@ def _moved(Q: FloatArray, g: FloatArray, fit: _Fit, C: IntArray, kept: IntArray)
     schur = cross[leaving] - cross.T @ Z
     Z[leaving] = -np.eye(leaving.size)
     P += Z @ np.linalg.solve(schur, Z.T)
-    return _refined(Q, g, S, P)
+    return _fitted(Q, g, S, P)
 
 
 def _improved(fit: _Fit, gains: FloatArray, places: Places, settled: bool) -> Improved:
     d, S = gains.size, fit.S
     chosen, w, costs = np.zeros(d, dtype=np.bool_), np.zeros(d), np.full(d, np.inf)
-    chosen[S], w[S], costs[S] = True, fit.w, fit.w * fit.w / (2 * fit.inverse.diagonal())
+    # Refined once: an inverse that was brought up to date carries the rounding of each time.
+    chosen[S], w[S] = True, fit.w + fit.inverse @ fit.r[S]
+    costs[S] = fit.w * fit.w / (2 * fit.inverse.diagonal())
     costs[~places.movable] = np.inf
     leaving, joining = int(costs.argmin()), int(gains.argmax())
     cost, gain = float(costs[leaving]), float(gains[joining])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from l0quad.errors import Stopped
-from l0quad.layers.arrays import host
+from l0quad.layers.arrays import budget, host
 from l0quad.layers.quadratic import Quadratic
 from l0quad.types import FloatArray, Pause, go_on
 
@@ -43,39 +43,38 @@ def relaxed_point(
     least_rise : float
         End where an iteration, not one of the first, raises the bound by no more than this share of it.
     """
-    pattern, root = layer.pattern, np.sqrt(d)
+    own, root = budget(layer.pattern, xp), np.sqrt(d)
     C = xp.asarray((layer.Q - np.diag(d)) / np.outer(root, root))
     values, vectors = xp.linalg.eigh(C)
     values = values * (values > 0)
-    Y0: Any = (layer.W0 * root).astype(np.float32)
-    R: Any = (layer.residual / root).astype(np.float32)
-    free = 0.5 * float(np.vdot(Y0, Y0))
+    Y0, R = (xp.asarray(each, dtype=xp.float32) for each in (layer.W0 * root, layer.residual / root))
+    free = 0.5 * float((Y0 * Y0).sum())
     rho = float(np.exp(np.log(host(values) + 1e-3).mean()))
     V = xp.asarray(vectors, dtype=xp.float32)
     inverse = _inverse(xp.asarray(values, dtype=xp.float32), V, rho)
-    Z, U = Y0 * pattern.select(Y0 * Y0), np.zeros_like(Y0)
+    Z, U = Y0 * own.select(Y0 * Y0), 0 * Y0
     best, found = -np.inf, None
     try:
         for iteration in range(1, iterations + 1):
             pause()
             target = Z - U - Y0 + R / rho
-            E = host(xp.asarray(target) @ inverse)
+            E = target @ inverse
             gradient = rho * (target - E)
             P = gradient - R
-            bound = free - float(np.vdot(P, Y0))
-            bound -= 0.5 * (float(np.vdot(E, gradient)) + float(pattern.largest_sums((Y0 - P) ** 2).sum()))
+            bound = free - float((P * Y0 + 0.5 * E * gradient).sum())
+            bound -= 0.5 * float(own.largest_sums((Y0 - P) ** 2).sum())
             rise = bound - best
             if rise > 0:
                 best, found = bound, (target, rho)
-            if iteration > _ADJUST_EVERY and abs(rise) <= least_rise * bound:
+            if iteration > _ADJUST_EVERY and abs(rise) <= least_rise * abs(bound):
                 break
             Y, old = _OVER * E - (_OVER - 1) * (Z - Y0) + Y0, Z
             pull = Y0 + rho * (Y + U)
-            z = pattern.relaxed(pull / rho, 1 / rho)
+            z = own.relaxed(pull / rho, 1 / rho)
             Z = pull * (z / (1 + rho * z))
             U = U + Y - Z
             if iteration % _ADJUST_EVERY == 0:
-                factor = _balance(E + Y0 - Z, Z - old, Z, U)
+                factor = _balance(xp, E + Y0 - Z, Z - old, Z, U)
                 if factor != 1.0:
                     rho, U = rho * factor, U / factor
                     inverse = _inverse(xp.asarray(values, dtype=xp.float32), V, rho)
@@ -94,9 +93,9 @@ def _inverse(values: Any, V: Any, rho: float) -> Any:
     return half @ half.T
 
 
-def _balance(primal: FloatArray, dual: FloatArray, Z: FloatArray, U: FloatArray) -> float:
+def _balance(xp: Any, primal: Any, dual: Any, Z: Any, U: Any) -> float:
     """Return by what rho is to be multiplied so that both residuals fall alike; 1 where they do."""
-    sizes = [float(np.linalg.norm(each)) for each in (primal, Z, dual, U)]
+    sizes = [float(xp.linalg.norm(each)) for each in (primal, Z, dual, U)]
     if min(sizes) == 0.0:
         return 1.0
     ratio = (sizes[0] / sizes[1]) / (sizes[2] / sizes[3])

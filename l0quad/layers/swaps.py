@@ -15,9 +15,11 @@ from l0quad.run import threads
 from l0quad.run.outcome import Status
 from l0quad.types import BoolArray, FloatArray
 
-# Budget moves between outputs so many times at most, only where the gain is larger than the cost by this factor.
+# Budget moves between outputs so many times at most, only where the gain is larger than the cost by this factor, and
+# where all moves of a turn gain this share of the objective: an output that has changed costs as much as at first.
 _MOST_MOVES = 3
 _WORTH = 1.001
+_LEAST_TURN = 1e-4
 _CHUNKS = 16
 
 
@@ -88,11 +90,15 @@ class _Work:
         self.found |= found
 
     def move(self) -> np.ndarray:
-        """Move budget from the cheapest removals to the best additions, each output once; return those changed."""
+        """Move budget from the cheapest removals to the best additions, each output once; return those changed.
+
+        None is changed where that would hardly gain.
+        """
         m = self.mask.shape[0]
         costs = np.array([self.found[j].cost for j in range(m)])
         gains = np.array([self.found[j].gain for j in range(m)])
         givers, changed = iter(np.argsort(costs, kind="stable")), set[int]()
+        pairs, total = list[tuple[int, int]](), 0.0
         giver = next(givers)
         for taker in np.argsort(-gains, kind="stable"):
             while giver in changed and (following := next(givers, None)) is not None:
@@ -101,7 +107,12 @@ class _Work:
                 break
             if giver == taker or taker in changed:
                 continue
+            pairs.append((int(giver), int(taker)))
+            total += float(gains[taker] - costs[giver])
+            changed |= {int(giver), int(taker)}
+        if total <= _LEAST_TURN * float(self.values.sum()):
+            return np.empty(0, dtype=np.int64)
+        for giver, taker in pairs:
             self.mask[giver, self.found[giver].leaving] = False
             self.mask[taker, self.found[taker].joining] = True
-            changed |= {int(giver), int(taker)}
         return np.array(sorted(changed), dtype=np.int64)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l0quad.kernels.exchanges import descend
-from l0quad.layers.columns import Places, _refined, _restricted
+from l0quad.layers.columns import Places, _fitted, _restricted
 from l0quad.layers.quadratic import inverse
 
 
@@ -24,7 +24,7 @@ def best_exchange(Q, g, S, movable, enterable, group):
 
 
 def state_of(Q, g, S, places):
-    return _restricted(Q, _refined(Q, g, S, inverse(Q, S)), places, np.arange(g.size))[1]
+    return _restricted(Q, _fitted(Q, g, S, inverse(Q, S)), places, np.arange(g.size))[1]
 
 
 @pytest.mark.no_jit

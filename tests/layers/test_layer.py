@@ -333,16 +333,6 @@ def test_check_finds_what_is_wrong():
         assert words in check.message
 
 
-def test_torch_computes_the_dense_part():
-    torch = pytest.importorskip("torch")
-    d, m = 32, 20
-    layer = l0quad.Layer(weights(d, m), H=gram(d, n=100), k=200, damping=0.01)
-    ours, theirs = layer.solve(), layer.solve(xp=torch)
-    assert theirs.objective == pytest.approx(ours.objective, rel=0.02)
-    assert theirs.lower_bound == pytest.approx(ours.lower_bound, rel=1e-6)
-    assert theirs.check(layer).ok
-
-
 REFUSED = [
     ({"H": gram(), "X": np.ones((3, D))}, "exactly one of them"),
     ({}, "exactly one of them"),
