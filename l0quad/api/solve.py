@@ -126,7 +126,7 @@ def solve(
         reading=None if progress is None else progress.reading,
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
-    with threads.limited(n_threads), np.errstate(all="ignore"):
+    with threads.limited(n_threads), problem.core.matrix.watched(monitor.expired), np.errstate(all="ignore"):
         try:
             outcome = _run(problem, chosen, options, begin, monitor, bound)
             return result_of(problem, outcome, bound, options.name, monitor)
@@ -269,10 +269,10 @@ def _run(
                     refit = interruptible.restricted(begin(interruptible).support)
                     point = min(point, refit, key=lambda each: each.objective)
             if needs.final_solve and monitor.affords(*_restricted_work(core, point)):
-                solved = (
-                    interruptible.restricted(point.support) if core.matrix.counted else core.restricted(point.support)
-                )
-                point = min(solved, point, key=lambda each: each.objective)
+                # Files are read again for it, and a limit may come meanwhile.
+                with suppress(Stopped):
+                    solved = (interruptible if core.matrix.counted else core).restricted(point.support)
+                    point = min(solved, point, key=lambda each: each.objective)
         best = monitor.best
         if monitor.stopped is not None and needs.final_solve and best.objective < point.objective:
             # A part that is stopped need not hand over the best point that another has recorded.
@@ -284,9 +284,9 @@ def _run(
         finite = np.isfinite(problem.units.size(point.objective))
         return Outcome(point if finite else core.zero(), monitor.stopped or outcome.status, outcome.bound)
     except KeyboardInterrupt:
-        monitor.stopped = Status.INTERRUPTED
+        monitor.stopped, best = Status.INTERRUPTED, monitor.best
         # What was recorded may carry the objective of a reduced problem, or one kept over many updates.
-        return Outcome(core.evaluate(monitor.best.support, monitor.best.w), Status.INTERRUPTED)
+        return Outcome(core.evaluate(best.support, best.w) if best.refit is None else best, Status.INTERRUPTED)
 
 
 def _proven(tree: Outcome | None, outcome: Outcome, point: Point) -> Outcome:

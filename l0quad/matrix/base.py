@@ -9,6 +9,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -76,6 +77,10 @@ class Matrix(ABC):
     def bytes_read(self) -> int:
         """All that has been read so far, where passes are counted; else 0."""
         return 0
+
+    def watched(self, expired: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Let products that may wait for others ask, while they do, whether the limit of a solve has come."""
+        return nullcontext()
 
     @abstractmethod
     def take(self, columns: IntArray) -> RealArray:

@@ -2,16 +2,21 @@
 
 import os
 import signal
+import threading
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
 from problems import PROBLEMS, suited
 
 import l0quad
+from l0quad.solvers import needs
 
 distributed = pytest.importorskip("distributed")
-from l0quad_adapters import dask as adapter
-from l0quad_adapters.dask import sharded
+from l0quad_adapters.dask import cluster as adapter
+from l0quad_adapters.dask import matrix, sharded
+
+CONTRACT = ["gaussian", "float32_fortran", "pruning", "n_of_m", "groups_w0"]
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +69,59 @@ def test_shards_give_what_memory_gives_in_two_sweeps(count, client, pruning, tmp
     assert again.lower_bound == found.lower_bound
 
 
-@pytest.mark.parametrize("name", ["tall", "pruning", "linear_w0"])
-@pytest.mark.parametrize("method", ["backsolve", "magnitude"])
-def test_methods_find_on_shards_what_it_finds_in_files(method, name, client, tmp_path):
-    instance = PROBLEMS[name]
-    if not suited(method, instance):
-        pytest.skip("unsuited")
-    paths = shards(np.asarray(instance.A), tmp_path, 3)
+def over(names):
+    """The pairs of methods and problems that go together."""
+    pairs = [(method, name) for name in names for method in l0quad.METHODS if suited(method, PROBLEMS[name])]
+    return pytest.mark.parametrize(("method", "name"), pairs)
+
+
+def keeps_its_promises(instance, paths, client, method):
+    """The answer is feasible, consistent, checked, and the one that is found in memory."""
     result = l0quad.solve(instance.but(A=sharded(paths, client)).problem(), method)
     assert instance.allows(result.support)
+    np.testing.assert_array_equal(result.support, np.flatnonzero(result.w))
+    assert abs(result.objective - instance.objective(result.w)) <= 1e-10 * instance.size(result.w)
     assert result.lower_bound <= result.objective
     assert result.check(instance.problem()).ok
-    in_files = l0quad.solve(instance.but(A=l0quad.open_columns(paths)).problem(), method)
-    assert result.objective == pytest.approx(in_files.objective, rel=1e-8, abs=1e-12 * instance.size(result.w))
+    in_memory = l0quad.solve(instance.problem(), method)
+    np.testing.assert_array_equal(result.support, in_memory.support)
+    assert abs(result.objective - in_memory.objective) <= 1e-10 * instance.size(result.w)
+    return result
+
+
+@over(CONTRACT)
+def test_methods_keep_their_promises_on_shards(method, name, client, tmp_path):
+    instance = PROBLEMS[name]
+    paths = shards(np.asarray(instance.A), tmp_path, 3)
+    result = keeps_its_promises(instance, paths, client, method)
+    again = l0quad.solve(instance.but(A=sharded(paths, client)).problem(), method)
+    assert again.w.tobytes() == result.w.tobytes()
+    assert again.lower_bound == result.lower_bound
+    # A comes here once; sweeps before that are the cluster's: of refits, and two for each step of the relaxation.
+    assert result.n_sweeps <= (60 if method == "rounding" else 8)
+
+
+@over(["pruning"])
+def test_methods_keep_their_promises_where_a_is_too_large_to_come_here(method, name, client, tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    instance = PROBLEMS[name]
+    if not suited(method, instance.but(A=sharded(shards(instance.A, tmp_path, 2), client))):
+        with pytest.raises(l0quad.Unsuited, match=r"needs A in memory; these methods do not"):
+            l0quad.solve(instance.but(A=sharded(shards(instance.A, tmp_path, 2), client)).problem(), method)
+        return
+    keeps_its_promises(instance, shards(instance.A, tmp_path, 2), client, method)
+
+
+@pytest.mark.parametrize("method", ["auto", "iht", "rounding"])
+def test_any_number_of_shards_gives_the_same_support_and_objective(method, client, tmp_path):
+    instance = PROBLEMS["pruning"]
+    in_memory = l0quad.solve(instance.problem(), method)
+    for count in (1, 8):
+        A = sharded(shards(instance.A, tmp_path, count), client)
+        result = l0quad.solve(instance.but(A=A).problem(), method)
+        np.testing.assert_array_equal(result.support, in_memory.support)
+        assert result.objective == pytest.approx(in_memory.objective, rel=1e-10)
 
 
 @pytest.mark.parametrize("exponent", [0, -40])
@@ -112,19 +157,19 @@ def test_every_product(exponent, client, tmp_path):
 def dying(folder, before):
     """Tasks that kill their own process at most once for each ``before(arguments)``, which names an occasion."""
 
-    def answer(shard, do, *arguments):
+    def deadly(shard, do, *arguments):
         import os
         import signal
 
-        from l0quad_adapters.dask import _answer
+        from l0quad_adapters.dask.shard import answer
 
         try:
             os.close(os.open(f"{folder}/{before(arguments)}", os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            return _answer(shard, do, *arguments)
+            return answer(shard, do, *arguments)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    return answer
+    return deadly
 
 
 def test_a_worker_killed_in_each_sweep_changes_nothing(client, pruning, tmp_path, monkeypatch):
@@ -134,7 +179,7 @@ def test_a_worker_killed_in_each_sweep_changes_nothing(client, pruning, tmp_path
     occasions = tmp_path / "killed"
     occasions.mkdir()
     kill = dying(occasions, lambda arguments: "first" if arguments[1].follow is None else "second")
-    monkeypatch.setattr(adapter, "_answer", kill)
+    monkeypatch.setattr(adapter, "answer", kill)
     found = solved(M, b, w0)
     assert sorted(os.listdir(occasions)) == ["first", "second"]
     assert found.w.tobytes() == expected.w.tobytes()
@@ -146,30 +191,77 @@ def test_a_shard_that_kills_its_workers_is_named(client, pruning, tmp_path, monk
     M = sharded(shards(A, tmp_path, 1), client)
     monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
 
-    def answer(shard, do, *arguments):
+    def deadly(shard, do, *arguments):
         import os
         import signal
 
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(adapter, "_answer", answer)
+    monkeypatch.setattr(adapter, "answer", deadly)
     with pytest.raises(RuntimeError, match=r"A: the workers that read .*0of1.npy died"):
         solved(M, b, w0)
 
 
-def test_a_worker_that_never_returns_is_given_up(client, pruning, tmp_path, monkeypatch):
-    A, b, w0 = pruning
-    M = sharded(shards(A, tmp_path, 2), client)
-    monkeypatch.setattr(M._cluster, "_timeout", 0.5)
+@contextmanager
+def hanging(client):
+    """No worker returns."""
     workers = list(client.run(os.getpid).values())
     for each in workers:
         os.kill(each, signal.SIGSTOP)
     try:
-        with pytest.raises(TimeoutError, match=r"A: nothing came back within 0.5 s; .*of2.npy"):
-            solved(M, b, w0)
+        yield
     finally:
         for each in workers:
             os.kill(each, signal.SIGCONT)
+
+
+def test_a_worker_that_never_returns_is_given_up(client, pruning, tmp_path):
+    A, b, w0 = pruning
+    M = sharded(shards(A, tmp_path, 2), client, timeout=0.5)
+    with hanging(client), pytest.raises(TimeoutError, match=r"A: nothing came back within 0.5 s; .*of2.npy"):
+        solved(M, b, w0)
+
+
+def after_iterations(count, do):
+    """A callback that does something once."""
+    return lambda state: do() if state.n_iter == count else None
+
+
+def test_a_time_limit_gives_the_best_point_while_workers_hang(client, pruning, tmp_path):
+    A, b, w0 = pruning
+    problem = l0quad.Problem(sharded(shards(A, tmp_path, 2), client), b, 90, ridge=1.0, w0=w0)
+    known = l0quad.solve(problem, l0quad.Backsolve(steps=0), bound="none")
+    with ExitStack() as stack:
+        stop = after_iterations(1, lambda: stack.enter_context(hanging(client)))
+        found = l0quad.solve(problem, "backsolve", time_limit=3.0, callback=stop)
+    assert found.status is l0quad.Status.TIME_LIMIT
+    assert found.objective == pytest.approx(known.objective, rel=1e-10)
+    assert found.check(l0quad.Problem(A, b, 90, ridge=1.0, w0=w0)).ok
+
+
+def test_what_a_limit_still_asks_of_workers_that_hang_is_given_up(client, pruning, tmp_path, monkeypatch):
+    """Gradient steps need the columns of the best point once more."""
+    monkeypatch.setattr(matrix, "_SMALL_BYTES", 0)
+    A, b, w0 = pruning
+    M = sharded(shards(A, tmp_path, 2), client, grace=0.2)
+    with ExitStack() as stack:
+        stop = after_iterations(2, lambda: stack.enter_context(hanging(client)))
+        with pytest.raises(TimeoutError, match=r"within 0.2 s after the solve's limit; .*of2.npy"):
+            l0quad.solve(l0quad.Problem(M, b, 90, w0=w0), "coordinate_descent", time_limit=2.0, callback=stop)
+
+
+def test_an_interrupt_gives_the_best_point_while_workers_hang(client, pruning, tmp_path):
+    A, b, w0 = pruning
+    problem = l0quad.Problem(sharded(shards(A, tmp_path, 2), client), b, 90, ridge=1.0, w0=w0)
+
+    def stop():
+        stack.enter_context(hanging(client))
+        threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+
+    with ExitStack() as stack:
+        found = l0quad.solve(problem, "backsolve", callback=after_iterations(1, stop))
+    assert found.status is l0quad.Status.INTERRUPTED
+    assert found.check(l0quad.Problem(A, b, 90, ridge=1.0, w0=w0)).ok
 
 
 def test_files_that_are_missing_changed_or_bad_are_named(client, pruning, tmp_path):

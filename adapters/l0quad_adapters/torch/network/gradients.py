@@ -6,7 +6,9 @@ How per-sample gradients are computed, and what "auto" takes, stands in `l0quad_
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import nn
 
 from l0quad_adapters.torch.checks import check_choice, check_integers
 from l0quad_adapters.torch.network.data import Batch, LossFn, as_batch, on_device, part_of, regrouped
+from l0quad_adapters.torch.network.shards import Shards, digest, digest_of
 from l0quad_adapters.torch.network.trees import leaves, samples_in
 from l0quad_adapters.torch.network.ways import (
     WAYS,
@@ -28,6 +31,48 @@ from l0quad_adapters.torch.network.ways import (
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose, require_gradients
 
 
+@overload
+def gradient_matrix(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batches: Iterable[Batch],
+    *,
+    weights: Choice | Iterable[Choice] | Weights | None = ...,
+    columns: np.ndarray | None = ...,
+    rows: str = ...,
+    n_rows: int,
+    dtype: Any = ...,
+    out: str | PathLike[str],
+    shards: int = ...,
+    losses: np.ndarray | None = ...,
+    chunk: int | str = ...,
+    device: torch.device | str | None = ...,
+    way: str = ...,
+    progress: Callable[[int, int], object] | None = ...,
+) -> list[Path]: ...
+
+
+@overload
+def gradient_matrix(
+    model: nn.Module,
+    loss_fn: LossFn,
+    batches: Iterable[Batch],
+    *,
+    weights: Choice | Iterable[Choice] | Weights | None = ...,
+    columns: np.ndarray | None = ...,
+    rows: str = ...,
+    n_rows: int | None = ...,
+    dtype: Any = ...,
+    out: np.ndarray | None = ...,
+    shards: int = ...,
+    losses: np.ndarray | None = ...,
+    chunk: int | str = ...,
+    device: torch.device | str | None = ...,
+    way: str = ...,
+    progress: Callable[[int, int], object] | None = ...,
+) -> np.ndarray: ...
+
+
 def gradient_matrix(
     model: nn.Module,
     loss_fn: LossFn,
@@ -38,13 +83,14 @@ def gradient_matrix(
     rows: str = "sample",
     n_rows: int | None = None,
     dtype: Any = np.float32,
-    out: np.ndarray | None = None,
+    out: np.ndarray | str | PathLike[str] | None = None,
+    shards: int = 1,
     losses: np.ndarray | None = None,
     chunk: int | str = "auto",
     device: torch.device | str | None = None,
     way: str = "auto",
     progress: Callable[[int, int], object] | None = None,
-) -> np.ndarray:
+) -> np.ndarray | list[Path]:
     """Compute the gradients of a model's loss at its current weights.
 
     Parameters
@@ -71,8 +117,14 @@ def gradient_matrix(
         How many rows; needed unless ``out`` is given.
     dtype : float32 or float64
         Of the result; half precision is widened on the model's device.
-    out : ndarray of shape (n_rows, p), optional
-        Filled and returned; may be a memory-mapped file.
+    out : ndarray of shape (n_rows, p), or path, optional
+        An array is filled and returned; it may be a memory-mapped file. A folder gets .npy files that each hold some
+        columns of all rows, for `l0quad.open_columns`, written chunk by chunk: called again in the same way after it
+        was stopped, even killed, the call goes on with the chunks that are not there, to the same bytes. Where a
+        process group (``torch.distributed``) is there, its processes share the rows, to the same bytes again. Model
+        and first batch must be what they were; the rest of the samples is not looked at.
+    shards : int
+        How many files.
     losses : ndarray of shape (n_rows,), optional
         Filled with the loss of each row, which comes with its gradient.
     chunk : int or "auto"
@@ -87,13 +139,14 @@ def gradient_matrix(
 
     Returns
     -------
-    ndarray of shape (n_rows, p), or one column for each of ``columns``
+    ndarray of shape (n_rows, p), or one column for each of ``columns``; of a folder, its files in that order
 
     Raises
     ------
     ValueError, TypeError
         Naming the argument: a module is in train mode, a weight requires no gradient, the loss is not a scalar, there
-        are fewer samples than rows, a gradient or a loss is not finite, model and batches are on different devices.
+        are fewer samples than rows, a gradient or a loss is not finite, model and batches are on different devices, the
+        folder holds other gradients.
 
     Examples
     --------
@@ -106,7 +159,16 @@ def gradient_matrix(
     (10, 24)
     """
     gradients = Gradients(model, loss_fn, choose(model, weights), rows=rows, chunk=chunk, device=device, way=way)
-    out = _prepared(out, n_rows, gradients.weights.size if columns is None else len(columns), dtype)
+    width = gradients.weights.size if columns is None else len(columns)
+    if isinstance(out, (str, PathLike)):
+        if losses is not None:
+            raise ValueError("losses: must be None where out is a folder")
+        check_integers(n_rows=n_rows, shards=shards)
+        if shards > width:
+            raise ValueError(f"shards: must be at most the {width} columns, got {shards}")
+        _checked_dtype(dtype)
+        return gradients.fill_shards(batches, out, (n_rows or 0, width), dtype, shards, columns, progress)
+    out = _prepared(out, n_rows, width, dtype)
     _check_losses(losses, len(out))
     gradients.fill(batches, out, losses, columns, progress)
     return out
@@ -155,37 +217,90 @@ class Gradients:
         progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Fill a matrix and perhaps the losses of its rows; arguments as for `gradient_matrix`, not checked."""
-        blocks = self._of_samples(batches, len(out)) if self._rows == "sample" else self._of_batches(batches)
+        done = 0
+        for first, rows, values in self._chunks(batches, len(out), out.dtype, columns):
+            done = first + len(rows)
+            out[first:done] = rows
+            if losses is not None:
+                losses[first:done] = values
+            if progress is not None:
+                progress(done, len(out))
+
+    def fill_shards(
+        self,
+        batches: Iterable[Any],
+        folder: str | PathLike[str],
+        shape: tuple[int, int],
+        dtype: Any,
+        count: int,
+        columns: np.ndarray | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[Path]:
+        """Write a matrix of this shape to so many files in a folder, and return them; see `gradient_matrix`."""
+        batches = iter(batches)
+        first = next(batches, None)
+        if first is None:
+            raise ValueError(f"n_rows: {shape[0]} rows are asked for, but batches gives 0")
+        inputs = as_batch(first)[0]
+        about: dict[str, Any] = {"rows": self._rows, "way": self._way, "of": digest_of(self._model, inputs)}
+        about["columns"] = None if columns is None else digest([torch.from_numpy(np.asarray(columns))])
+        shards = Shards(folder, shape, dtype, count, self._at_once(inputs, shape[0]), about)
+        wanted = shards.wanted()
+        if wanted.any():
+            for start, rows, _ in self._chunks(itertools.chain([first], batches), shape[0], dtype, columns, wanted):
+                shards.put(start, rows)
+                if progress is not None:
+                    progress(start + len(rows), shape[0])
+        return shards.finish()
+
+    def _at_once(self, inputs: Any, n: int) -> int:
+        """Return how many rows are computed at once."""
+        if self._rows == "batch":
+            return 1
+        return min(n, chunk_size(self.weights, inputs) if self._chunk == "auto" else int(self._chunk))
+
+    def _chunks(
+        self,
+        batches: Iterable[Any],
+        n: int,
+        dtype: Any,
+        columns: np.ndarray | None = None,
+        wanted: np.ndarray | None = None,
+    ) -> Iterator["Chunk"]:
+        """Yield n rows, checked, a chunk at a time; those chunks that are ``wanted`` (None: all), up to the last."""
         every = columns is None or len(columns) == self.weights.size
         picked = None if columns is None or every else torch.from_numpy(columns).to(self._home)
-        _fill(out, losses, blocks, self._home, picked, progress)
-
-    def _of_batches(self, batches: Iterable[Any]) -> Iterator[Block]:
-        """Yield the gradient of the mean loss of each batch."""
-        for batch in self._moved(batches):
+        wide = torch.from_numpy(np.empty(0, dtype)).dtype
+        done = 0
+        for number, batch in enumerate(self._cut(batches, n)):
+            size = 1 if self._rows == "batch" else min(samples_in(batch[0]), n - done)
             if self._compute is None:
-                warn_of_no_mean(self._model, self._loss_fn, batch)
-                self._compute = functools.partial(batch_row, self._model, self._loss_fn, self.weights)
-            yield self._compute(batch)
+                self._compute = self._chosen(batch)
+            if wanted is None or wanted[number]:
+                part = batch if self._rows == "batch" else part_of(batch, 0, size)
+                yield _checked(self._compute(part), done, self._home, picked, wide)
+            done += size
+            if done == n or (wanted is not None and not wanted[number + 1 :].any()):
+                return
+        raise ValueError(f"n_rows: {n} rows are asked for, but batches gives {done}")
 
-    def _of_samples(self, batches: Iterable[Any], n: int) -> Iterator[Block]:
-        """Yield the rows of a chunk of samples at a time, n in all."""
+    def _cut(self, batches: Iterable[Any], n: int) -> Iterator[Batch]:
+        """Yield batches of as many samples as are computed at once."""
         moved = self._moved(batches)
         first = next(moved, None)
         if first is None:
-            return
-        size = min(n, chunk_size(self.weights, first[0]) if self._chunk == "auto" else int(self._chunk))
-        left = n
-        for batch in regrouped(itertools.chain([first], moved), size):
-            part = part_of(batch, 0, left)
-            if self._compute is None:
-                if self._way == "auto":
-                    warn_of_no_mean(self._model, self._loss_fn, first)
-                self._compute = way_for(self._model, self._loss_fn, self.weights, self._way, part_of(part, 0, 2))
-            yield self._compute(part)
-            left -= samples_in(part[0])
-            if left == 0:
-                return
+            return iter(())
+        whole = itertools.chain([first], moved)
+        return whole if self._rows == "batch" else regrouped(whole, self._at_once(first[0], n))
+
+    def _chosen(self, batch: Batch) -> Rows:
+        """Return what computes rows, tried on the first samples."""
+        if self._rows == "batch":
+            warn_of_no_mean(self._model, self._loss_fn, batch)
+            return functools.partial(batch_row, self._model, self._loss_fn, self.weights)
+        if self._way == "auto":
+            warn_of_no_mean(self._model, self._loss_fn, batch)
+        return way_for(self._model, self._loss_fn, self.weights, self._way, part_of(batch, 0, 2))
 
     def _moved(self, batches: Iterable[Any]) -> Iterator[Batch]:
         for each in batches:
@@ -215,8 +330,7 @@ def _device_of(model: nn.Module) -> torch.device:
 
 
 def _prepared(out: np.ndarray | None, n_rows: int | None, size: int, dtype: Any) -> np.ndarray:
-    if dtype not in (np.float32, np.float64, "float32", "float64"):
-        raise ValueError(f"dtype: must be float32 or float64, got {dtype!r}")
+    _checked_dtype(dtype)
     if out is None:
         check_integers(n_rows=n_rows)
         return np.empty((n_rows or 0, size), dtype=dtype)
@@ -227,6 +341,11 @@ def _prepared(out: np.ndarray | None, n_rows: int | None, size: int, dtype: Any)
     if not out.flags.writeable:
         raise ValueError("out: must be writeable")
     return out
+
+
+def _checked_dtype(dtype: Any) -> None:
+    if dtype not in (np.float32, np.float64, "float32", "float64"):
+        raise ValueError(f"dtype: must be float32 or float64, got {dtype!r}")
 
 
 def _check_losses(losses: np.ndarray | None, rows: int) -> None:
@@ -240,34 +359,23 @@ def _check_losses(losses: np.ndarray | None, rows: int) -> None:
         raise ValueError("losses: must be writeable")
 
 
-def _fill(
-    out: np.ndarray,
-    losses: np.ndarray | None,
-    blocks: Iterator[Block],
-    home: torch.device,
-    picked: torch.Tensor | None,
-    progress: Callable[[int, int], object] | None,
-) -> None:
-    """Copy the picked columns of the blocks into ``out``, those of an accelerator through one pinned buffer."""
-    done = 0
-    wide = torch.from_numpy(out[:0]).dtype
-    for block, of_rows in blocks:
-        rows = block.detach()[: len(out) - done]
-        rows = (rows if picked is None else rows.index_select(1, picked)).to(wide)
-        if home.type != "cpu":
-            pinned = torch.empty(rows.shape, dtype=wide, pin_memory=home.type == "cuda")
-            rows = pinned.copy_(rows)
-        out[done : done + len(rows)] = rows.numpy()
-        if not np.all(np.isfinite(out[done : done + len(rows)])):
-            raise ValueError(f"model: a gradient among rows {done} to {done + len(rows) - 1} is not finite")
-        values = of_rows.detach()[: len(rows)].cpu().double().numpy()
-        if not np.all(np.isfinite(values)):
-            raise ValueError(f"loss_fn: a loss among rows {done} to {done + len(rows) - 1} is not finite")
-        if losses is not None:
-            losses[done : done + len(rows)] = values
-        done += len(rows)
-        if progress is not None:
-            progress(done, len(out))
-        if done == len(out):
-            return
-    raise ValueError(f"n_rows: {len(out)} rows are asked for, but batches gives {done}")
+class Chunk(NamedTuple):
+    """Rows from ``first`` on, and their losses."""
+
+    first: int
+    rows: np.ndarray
+    losses: np.ndarray
+
+
+def _checked(block: Block, first: int, home: torch.device, picked: torch.Tensor | None, wide: torch.dtype) -> Chunk:
+    """Return the picked columns of a block, those of an accelerator through a pinned buffer."""
+    rows, values = block[0].detach(), block[1].detach().cpu().double().numpy()
+    rows = (rows if picked is None else rows.index_select(1, picked)).to(wide)
+    if home.type != "cpu":
+        rows = torch.empty(rows.shape, dtype=wide, pin_memory=home.type == "cuda").copy_(rows)
+    found, last = rows.numpy(), first + len(rows) - 1
+    if not np.all(np.isfinite(found)):
+        raise ValueError(f"model: a gradient among rows {first} to {last} is not finite")
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"loss_fn: a loss among rows {first} to {last} is not finite")
+    return Chunk(first, found, values)

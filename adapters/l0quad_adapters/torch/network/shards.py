@@ -1,0 +1,136 @@
+"""Gradients in shards: .npy files that each hold some columns of all rows, filled by one process or several.
+
+A chunk of rows is computed as a whole, by whichever process, so that its bytes do not depend on how many there are.
+When it is in all files, and not before, its byte in the file ``done`` is set: who comes after a crash goes on there.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from l0quad_adapters.torch.files import PathLike, write_atomically
+from l0quad_adapters.torch.network.trees import leaves
+
+_ABOUT, _DONE = "gradients.json", "done"
+
+
+class Shards:
+    """The files of a matrix of gradients, in a folder of their own, laid out by rows, as these are computed.
+
+    With a process group (``torch.distributed``), its processes share the rows: each has a range of the chunks, and all
+    make the same calls.
+
+    Parameters
+    ----------
+    shape, dtype
+        Of the matrix.
+    count : int
+        How many files.
+    chunk : int
+        How many rows are computed at once.
+    about : dict
+        What else the gradients depend on.
+
+    Raises
+    ------
+    ValueError
+        The folder holds other gradients.
+    """
+
+    def __init__(
+        self, folder: PathLike, shape: tuple[int, int], dtype: Any, count: int, chunk: int, about: dict[str, Any]
+    ) -> None:
+        self._folder, self._shape, self._dtype, self._chunk = Path(folder), shape, np.dtype(dtype), chunk
+        self._edges = [shape[1] * number // count for number in range(count + 1)]
+        self.paths = [self._folder / f"columns{number:04d}.npy" for number in range(count)]
+        self._about = json.dumps({"shape": shape, "dtype": self._dtype.name, "shards": count, "chunk": chunk} | about)
+        self._share, self._shares = (dist.get_rank(), dist.get_world_size()) if _in_group() else (0, 1)
+        refused = None
+        if self._share == 0:
+            try:
+                self._prepare()
+            except (OSError, ValueError) as error:
+                refused = error
+        told = [refused]
+        if _in_group():
+            dist.broadcast_object_list(told)
+        if told[0] is not None:
+            raise told[0]
+
+    def wanted(self) -> np.ndarray:
+        """Return for each chunk of rows whether this process is to compute it."""
+        numbers = np.arange(self._n_chunks)
+        mine = numbers * self._shares // self._n_chunks == self._share
+        done: np.ndarray = np.fromfile(self._folder / _DONE, np.uint8) != 0
+        return mine & ~done
+
+    def put(self, first: int, rows: np.ndarray) -> None:
+        """Write a chunk of rows to all files, and then that it is there."""
+        for path, start, stop in zip(self.paths, self._edges, self._edges[1:], strict=False):
+            at = self._offsets[path] + first * (stop - start) * self._dtype.itemsize
+            _write(path, at, np.ascontiguousarray(rows[:, start:stop]).data)
+        _write(self._folder / _DONE, first // self._chunk, memoryview(b"\1"))
+
+    def finish(self) -> list[Path]:
+        """Wait until all processes have written their rows; return the files in the order of their columns."""
+        if _in_group():
+            dist.barrier()
+        return self.paths
+
+    @property
+    def _n_chunks(self) -> int:
+        return -(-self._shape[0] // self._chunk)
+
+    @property
+    def _offsets(self) -> dict[Path, int]:
+        return {path: int(np.load(path, mmap_mode="r").offset) for path in self.paths}
+
+    def _prepare(self) -> None:
+        """Make the files, without content, unless they are there already."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        about = self._folder / _ABOUT
+        if about.exists():
+            if about.read_text(encoding="utf-8") != self._about:
+                raise ValueError(
+                    f"out: {self._folder} holds gradients of another call (model, first batch, shape, shards or "
+                    "chunk); name another folder, or delete this one"
+                )
+            return
+        for path, start, stop in zip(self.paths, self._edges, self._edges[1:], strict=False):
+            np.lib.format.open_memmap(path, "w+", self._dtype, (self._shape[0], stop - start))
+        (self._folder / _DONE).write_bytes(bytes(self._n_chunks))
+        # Last: where it is, the others are.
+        write_atomically(about, lambda file: file.write(self._about.encode()))
+
+
+def digest(tensors: Iterable[torch.Tensor]) -> str:
+    """Return a hash of values."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def digest_of(model: torch.nn.Module, inputs: Any) -> str:
+    """Return a hash of a model's parameters and buffers, and of some inputs."""
+    return digest([*model.parameters(), *model.buffers(), *leaves(inputs)])
+
+
+def _in_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _write(path: Path, position: int, content: memoryview) -> None:
+    """Write at a place of a file, so that it lasts."""
+    with open(path, "r+b") as file:
+        file.seek(position)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

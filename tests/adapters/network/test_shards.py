@@ -1,0 +1,153 @@
+"""Gradients in shards: what memory gives, after any crash, and no other call's."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from l0quad_adapters.torch import gradient_matrix
+from l0quad_adapters.torch.network import shards
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import l0quad
+
+N = 11
+
+# Also run as a script, which is killed while it writes.
+SETUP = """
+import os, signal, torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from l0quad_adapters.torch import gradient_matrix
+from l0quad_adapters.torch.network import shards
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).eval()
+batches = [(torch.randn(4, 5), torch.randint(3, (4,))) for _ in range(3)]
+"""
+KILLED = """
+write, count = shards._write, 0
+def fatal(path, position, content):
+    global count
+    count += 1
+    if count == 2 * 3 + 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, position, content)
+shards._write = fatal
+gradient_matrix(model, cross_entropy, batches, n_rows=11, out="gradients", shards=2, chunk=3)
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def data():
+    """(model, batches)"""
+    names: dict = {}
+    exec(SETUP, names)
+    return names["model"], names["batches"]
+
+
+def contents(paths):
+    return [path.read_bytes() for path in paths]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"rows": "batch", "n_rows": 3}, {"columns": np.array([0, 3, 30, 40])}, {"dtype": np.float64}]
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_shards_hold_the_matrix(count, options, data, tmp_path):
+    model, batches = data
+    options = {"n_rows": N, "chunk": 3} | options
+    A = gradient_matrix(model, cross_entropy, batches, **options)
+    paths = gradient_matrix(model, cross_entropy, batches, out=tmp_path / "A", shards=count, **options)
+    assert len(paths) == count
+    found = l0quad.open_columns(paths)
+    assert found.dtype == A.dtype
+    np.testing.assert_array_equal(found.take(np.arange(A.shape[1])), A)
+
+
+def test_a_killed_call_goes_on_to_the_same_bytes(data, folder):
+    model, batches = data
+    whole = gradient_matrix(model, cross_entropy, batches, n_rows=N, out="whole", shards=2, chunk=3)
+    done = subprocess.run([sys.executable, "-c", SETUP + KILLED], check=False)
+    assert done.returncode < 0
+    assert contents(whole) != contents(sorted((folder / "gradients").glob("*.npy")))
+    computed = []
+    again = gradient_matrix(
+        model, cross_entropy, batches, n_rows=N, out="gradients", shards=2, chunk=3,
+        progress=lambda rows, _: computed.append(rows),
+    )  # fmt: skip
+    assert computed == [9, 11]
+    assert contents(again) == contents(whole)
+    gradient_matrix(
+        model, cross_entropy, batches, n_rows=N, out="gradients", shards=2, chunk=3, progress=computed.append
+    )
+    assert computed == [9, 11]
+
+
+def test_a_full_disk_loses_no_finished_rows(data, folder, monkeypatch):
+    model, batches = data
+    whole = gradient_matrix(model, cross_entropy, batches, n_rows=N, out="whole", chunk=3)
+    write, left = shards._write, [5]
+
+    def full(path, position, content):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, position, content)
+
+    monkeypatch.setattr(shards, "_write", full)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        gradient_matrix(model, cross_entropy, batches, n_rows=N, out="gradients", chunk=3)
+    computed = []
+    again = gradient_matrix(
+        model,
+        cross_entropy,
+        batches,
+        n_rows=N,
+        out="gradients",
+        chunk=3,
+        progress=lambda rows, _: computed.append(rows),
+    )
+    assert computed == [9, 11]
+    assert contents(again) == contents(whole)
+
+
+def test_what_is_refused(data, folder):
+    model, batches = data
+    options = {"n_rows": N, "out": "gradients", "chunk": 3}
+    gradient_matrix(model, cross_entropy, batches, **options)
+    for changed in (
+        {"batches": batches[1:] + batches[:1]},
+        {"model": nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).eval()},
+        {"shards": 2},
+        {"chunk": 4},
+        {"n_rows": 10},
+        {"dtype": np.float64},
+        {"columns": np.arange(4)},
+    ):
+        with pytest.raises(ValueError, match="out: gradients holds gradients of another call"):
+            gradient_matrix(**{"model": model, "loss_fn": cross_entropy, "batches": batches} | options | changed)
+    for changed, match in (
+        ({"shards": 49}, "shards: must be at most the 48 columns, got 49"),
+        ({"shards": 0}, "shards: must be"),
+        ({"losses": np.empty(N)}, "losses: must be None where out is a folder"),
+        ({"n_rows": 13}, "n_rows: 13 rows are asked for, but batches gives 12"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            gradient_matrix(model, cross_entropy, batches, **options | {"out": "other"} | changed)
