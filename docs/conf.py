@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import matplotlib
+from cycler import cycler
 
 import l0quad
 
@@ -48,7 +49,7 @@ def style(_: dict[str, Any], __: str) -> None:
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
     matplotlib.rcParams.update(
         {
-            "axes.prop_cycle": matplotlib.cycler(color=colours),
+            "axes.prop_cycle": cycler(color=colours),
             "axes.spines.top": False,
             "axes.spines.right": False,
             "figure.dpi": 100,
@@ -91,7 +92,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"install": [], "changelog": []}
+html_sidebars: dict[str, list[str]] = {"install": [], "changelog": []}
 
 llms_txt_title = "l0quad"
 llms_txt_summary = "Least squares with at most k nonzeros, and a proven lower bound in every result."

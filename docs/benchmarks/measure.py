@@ -1,8 +1,11 @@
 """Timing, memory and tables for the benchmarks."""
 
 import gc
+import math
+import os
 import platform
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -64,12 +67,44 @@ def anonymous_bytes() -> int:
 
 
 def machine(n_threads: int | None = None) -> str:
-    """Return one line that says what the figures were measured with."""
+    """Return one line that says what the figures were measured with: hardware, versions and commit."""
     return (
-        f"{threads.available() if n_threads is None else n_threads} thread(s), {platform.machine()}, "
+        f"{threads.available() if n_threads is None else n_threads} thread(s), {processor()}, "
+        f"{os.cpu_count()} cores, {memory_gib():.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, "
-        f"numba {numba.__version__}, l0quad {l0quad.__version__}"
+        f"numba {numba.__version__}, l0quad {l0quad.__version__}{commit()}"
     )
+
+
+def processor() -> str:
+    """Return the processor's own name, or what the system says of it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, platform.processor())} ({platform.machine()})"
+
+
+def memory_gib() -> float:
+    """Return the machine's memory; nan where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError):
+        return math.nan
+
+
+def commit() -> str:
+    """Return which commit of a checkout is measured, and whether it was changed; nothing elsewhere."""
+
+    def git(*arguments: str) -> str:
+        command = ("git", "-C", str(Path(l0quad.__file__).parent), *arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")
+        changed = " with changes" if git("status", "--porcelain", "--", ".") else ""
+        return f" at commit {git('rev-parse', '--short', 'HEAD')}{changed}"
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

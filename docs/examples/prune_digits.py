@@ -7,6 +7,7 @@ Needs scikit-learn, PyTorch and matplotlib: pip install "l0quad[torch,examples]"
 
 import copy
 import sys
+from typing import Any
 
 import torch
 from l0quad_adapters.torch import prune
@@ -20,7 +21,7 @@ Samples = tuple[torch.Tensor, torch.Tensor]
 SPARSITIES = (0.7, 0.8, 0.9, 0.95)
 
 # What `prune` is asked for.
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "magnitude": {"method": "magnitude", "stages": 1, "refit_stages": 0},
     # One stage moves the weights far; without the gradient's own term in the model of the loss, less far.
     "one stage": {

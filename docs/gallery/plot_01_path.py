@@ -31,7 +31,7 @@ figure, axes = plt.subplots(figsize=(7.5, 5), layout="constrained")
 image = axes.pcolormesh(shown, cmap="RdBu", vmin=-largest, vmax=largest, edgecolors="0.85", linewidth=0.5)
 axes.set(xticks=np.arange(10) + 0.5, yticks=np.arange(10) + 0.5, ylabel="number of variables k")
 axes.set_xticklabels(names)
-axes.set_yticklabels(ks)
+axes.set_yticklabels([str(k) for k in ks])
 axes.tick_params(length=0)
 figure.colorbar(image, label="coefficient (score per standard deviation)")
 

@@ -15,7 +15,7 @@ p, trials = 100, 10
 measurements, nonzeros = np.arange(15, 91, 15), np.arange(5, 41, 5)
 
 
-def recovers(method: object, n: int, k: int, trial: int) -> bool:
+def recovers(method: str | l0quad.IHT, n: int, k: int, trial: int) -> bool:
     """Whether the method finds the support of trial's signal."""
     rng = np.random.default_rng([n, k, trial])
     A = rng.standard_normal((n, p)) / np.sqrt(n)
@@ -29,7 +29,10 @@ ways = {"hard-thresholding pursuit": l0quad.IHT(refit=True), "auto": "auto"}
 rates = {
     name: np.array(
         [
-            [np.mean([recovers(way, n, k, t) for t in range(trials)]) if k < n else np.nan for n in measurements]
+            [
+                np.mean([recovers(way, int(n), int(k), t) for t in range(trials)]) if k < n else np.nan
+                for n in measurements
+            ]
             for k in nonzeros
         ]
     )
