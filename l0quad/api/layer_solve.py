@@ -130,7 +130,7 @@ class _Run:
     def _method(self, method: str, mask: BoolArray | None) -> Found:
         quadratic, monitor = self.quadratic, self.monitor
         if method == "exact":
-            W, bounds, status = exact_outputs(self.layer, monitor)
+            W, bounds, status = exact_outputs(self.layer, monitor, self._record_point)
             return Found(W, status, bounds)
         if method in ("magnitude", "wanda"):
             W = magnitude(quadratic) if method == "magnitude" else wanda(quadratic)
@@ -144,13 +144,14 @@ class _Run:
             W = self._refit(split)
         else:
             return self._exchanged(mask)
-        self._record(W, W != 0, quadratic.objectives(W))
+        self._record_point(W)
         return Found(W, Status.CONVERGED)
 
     def _exchanged(self, mask: BoolArray | None) -> Found:
         quadratic, monitor = self.quadratic, self.monitor
         if mask is not None:
-            self._record_rule(quadratic.W0 * mask)
+            # A limit may come before the first refit.
+            self._record_point(quadratic.W0 * mask)
         elif (mask := self._split()) is None:
             mask = self._best() != 0
         if monitor.limits.gap is not None:
@@ -169,7 +170,7 @@ class _Run:
         Wanda's rule is the best point until then.
         """
         quadratic, monitor = self.quadratic, self.monitor
-        self._record_rule(wanda(quadratic))
+        self._record_point(wanda(quadratic))
         fits = monitor.affords(0.0, _EIGEN_FLOPS * float(quadratic.Q.shape[0]) ** 3)
         return admm(quadratic, monitor.pause, self.xp) if fits else None
 
@@ -181,9 +182,8 @@ class _Run:
             return refit(quadratic.regular, quadratic.targets, mask, pause)
         return conjugate.refit(quadratic.regular, quadratic.targets, mask, pause, self.xp)
 
-    def _record_rule(self, W: FloatArray) -> None:
-        # A limit may come before the first refit.
-        self._record(W, W != 0, self.quadratic.objectives(W))
+    def _record_point(self, W: FloatArray) -> bool:
+        return self._record(W, W != 0, self.quadratic.objectives(W))
 
     def _record(self, W: FloatArray, mask: BoolArray, values: FloatArray) -> bool:
         support = np.flatnonzero(mask)

@@ -41,21 +41,31 @@ def supports(d, k):
     return list(itertools.combinations(range(d), k))
 
 
-def brute_force(Q, W0, k):
-    """The optimum over every support that the budget allows."""
+def brute_force(Q, W0, k, must=None, never=None):
+    """The optimum over every support that the budget allows, with what must stay and without what must not."""
     d, m = W0.shape
-    columns = [W0[:, j] for j in range(m)]
+    must, never = (np.zeros((d, m), dtype=bool) if each is None else each for each in (must, never))
+    if isinstance(k, SharedSupport):
+        kept, zero = set(np.flatnonzero(must.any(axis=1))), set(np.flatnonzero(never.all(axis=1)))
+        allowed = [S for S in supports(d, k.k) if kept <= set(S) and not zero & set(S)]
+        return min(sum(least_of_support(Q, w, list(S)) for w in W0.T) for S in allowed)
+
+    def least(j, allowed):
+        kept, zero = set(np.flatnonzero(must[:, j])), set(np.flatnonzero(never[:, j]))
+        return min(
+            curve(Q, W0[:, j], [S for S in allowed if kept <= set(S) and not zero & set(S)]).values(), default=np.inf
+        )
+
     if isinstance(k, PerColumn):
-        ks = np.broadcast_to(k.k, m)
-        return sum(min(curve(Q, w, supports(d, ks[j])).values()) for j, w in enumerate(columns))
+        return sum(least(j, supports(d, size)) for j, size in enumerate(np.broadcast_to(k.k, m)))
     if isinstance(k, NofM):
         groups = [range(i, min(i + k.m, d)) for i in range(0, d, k.m)]
-        parts = [list(itertools.combinations(group, min(k.n, len(group)))) for group in groups]
+        parts = [
+            list(itertools.chain(*(itertools.combinations(group, size) for size in range(k.n + 1)))) for group in groups
+        ]
         allowed = [tuple(itertools.chain(*each)) for each in itertools.product(*parts)]
-        return sum(min(curve(Q, w, allowed).values()) for w in columns)
-    if isinstance(k, SharedSupport):
-        return min(sum(least_of_support(Q, w, list(S)) for w in columns) for S in supports(d, k.k))
-    best = [[min(curve(Q, w, supports(d, size)).values()) for size in range(d + 1)] for w in columns]
+        return sum(least(j, allowed) for j in range(m))
+    best = [[least(j, supports(d, size)) for size in range(d + 1)] for j in range(m)]
     return min(
         sum(best[j][size] for j, size in enumerate(sizes))
         for sizes in itertools.product(range(d + 1), repeat=m)
@@ -89,22 +99,62 @@ def test_the_optimum_by_brute_force(name, seed):
         assert np.all(result.column_bounds <= result.column_objectives)
 
 
-@pytest.mark.parametrize("name", ["columns", "each its own", "1 of 2", "2 of 4, the last group short"])
-def test_exact_proves_the_optimum(name):
-    H, W0, k = gram(), weights(), BUDGETS[name]
+@pytest.mark.parametrize("name", BUDGETS)
+@pytest.mark.parametrize("seed", range(2))
+def test_exact_proves_the_optimum(name, seed):
+    H, W0, k = gram(seed=seed), weights(seed=seed + 10), BUDGETS[name]
     layer = l0quad.Layer(W0, H=H, k=k, ridge=0.01)
     result = layer.solve("exact")
     optimum = brute_force(H + 0.02 * np.eye(D), W0, k)
     assert result.status is Status.OPTIMAL
     assert result.objective == pytest.approx(optimum, rel=1e-9)
     assert result.lower_bound == pytest.approx(optimum, rel=1e-5)
+    assert result.lower_bound <= optimum * (1 + 1e-12)
     assert result.check(layer).ok
 
 
-@pytest.mark.parametrize("k", [8, SharedSupport(2)])
-def test_exact_needs_separate_budgets(k):
-    with pytest.raises(l0quad.Unsuited, match="PerColumn, NofM"):
-        l0quad.Layer(weights(), H=gram(), k=k).solve("exact")
+@pytest.mark.parametrize("name", BUDGETS)
+def test_exact_with_entries_that_stay_and_zeros_that_stay(name):
+    H, W0, k = gram(), weights(), BUDGETS[name]
+    must, never = np.zeros((2, D, M), dtype=bool)
+    must[5, 0] = True
+    never[0 if isinstance(k, SharedSupport) else (0, 1), :] = True
+    if name == "each its own":
+        k = PerColumn([1, 3, 2])
+    layer = l0quad.Layer(W0, H=H, k=k, ridge=0.01, must=must, never=never)
+    result = layer.solve("exact")
+    optimum = brute_force(H + 0.02 * np.eye(D), W0, k, must, never)
+    assert result.status is Status.OPTIMAL
+    assert result.objective == pytest.approx(optimum, rel=1e-9)
+    assert layer.quadratic.pattern.allows((result.mask | must).T)
+    assert not result.W[never].any()
+    assert result.lower_bound <= optimum * (1 + 1e-12)
+    assert result.check(layer).ok
+    heuristic = layer.solve()
+    assert heuristic.lower_bound <= optimum * (1 + 1e-12)
+    assert optimum * (1 - 1e-9) <= heuristic.objective <= 1.2 * optimum
+
+
+@pytest.mark.parametrize("k", [8, PerColumn(2), SharedSupport(2)], ids=str)
+def test_exact_ends_at_a_limit(k, ticking):
+    layer = l0quad.Layer(weights(), H=gram(), k=k, damping=0.01)
+    ticking["tick"] = 0.0
+    optimum = layer.solve("exact").objective
+    ticking["tick"] = 1.0
+    for limit in (0.5, 20.5, 100.5):
+        ticking["seconds"] = 0.0
+        cut = layer.solve("exact", time_limit=limit)
+        assert layer.quadratic.pattern.allows(cut.mask.T)
+        assert cut.lower_bound <= optimum * (1 + 1e-12)
+        assert cut.objective >= optimum * (1 - 1e-9)
+        assert cut.check(layer).ok
+        assert cut.status in (Status.TIME_LIMIT, Status.OPTIMAL)
+
+
+def test_exact_refuses_what_is_too_large():
+    for d, m, k in ((65, 1, PerColumn(2)), (40, 13, SharedSupport(2))):
+        with pytest.raises(l0quad.Unsuited, match="d times m <= 512"):
+            l0quad.Layer(weights(d, m), H=np.eye(d), k=k).solve("exact")
 
 
 @pytest.mark.parametrize("method", ["auto", "admm", "magnitude", "wanda", "sparsegpt"])
