@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l0quad.layers.quadratic import inverse
+from l0quad.layers.quadratic import exchange, inverse
 from l0quad.types import BoolArray, FloatArray, IntArray
 
 # A support of k of d inputs whose table T would have more entries is improved on lists of candidates.
@@ -164,20 +164,12 @@ def _moved(Q: FloatArray, g: FloatArray, fit: _Fit, C: IntArray, kept: IntArray)
     """Return the fit with ``kept`` in place of what it keeps of C."""
     leaving = np.flatnonzero(np.isin(fit.S, C) & ~np.isin(fit.S, kept))
     joining = np.setdiff1d(kept, fit.S, assume_unique=True)
-    S, P = fit.S.copy(), fit.inverse
-    S[leaving] = joining
+    S = fit.S.copy()
     if leaving.size * _FEW > S.size:
+        S[leaving] = joining
         return _fitted(Q, g, S, inverse(Q, S))
-    # Without what leaves, then with what joins in its slots.
-    B = P[:, leaving].copy()
-    P -= B @ np.linalg.solve(B[leaving], B.T)
-    P[leaving], P[:, leaving] = 0.0, 0.0
-    cross = Q[np.ix_(S, joining)]
-    Z = P @ cross
-    schur = cross[leaving] - cross.T @ Z
-    Z[leaving] = -np.eye(leaving.size)
-    P += Z @ np.linalg.solve(schur, Z.T)
-    return _fitted(Q, g, S, P)
+    exchange(Q, S, fit.inverse, leaving, joining)
+    return _fitted(Q, g, S, fit.inverse)
 
 
 def _improved(fit: _Fit, gains: FloatArray, places: Places, settled: bool) -> Improved:

@@ -94,6 +94,22 @@ def inverse(Q: FloatArray, S: IntArray) -> FloatArray:
     return inverse_of(factor)
 
 
+def exchange(Q: FloatArray, S: IntArray, P: FloatArray, leaving: IntArray, joining: IntArray) -> None:
+    """Give the slots ``leaving`` of S to the inputs ``joining``, and bring P = Q[S, S]^-1 up to date; both are changed.
+
+    Without what leaves, then with what joins: two Schur complements.
+    """
+    S[leaving] = joining
+    B = P[:, leaving].copy()
+    P -= B @ np.linalg.solve(B[leaving], B.T)
+    P[leaving], P[:, leaving] = 0.0, 0.0
+    cross = Q[np.ix_(S, joining)]
+    Z = P @ cross
+    schur = cross[leaving] - cross.T @ Z
+    Z[leaving] = -np.eye(leaving.size)
+    P += Z @ np.linalg.solve(schur, Z.T)
+
+
 def refit_one(Q: FloatArray, g: FloatArray, chosen: BoolArray) -> FloatArray:
     """Return the best w (d) of one output on the chosen inputs."""
     S, w = np.flatnonzero(chosen), np.zeros(g.size)
