@@ -44,12 +44,21 @@ templates_path = ["_templates"]
 
 
 def style(_: dict[str, Any], __: str) -> None:
-    """Set how the pictures of the gallery look; the colours are Okabe and Ito's, which stay apart for everyone."""
+    """Set how the pictures of the gallery look: without a ground, so that one serves the light and the dark theme.
+
+    The colours are Okabe and Ito's, which stay apart for everyone; the grey of the text reads on white and on black.
+    """
     matplotlib.rcdefaults()
+    grey = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "legend.edgecolor"), "#777777"
+    )
+    bare = dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor"), "none")
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
     matplotlib.rcParams.update(
         {
             "axes.prop_cycle": cycler(color=colours),
+            **grey,
+            **bare,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "figure.dpi": 100,

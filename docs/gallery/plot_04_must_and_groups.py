@@ -49,6 +49,6 @@ for axes, (name, w) in zip(panels, found.items(), strict=True):
     axes.plot(used, w[used], "o", color="C0", label="found")
     axes.set_title(name, fontsize=11)
     axes.set_xticks(np.arange(len(factors)) * (levels - 1) + 1, factors, rotation=60)
-    axes.axhline(0, color="0.3", linewidth=0.8)
+    axes.axhline(0, color="0.5", linewidth=0.8)
 panels[0].set_ylabel("effect of a level")
 panels[0].legend(frameon=False, loc="lower right")

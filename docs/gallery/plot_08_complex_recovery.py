@@ -37,6 +37,6 @@ left.set(
 left.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.12))
 right.plot(true[places].real, true[places].imag, "o", color="0.7", markersize=12)
 right.plot(found[places].real, found[places].imag, "o", color="C0")
-right.axhline(0, color="0.3", linewidth=0.8)
-right.axvline(0, color="0.3", linewidth=0.8)
+right.axhline(0, color="0.5", linewidth=0.8)
+right.axvline(0, color="0.5", linewidth=0.8)
 right.set(xlabel="real part", ylabel="imaginary part", aspect="equal", xlim=(-1.7, 1.7), ylim=(-1.7, 1.7))
