@@ -21,6 +21,7 @@ from l0quad.problem.constraints.cardinality import Cardinality
 from l0quad.problem.constraints.groups import Groups
 from l0quad.problem.constraints.n_of_m import NofM
 from l0quad.problem.problem import Problem
+from l0quad.run import debug
 from l0quad.run.monitor import SolveMonitor
 from l0quad.run.outcome import Status
 from l0quad.types import FloatArray, IntArray
@@ -128,7 +129,9 @@ class _Work:
         monitor = self.monitor
         left = monitor.limits.seconds
         left = None if left is None else max(left - monitor.seconds(), 0.0)
-        result = solve(problem, "exact", time_limit=left, gap_tol=monitor.limits.gap)
+        # An optimum that is known is the layer's.
+        with debug.known_optimum(None):
+            result = solve(problem, "exact", time_limit=left, gap_tol=monitor.limits.gap)
         if result.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         if result.status is not Status.OPTIMAL:

@@ -24,7 +24,7 @@ from l0quad.layers.swaps import swaps
 from l0quad.layers.wanda import wanda
 from l0quad.problem.core import Point
 from l0quad.problem.units import Units
-from l0quad.run import threads
+from l0quad.run import debug, threads
 from l0quad.run.monitor import Callback, Limits, SolveMonitor
 from l0quad.run.outcome import Status
 from l0quad.run.progress import Progress
@@ -96,6 +96,7 @@ def solve_layer(
         callback=both(progress, callback),
         n_threads=n_threads,
         seed=validation.integer(seed, "seed", 0),
+        optimum=debug.optimum_of(layer),
     )
     run = _Run(layer, monitor, _WORK[bound], xp)
     # BLAS on one thread: its sums depend on their number, and the answer must not.
@@ -230,6 +231,7 @@ class _Run:
             certificate = Separable(self.bound.point.T, self.bound.diagonal)
             bounds = largest_bounds(quadratic, self.bound.values)
         lower = lower_bound(bounds, objective)
+        debug.check(lower, monitor.optimum)
         gap = min(objective - lower, _LARGEST)
         relative_gap = min(gap / max(abs(objective), _TINY), _LARGEST)
         spread = objective - float(quadratic.constant.sum())

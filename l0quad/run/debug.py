@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from fractions import Fraction
-
-from l0quad.problem.problem import Problem
+from typing import Any
 
 Known = Fraction | float | None
-_KNOWN: ContextVar[Callable[[Problem], Known] | None] = ContextVar("known optimum", default=None)
+_KNOWN: ContextVar[Callable[[Any], Known] | None] = ContextVar("known optimum", default=None)
 
 
 class BoundAboveOptimum(AssertionError):
@@ -20,13 +19,13 @@ class BoundAboveOptimum(AssertionError):
 
 
 @contextmanager
-def known_optimum(optimum: Known | Callable[[Problem], Known]) -> Iterator[None]:
+def known_optimum(optimum: Known | Callable[[Any], Known]) -> Iterator[None]:
     """Check every lower bound of the solves inside against the optimum, or the objective of any feasible point.
 
     Parameters
     ----------
     optimum : number or callable
-        In the user's units; or what gives it for a problem, None where it is not known.
+        In the user's units; or what gives it for a problem or layer, None where it is not known.
     """
     token = _KNOWN.set(optimum if callable(optimum) else lambda problem: optimum)
     try:
@@ -35,7 +34,7 @@ def known_optimum(optimum: Known | Callable[[Problem], Known]) -> Iterator[None]
         _KNOWN.reset(token)
 
 
-def optimum_of(problem: Problem) -> Known:
+def optimum_of(problem: object) -> Known:
     """Return what is known, None where nothing is."""
     known = _KNOWN.get()
     return None if known is None else known(problem)

@@ -9,6 +9,7 @@ from exact import Exact
 
 import l0quad
 from l0quad import NofM, PerColumn, SharedSupport
+from l0quad.run.debug import BoundAboveOptimum, known_optimum
 from l0quad.run.outcome import Status
 
 D, M = 6, 3
@@ -149,6 +150,17 @@ def test_exact_ends_at_a_limit(k, ticking):
         assert cut.objective >= optimum * (1 - 1e-9)
         assert cut.check(layer).ok
         assert cut.status in (Status.TIME_LIMIT, Status.OPTIMAL)
+
+
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_the_debug_mode_watches_layers(method):
+    H, W0, k = gram(), weights(), PerColumn(2)
+    layer = l0quad.Layer(W0, H=H, k=k, ridge=0.01)
+    optimum = brute_force(H + 0.02 * np.eye(D), W0, k) * (1 + 1e-9)
+    with known_optimum(optimum):
+        layer.solve(method)
+    with known_optimum(lambda problem: 0.4 * optimum if problem is layer else None), pytest.raises(BoundAboveOptimum):
+        layer.solve(method)
 
 
 def test_exact_refuses_what_is_too_large():
