@@ -164,8 +164,9 @@ class _Run:
         return Found(self._best(), Status.CONVERGED) if status is None else Found(W, status)
 
     def _split(self) -> BoolArray | None:
-        """Return ADMM's mask, None where its eigendecomposition would not fit the time limit; Wanda's rule is the best
-        point until then.
+        """Return ADMM's mask, None where its eigendecomposition would not fit the time limit.
+
+        Wanda's rule is the best point until then.
         """
         quadratic, monitor = self.quadratic, self.monitor
         self._record_rule(wanda(quadratic))
