@@ -38,7 +38,7 @@ class BadFile(ValueError):
     >>> import os, tempfile, numpy as np, l0quad
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "A.npy")
-    ...     np.save(path, np.full((4, 6), np.nan))
+    ...     np.save(path, np.full((4, 6), np.nan, order="F"))
     ...     try:
     ...         l0quad.minimize(l0quad.open_columns(path), np.ones(4), k=2, ridge=0.1)
     ...     except l0quad.BadFile as error:

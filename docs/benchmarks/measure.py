@@ -119,4 +119,4 @@ def report(name: str, title: str, *parts: str) -> None:
     text = "\n\n".join([f"# {title}", *parts]) + "\n"
     print(text, flush=True)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text)
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

@@ -18,6 +18,8 @@ from l0quad_adapters.dask import matrix, sharded
 
 CONTRACT = ["gaussian", "float32_fortran", "pruning", "n_of_m", "groups_w0"]
 
+posix = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and SIGSTOP are of POSIX")
+
 
 @pytest.fixture(scope="module")
 def client():
@@ -172,6 +174,7 @@ def dying(folder, before):
     return deadly
 
 
+@posix
 def test_a_worker_killed_in_each_sweep_changes_nothing(client, pruning, tmp_path, monkeypatch):
     A, b, w0 = pruning
     M = sharded(shards(A, tmp_path, 4), client)
@@ -186,6 +189,7 @@ def test_a_worker_killed_in_each_sweep_changes_nothing(client, pruning, tmp_path
     assert found.lower_bound == expected.lower_bound
 
 
+@posix
 def test_a_shard_that_kills_its_workers_is_named(client, pruning, tmp_path, monkeypatch):
     A, b, w0 = pruning
     M = sharded(shards(A, tmp_path, 1), client)
@@ -250,6 +254,7 @@ def test_what_a_limit_still_asks_of_workers_that_hang_is_given_up(client, prunin
             l0quad.solve(l0quad.Problem(M, b, 90, w0=w0), "coordinate_descent", time_limit=2.0, callback=stop)
 
 
+@posix
 def test_an_interrupt_gives_the_best_point_while_workers_hang(client, pruning, tmp_path):
     A, b, w0 = pruning
     problem = l0quad.Problem(sharded(shards(A, tmp_path, 2), client), b, 90, ridge=1.0, w0=w0)
