@@ -34,8 +34,8 @@ ALL = {name: each.options() for name, each in l0quad.METHODS.items()} | {
     "iht, refit": l0quad.IHT(max_iter=3, refit=True),
     "coordinate_descent": l0quad.CoordinateDescent(max_iter=3),
     "active_set": l0quad.ActiveSet(max_iter=2),
-    "admm": l0quad.ADMM(max_iter=10),
-    "rounding": l0quad.Rounding(max_iter=6),
+    "admm": l0quad.ADMM(max_iter=5),
+    "rounding": l0quad.Rounding(max_iter=3),
 }
 RUNS = ALL | FIGURES
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from l0quad.bounds.dual import with_bound
-from l0quad.bounds.relaxation import DENSE_ROWS, FEW, SIGMA_GROWTH, Prox, Relaxation, SlowlyChangingOuter
+from l0quad.bounds.relaxation import DENSE_ROWS, FEW, SIGMA_GROWTH, Relaxation, SlowlyChangingOuter
 from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
@@ -72,14 +72,11 @@ class CountedRelaxation(Relaxation):
 
     def _step(self, dual: float, last: IntArray | None) -> Point | None:
         problem = self.problem
-        prox = self._prox(self.Atnu)
-        w = prox.w
-        here = self._newton(prox, w)
-        del prox
+        here, w = self._newton(self.centre, self.sigma)
         support = None if last is None else problem.constraint.nearest(w)
         if support is not None and last is not None and np.array_equal(support, last):
             support = None
-        there = here and self._newton(self._prox_from(w, self.sigma * SIGMA_GROWTH, self.Atnu))
+        there = None if here is None else self._newton(w, self.sigma * SIGMA_GROWTH)[0]
         del w
         if here is None or there is None:
             self._taken = self._coupled = None
@@ -128,18 +125,21 @@ class CountedRelaxation(Relaxation):
         self._search(conjugate, gradient, direction, Atd)
         return found
 
-    def _newton(self, prox: Prox, w: FloatArray | None = None) -> _Newton | None:
-        """Return what a Newton step needs; None where that is more than one sweep brings."""
+    def _newton(self, centre: FloatArray, sigma: float) -> tuple[_Newton | None, FloatArray]:
+        """Return what a Newton step needs, None where that is more than one sweep brings; and w(nu)."""
+        prox = self._prox_from(centre, sigma, self.Atnu)
+        w, beta, conjugate = prox.w, prox.beta, self._conjugate(prox)
         ones, between = self._active(prox)
+        del prox
         n, terms = self.problem.shape[0], between.rank_ones
         few = ones.size + between.columns.size <= min(FEW * n, DENSE_ROWS)
         single = between.diagonal is None and len(terms) == 1 and terms[0].weights.size == 1
         simple = n <= DENSE_ROWS and (single or between.columns.size == 0)
         if not (few or simple):
-            return None
-        w = prox.w if w is None else w
-        support, beta, conjugate = np.flatnonzero(w), prox.beta, self._conjugate(prox)
-        return _Newton(Columns(support, w[support]), ones, between, beta, self._penalty(w), conjugate, few)
+            return None, w
+        support = np.flatnonzero(w)
+        found = _Newton(Columns(support, w[support]), ones, between, beta, self._penalty(w), conjugate, few)
+        return found, w
 
     def _dense(self, columns: Columns) -> FloatArray:
         w = np.zeros(self.problem.shape[1])

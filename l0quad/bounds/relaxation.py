@@ -25,7 +25,7 @@ from l0quad.certificates import Bound
 from l0quad.linalg.cholesky import cholesky
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import BoolArray, FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
 DENSE_ROWS = 4096
@@ -143,7 +143,10 @@ class Relaxation:
         """Return h(w)."""
         z = self.problem.constraint.relaxed(w, 0.0)
         used = z > 0
-        split = float((w[used] ** 2 * (1 / z[used] - 1)).sum())
+        np.divide(1.0, z, out=z, where=used)
+        np.subtract(z, 1.0, out=z, where=used)
+        z *= w
+        split = float(z @ w)
         del z, used
         pull = w - self.problem.w0
         return 0.5 * self.problem.mu * (float(pull @ pull) + split)
@@ -255,18 +258,21 @@ class SlowlyChangingOuter:
 
     def __init__(self, problem: CoreProblem) -> None:
         self._matrix = problem.matrix
-        self._columns: IntArray = np.empty(0, dtype=np.int64)
+        # The set as it is marked takes an eighth of a vector as long as w0, however large it is.
+        self._inside: BoolArray = np.zeros(problem.shape[1], dtype=np.bool_)
         self._outer: FloatArray | None = None
 
     def changes(self, columns: IntArray, since: IntArray | None = None) -> tuple[IntArray, IntArray]:
         """Return the columns to add and to take away, since the last set unless told otherwise."""
-        before = self._columns if since is None else since
-        return np.setdiff1d(columns, before, assume_unique=True), np.setdiff1d(before, columns, assume_unique=True)
+        before, after = self._inside, self._marked(columns)
+        if since is not None:
+            before = self._marked(since)
+        return np.flatnonzero(after & ~before), np.flatnonzero(before & ~after)
 
     def change(self, columns: IntArray, added: FloatArray, removed: FloatArray) -> None:
         """Take over the outer products of these changes."""
         self._outer = added - removed if self._outer is None else self._outer + added - removed
-        self._columns = columns
+        self._inside = self._marked(columns)
 
     def __call__(self, columns: IntArray) -> FloatArray:
         """Return A_S A_S' for these columns, from that of the last ones where few have changed."""
@@ -278,8 +284,13 @@ class SlowlyChangingOuter:
         else:
             self._outer += self._matrix.outer(added)
             self._outer -= self._matrix.outer(removed)
-        self._columns = columns
+        self._inside = self._marked(columns)
         return self._outer
+
+    def _marked(self, columns: IntArray) -> BoolArray:
+        inside = np.zeros(self._inside.size, dtype=np.bool_)
+        inside[columns] = True
+        return inside
 
 
 def _times(jacobian: Jacobian, t: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from l0quad.matrix.base import CHUNK_BYTES, Matrix
 from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
 
 # A subset larger than this of a memory-mapped A is gathered anew in each pass instead of being kept.
-SUBSET_BYTES = 1 << 28
+SUBSET_BYTES = 1 << 26
 # Above this share of the columns, one BLAS product with all of A beats a product with the gathered ones.
 _GATHER_SHARE = 0.05
 # A product of so many flops is made in one piece, a larger one in slices.

@@ -193,9 +193,12 @@ class CoreProblem:
 
     def restrict(self, columns: IntArray) -> "CoreProblem":
         """Return the problem over these columns, the others held at zero."""
+        matrix = self.matrix.subset(columns)
+        if matrix.counted and self.matrix.prepared.knows_norms:
+            matrix.prepared.learn_norms(self.column_sq_norms[columns])
         return replace(
             self,
-            matrix=self.matrix.subset(columns),
+            matrix=matrix,
             w0=frozen(self.w0[columns]),
             constraint=self.constraint.restrict(columns),
             constant=self.constant + self._held_at_zero(columns),

@@ -59,6 +59,7 @@ class ActiveSet:
 def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: Monitor) -> Outcome:
     """Alternate between `iht` on a working set and a look at all columns."""
     point = problem.optimised(start)
+    del start
     if monitor.record(point):
         return Outcome(point, Status.CONVERGED)
     for _ in range(options.max_iter):

@@ -69,6 +69,7 @@ def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) ->
     """Iterate from the dense centre w0 until the support has settled."""
     wide = problem.shape[1] >= problem.shape[0]
     passes = (_CountedPasses if wide and problem.matrix.counted else _Passes)(problem, start)
+    del start
     rho = max(0.5 * problem.mu, _FIRST_RHO * float(problem.column_sq_norms.mean()))
     if monitor.record(passes.best) or rho == 0:
         return Outcome(passes.best, Status.CONVERGED)
@@ -150,7 +151,8 @@ class _CountedPasses(_Passes):
         return self._gram
 
     def target(self) -> FloatArray:
-        return self._target
+        target, self._target = self._target, np.empty(0)
+        return target
 
     def at_centre(self) -> FloatArray:
         return self._centre
@@ -207,7 +209,8 @@ class _Wide:
         best, self._mu, self._passes = passes.best, problem.mu, passes
         self._gram, Aw0 = passes.gram(), passes.at_centre()
         self._inverse = _ShiftedInverse(self._gram, problem.pause)
-        self._g = passes.target() + problem.mu * problem.w0
+        self._g = problem.mu * problem.w0
+        self._g += passes.target()
         self._Ag = self._gram @ problem.b + problem.mu * Aw0
         self._support, self.z, self.u = best.support, best.w, np.zeros(problem.shape[1])
         self._Az = problem.residual_at(best) + problem.b

@@ -68,6 +68,7 @@ class IHT:
 def iht(problem: CoreProblem, start: Point, options: IHT, monitor: Monitor) -> Outcome:
     """Run hard-thresholding steps from the refit of the start."""
     point = problem.optimised(start)
+    del start
     if monitor.record(point):
         return Outcome(point, Status.CONVERGED)
     return (_pursue if options.refit else _threshold)(problem, point, options, monitor)

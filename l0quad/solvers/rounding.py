@@ -64,6 +64,8 @@ class Rounding:
 def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Monitor) -> Outcome:
     """Ascend from the best point on the start's support, solving on the rounded support every few steps."""
     best = problem.optimised(start)
+    # Its values are as many as the support has.
+    del start
     if monitor.record(best) or problem.ridge_is_lost:
         return Outcome(best, Status.CONVERGED)
     relaxation = _tighter(problem, best) or relaxation_of(problem, best)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l0quad.kernels.selection import select_parts
+from l0quad.problem.constraints import ranking
 
 pytestmark = pytest.mark.no_jit
 
@@ -49,3 +50,19 @@ def test_one_long_part(budget, order):
     select_parts(scores, np.array([0, 100]), np.array([budget]), chosen)
     assert chosen.sum() == budget
     np.testing.assert_array_equal(chosen, reference.select_parts(scores, [0, 100], [budget]))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("k", [1, 50, 99])
+def test_many_scores_are_ranked_as_few_are(order, k, monkeypatch):
+    scores = ORDERS[order]() - 0.5
+    few = ranking.top_k(scores, k)
+    monkeypatch.setattr(ranking, "_PARTITIONED", 0)
+    np.testing.assert_array_equal(ranking.top_k(scores, k), few)
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=70, max_size=90), st.integers(1, 70))
+def test_all_kinds_of_numbers_are_ordered_by_their_bits(scores, k):
+    chosen = np.zeros(len(scores), dtype=np.bool_)
+    select_parts(np.array(scores), np.array([0, len(scores)]), np.array([k]), chosen)
+    np.testing.assert_array_equal(chosen, reference.select_parts(scores, [0, len(scores)], [k]))

@@ -3,15 +3,20 @@
 import os
 import pickle
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 from matrices import column_files, values
-from problems import PROBLEMS, suited
+from problems import PROBLEMS, monitor_of, suited
 
 import l0quad
 from l0quad import Backsolve, BadFile, Status
-from l0quad.bounds.dual import dual_bound, dual_bound_at
+from l0quad.bounds.dual import dual_bound, dual_bound_at, with_bound
+from l0quad.matrix import sweeps
+from l0quad.problem import core
+from l0quad.problem.constraints import ranking
+from l0quad.solvers.working_set import exchanged
 
 
 @pytest.fixture
@@ -224,6 +229,72 @@ def test_methods_sweep_as_often_as_they_say(method, n_sweeps, tmp_path):
     M = column_files(A, "C", tmp_path, 1 << 16)
     result = l0quad.solve(l0quad.Problem(M, A.astype(np.float64) @ w0, 200, ridge=0.01, w0=w0), method)
     assert result.n_sweeps == n_sweeps
+
+
+def test_a_round_of_the_active_set_takes_one_sweep_beside_its_refits(tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    A = rng.standard_normal((40, 900)) / 8
+    b = A[:, :30] @ rng.standard_normal(30) + 0.1 * rng.standard_normal(40)
+    M = column_files(A, "C", tmp_path, 1 << 16)
+    refits, found = [], core.counted_refit
+    monkeypatch.setattr(core, "counted_refit", lambda *terms: refits.append(terms[0].shape[1]) or found(*terms))
+    result = l0quad.solve(l0quad.Problem(M, b, 60, ridge=0.01), l0quad.ActiveSet(max_iter=1, extra=0.1), bound="none")
+    # By rows whole chunks are read, of the working set too; those of a small support alone may be fewer.
+    assert any(columns < 900 for columns in refits)
+    assert 2 * len(refits) < result.n_sweeps <= 2 * len(refits) + 1
+
+
+def test_exchanges_on_files_take_two_sweeps_and_a_refit(tmp_path):
+    rng = np.random.default_rng(6)
+    A = rng.standard_normal((60, 900)) / 8
+    A[:, 1::2] = A[:, ::2] + 0.05 * A[:, 1::2]
+    b = A[:, :16] @ rng.standard_normal(16) + 0.1 * rng.standard_normal(60)
+    M = column_files(A, "C", tmp_path, 1 << 16)
+    problem = l0quad.Problem(M, b, 8, ridge=0.01)
+    point = with_bound(problem.core, problem.core.restricted(np.arange(20, 28)))
+    before = M.bytes_read
+    monitor = monitor_of(problem.core)
+    better = exchanged(problem.core, point, 40, 1e9, monitor)
+    assert better.objective < point.objective
+    # Scores, the promising columns, and two for the refit; the columns' norms came with the first refit.
+    assert M.bytes_read - before <= 4 * M.nbytes
+    in_memory = l0quad.Problem(A, b, 8, ridge=0.01)
+    expected = exchanged(in_memory.core, in_memory.core.restricted(np.arange(20, 28)), 40, 1e9, monitor)
+    np.testing.assert_array_equal(better.support, expected.support)
+
+
+FRUGAL = {
+    "magnitude": "magnitude",
+    "iht": l0quad.IHT(max_iter=2),
+    "iht, refit": l0quad.IHT(max_iter=2, refit=True),
+    "active_set": l0quad.ActiveSet(max_iter=2),
+    "admm": l0quad.ADMM(max_iter=6),
+    "rounding": l0quad.Rounding(max_iter=3),
+    "backsolve": Backsolve(),
+    "block_backsolve": l0quad.BlockBacksolve(50),
+}
+
+
+@pytest.mark.parametrize("name", FRUGAL)
+def test_ten_vectors_as_long_as_w0_are_enough(name, tmp_path, monkeypatch):
+    """What NumPy allocates; buffers of fixed size are made small."""
+    monkeypatch.setattr(sweeps, "_GATHER_BYTES", 0)
+    monkeypatch.setattr(ranking, "_PARTITIONED", 0)
+    p = 150_000
+    rng = np.random.default_rng(0)
+    w0 = rng.standard_normal(p)
+    A = rng.standard_normal((4, p)).astype(np.float32)
+    b = A.astype(np.float64) @ w0
+    M = column_files(A, "F", tmp_path, 1 << 18)
+    small = l0quad.Problem(column_files(A[:, :600], "C", tmp_path), b, 60, ridge=1.0, w0=w0[:600])
+    # Kernels are compiled.
+    l0quad.solve(small, FRUGAL[name])
+    tracemalloc.start()
+    result = l0quad.solve(l0quad.Problem(M, b, p // 10, ridge=1.0, w0=w0), FRUGAL[name])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.support.size == p // 10
+    assert peak <= 10 * 8 * p + 2e6
 
 
 @pytest.mark.parametrize("method", ["exact", "forward", "obs", "swap"])
