@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from l0quad.certificates import Tree as Tree
     from l0quad.certificates import Trivial as Trivial
     from l0quad.errors import BadFile as BadFile
+    from l0quad.errors import CheckpointWarning as CheckpointWarning
     from l0quad.errors import KernelCacheWarning as KernelCacheWarning
     from l0quad.errors import Unsuited as Unsuited
     from l0quad.files.columns import open_columns as open_columns
@@ -126,6 +127,7 @@ _HOME = {
     "KernelCacheWarning": "errors",
     "Unsuited": "errors",
     "BadFile": "errors",
+    "CheckpointWarning": "errors",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604

@@ -13,6 +13,18 @@ class KernelCacheWarning(UserWarning):
     """
 
 
+class CheckpointWarning(UserWarning):
+    """The file of a checkpoint cannot be written, on a full disk say; the solve goes on, and the older file is whole.
+
+    Examples
+    --------
+    To end the solve there:
+
+    >>> import warnings, l0quad
+    >>> warnings.filterwarnings("error", category=l0quad.CheckpointWarning)
+    """
+
+
 class Unsuited(ValueError):
     """The chosen method cannot work on this problem; the message names what it needs and which methods can.
 
@@ -29,7 +41,9 @@ class Unsuited(ValueError):
 
 
 class BadFile(ValueError):
-    """A file that A is read from holds what it must not, or is no longer what it was; the message names it.
+    """A file that A, or a checkpoint, is read from holds what it must not, or something else than it did.
+
+    The message names the file.
 
     Examples
     --------

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from l0quad import validation
+from l0quad.api.checkpoint import checkpoint_of, fresh
 from l0quad.api.claims import is_optimal
 from l0quad.api.result import Result, public_certificate, relative
 from l0quad.api.start import starting_point
@@ -20,12 +21,12 @@ from l0quad.matrix import Matrix
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.problem import Budget, Problem
 from l0quad.run import debug, threads
-from l0quad.run.monitor import Callback, Limits, SolveMonitor, SubMonitor
+from l0quad.run.monitor import Callback, Limits, Monitor, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, State, Status
 from l0quad.run.progress import Progress
-from l0quad.solvers.needs import Needs, Options, require
+from l0quad.solvers.needs import Needs, Options, require, require_resumable
 from l0quad.solvers.registry import METHODS, Method, resolve
-from l0quad.types import MatrixLike
+from l0quad.types import MatrixLike, PathLike
 
 _LARGEST = float(np.finfo(np.float64).max)
 # A problem this much taller than wide is reduced to p rows for a method that passes over A often, where p is small.
@@ -46,6 +47,7 @@ def solve(
     seed: int = 0,
     callback: Callback | None = None,
     verbose: int = 0,
+    checkpoint: PathLike | None = None,
 ) -> Result:
     """Solve a problem and say how good the answer is.
 
@@ -76,6 +78,12 @@ def solve(
         Called with a `State` once an iteration; a true return value stops the solve.
     verbose : int
         1: `Progress` on stderr.
+    checkpoint : path, optional
+        A ``.npz`` file that keeps the best point and what the method needs to go on; written at most every 30 seconds,
+        and when the method ends or is stopped. The same solve, called again with the same file, goes on from there and
+        ends with the bytes of one that was never stopped. ``time_limit`` counts from this call; ``solve_time``,
+        ``history`` and ``n_sweeps`` go on too. The file stays: once the method has ended, only what follows it is done
+        anew. Where it cannot be written, a `CheckpointWarning`. Not for every method (`docs/methods.md`).
 
     Returns
     -------
@@ -85,7 +93,7 @@ def solve(
     Raises
     ------
     Unsuited
-        Where the method cannot work on the problem; a ValueError.
+        Where the method cannot work on the problem, or not go on from a checkpoint; a ValueError.
     ValueError, TypeError
         Naming the argument, the rule and the value, before any work.
 
@@ -112,6 +120,10 @@ def solve(
         n_threads = validation.integer(n_threads, "n_threads", 1)
     seed = validation.integer(seed, "seed", 0)
     _require(options.name, needs, problem.core)
+    kept = None
+    if checkpoint is not None:
+        require_resumable(options.name, {other: each.needs for other, each in METHODS.items()})
+        kept, problem = checkpoint_of(checkpoint, problem, options, start, seed), fresh(problem)
     progress = Progress() if verbose else None
     monitor = SolveMonitor(
         best=problem.core.zero(),
@@ -124,11 +136,15 @@ def solve(
         optimum=debug.optimum_of(problem),
         matrix=problem.core.matrix,
         reading=None if progress is None else progress.reading,
+        checkpoint=kept,
     )
     # Data of wildly different sizes may overflow on the way to candidates that are then not taken.
     with threads.limited(n_threads), problem.core.matrix.watched(monitor.expired), np.errstate(all="ignore"):
         try:
-            outcome = _run(problem, chosen, options, begin, monitor, bound)
+            try:
+                outcome = _run(problem, chosen, options, begin, monitor, bound)
+            finally:
+                monitor.flush()
             return result_of(problem, outcome, bound, options.name, monitor)
         finally:
             if progress is not None:
@@ -153,6 +169,7 @@ def minimize(
     seed: int = 0,
     callback: Callback | None = None,
     verbose: int = 0,
+    checkpoint: PathLike | None = None,
 ) -> Result:
     """Build a `Problem` and `solve` it.
 
@@ -160,7 +177,7 @@ def minimize(
     ----------
     A, b, k, ridge, w0, linear
         As in `Problem`.
-    method, start, bound, gap_tol, gap_tol_abs, time_limit, n_threads, seed, callback, verbose
+    method, start, bound, gap_tol, gap_tol_abs, time_limit, n_threads, seed, callback, verbose, checkpoint
         As in `solve`.
 
     Returns
@@ -192,6 +209,7 @@ def minimize(
         seed=seed,
         callback=callback,
         verbose=verbose,
+        checkpoint=checkpoint,
     )
 
 
@@ -238,23 +256,15 @@ def _run(
     """Run the method and solve on its support; on Ctrl-C return the best point so far."""
     core, needs = problem.core, method.needs
     try:
-        of_file = needs.reduces_file(core)
-        reduce = of_file or (needs.reducible and is_tall(problem))
+        reduce = _reduces(problem, needs)
         interruptible = replace(core, pause=monitor.pause)
+        run, saved = monitor.begin()
         try:
-            reduced = interruptible.reduced() if reduce else interruptible
-            if of_file:
-                _require(options.name, needs, reduced)
-            working = reduced if needs.any_size else reduced.evened()
-            exponents = working.exponents
-            inner = SubMonitor(monitor, None, exponents) if reduce or exponents is not None else monitor
-            outcome = method.solver(working, begin(working), options, inner)
-            point = outcome.point
-            if exponents is not None:
-                point = replace(point, w=np.ldexp(point.w, exponents[point.support]))
-            if of_file and needs.final_solve:
-                point = interruptible.taken_over(reduced.optimised(point))
-            outcome = outcome._replace(point=point)
+            if saved is None:
+                outcome = _found(interruptible, method, options, begin, monitor, run, reduce)
+                run.save(outcome=outcome)
+            else:
+                outcome = saved["outcome"]
         except Stopped:
             outcome = Outcome(monitor.best, Status.CONVERGED)
         point = outcome.point
@@ -278,7 +288,7 @@ def _run(
             # A part that is stopped need not hand over the best point that another has recorded.
             point = min(core.evaluate(best.support, best.w), point, key=lambda each: each.objective)
         if method.prove is not None and bound_mode != "none" and not monitor.expired():
-            outcome = _proven(method.prove(interruptible, point, options, monitor), outcome, point)
+            outcome = _proven(method.prove(interruptible, point, options, run), outcome, point)
             point = outcome.point
         # A block-diagonal model may lead where the objective overflows.
         finite = np.isfinite(problem.units.size(point.objective))
@@ -287,6 +297,39 @@ def _run(
         monitor.stopped, best = Status.INTERRUPTED, monitor.best
         # What was recorded may carry the objective of a reduced problem, or one kept over many updates.
         return Outcome(core.evaluate(best.support, best.w) if best.refit is None else best, Status.INTERRUPTED)
+
+
+def _reduces(problem: Problem, needs: Needs) -> bool:
+    """Whether the method works on a problem with p rows in place of a tall one."""
+    return needs.reduces_file(problem.core) or (needs.reducible and is_tall(problem))
+
+
+def _found(
+    core: CoreProblem,
+    method: Method,
+    options: Options,
+    begin: Callable[[CoreProblem], Point],
+    monitor: SolveMonitor,
+    run: Monitor,
+    reduce: bool,
+) -> Outcome:
+    """Run the method on the problem as it wants it, and bring its point back."""
+    needs = method.needs
+    reduced = core.reduced() if reduce else core
+    of_file = needs.reduces_file(core)
+    if of_file:
+        _require(options.name, needs, reduced)
+    working = reduced if needs.any_size else reduced.evened()
+    exponents = working.exponents
+    inner = SubMonitor(run, None, exponents) if reduce or exponents is not None else run
+    start = working.zero() if monitor.goes_on else begin(working)
+    outcome = method.solver(working, start, options, inner)
+    point = outcome.point
+    if exponents is not None:
+        point = replace(point, w=np.ldexp(point.w, exponents[point.support]))
+    if of_file and needs.final_solve:
+        point = core.taken_over(reduced.optimised(point))
+    return outcome._replace(point=point)
 
 
 def _proven(tree: Outcome | None, outcome: Outcome, point: Point) -> Outcome:
@@ -343,7 +386,7 @@ def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor:
         message=_message(status, relative_gap, bound, cut_short),
         n_iter=len(monitor.history),
         history=tuple(monitor.history),
-        solve_time=monitor.seconds(),
+        solve_time=monitor.spent(),
         bound_time=monitor.seconds() - ended,
         method=name,
         names=None if problem.names is None else tuple(problem.names[j] for j in support),

@@ -95,6 +95,12 @@ def add_solve(parser: argparse.ArgumentParser) -> None:
         "e.g. --memory 512MB",
     )
     add("--method", default="auto", metavar="NAME", help=f"{', '.join(METHODS)} (default: auto); e.g. --method exact")
+    add(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a .npz file from which the same command goes on after it was stopped; e.g. --checkpoint run.npz",
+    )
 
 
 def add_path(parser: argparse.ArgumentParser) -> None:

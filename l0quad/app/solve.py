@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> bool:
     with checked():
         if arguments.output is not None:
             check_writable(arguments.output, tuple(OUTPUTS))
+        if arguments.checkpoint is not None:
+            check_writable(arguments.checkpoint, (".npz",))
         task = _task(arguments)
     with checked_method():
         result = l0quad.solve(
@@ -46,6 +48,7 @@ def run(arguments: argparse.Namespace) -> bool:
             time_limit=arguments.time_limit,
             n_threads=arguments.threads,
             verbose=shown(arguments),
+            checkpoint=arguments.checkpoint,
         )
     answer = task.answer(result, arguments.k)
     try:

@@ -59,6 +59,10 @@ class CountedRelaxation(Relaxation):
         self._taken: tuple[IntArray, FloatArray] | None = None
         self._coupled: FloatArray | None = None
 
+    @property
+    def _outers(self) -> tuple[SlowlyChangingOuter, ...]:
+        return *super()._outers, self._outer_kept
+
     def step(self, dual: float) -> None:
         """Do one Newton step."""
         self._step(dual, None)

@@ -16,7 +16,7 @@ Source: Li, Sun and Toh, "A highly efficient semismooth Newton augmented Lagrang
 problems", SIAM J. Optim. 28 (2018), Algorithms SSNAL and SSN, with this h in place of the l1 norm.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ SIGMA_GROWTH = 2.0
 _LAST_SIGMA = 1e7
 _INNER_SHARE = 0.5
 _SMALLEST_STEP = 2.0**-11
+_STATE = ("centre", "nu", "Atnu", "reach", "primal", "sigma")
 
 
 class Prox(NamedTuple):
@@ -81,6 +82,23 @@ class Relaxation:
         self.sigma = _FIRST_SIGMA / problem.mu
         self._outer_ones = SlowlyChangingOuter(problem)
         self._outer_between = SlowlyChangingOuter(problem)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that further steps depend on; none of its arrays will be changed."""
+        outers = [each.state() for each in self._outers]
+        return {name: getattr(self, name) for name in _STATE} | {"outers": outers}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state` of an ascent that began at the same point."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+        for outer, each in zip(self._outers, state["outers"], strict=True):
+            outer.restore(*each)
+
+    @property
+    def _outers(self) -> "tuple[SlowlyChangingOuter, ...]":
+        """The products that are kept from step to step, with the rounding of all their changes."""
+        return self._outer_ones, self._outer_between
 
     def bound(self) -> Bound:
         """Return what the dual point proves."""
@@ -261,6 +279,14 @@ class SlowlyChangingOuter:
         # The set as it is marked takes an eighth of a vector as long as w0, however large it is.
         self._inside: BoolArray = np.zeros(problem.shape[1], dtype=np.bool_)
         self._outer: FloatArray | None = None
+
+    def state(self) -> tuple[BoolArray, FloatArray | None]:
+        """Return the set and a copy of its product."""
+        return self._inside, None if self._outer is None else self._outer.copy()
+
+    def restore(self, inside: BoolArray, outer: FloatArray | None) -> None:
+        """Go on from a state."""
+        self._inside, self._outer = inside, None if outer is None else outer.copy()
 
     def changes(self, columns: IntArray, since: IntArray | None = None) -> tuple[IntArray, IntArray]:
         """Return the columns to add and to take away, since the last set unless told otherwise."""

@@ -11,7 +11,7 @@ is the value of a semidefinite relaxation; source: Dong, Chen and Linderoth, "Re
 section 3; Zheng, Sun and Li, INFORMS J. Comput. 26 (2014), section 3.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -113,6 +113,14 @@ class SeparableRelaxation:
     def step(self, dual: float) -> None:
         """Do one Newton step."""
         self._scaled.relaxation.step(dual)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that further steps depend on."""
+        return self._scaled.relaxation.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state` of an ascent that began at the same point."""
+        self._scaled.relaxation.restore(state)
 
     def bound(self) -> Bound:
         """Return what the dual point proves."""

@@ -127,6 +127,10 @@ class Matrix(ABC):
         """What has been computed about this matrix, shared by all problems on it."""
         return Prepared(self)
 
+    def know_rows(self, columns: IntArray, rows: FloatArray) -> None:
+        """Take these rows of A'A, which `Prepared.known_rows` has given, for the ones that are known."""
+        self.prepared.know_rows(columns, rows)
+
     def largest_exponent(self, name: str = "A") -> int | None:
         """Return e with max|A| in [2^(e-1), 2^e), None where A is zero; a value that is not finite is a ValueError."""
         exponents = [
@@ -299,7 +303,12 @@ class Prepared:
     @property
     def column_sq_norms(self) -> FloatArray:
         """The squared norms of A's columns, read-only."""
-        return self.once("column_sq_norms", 0, lambda matrix: _read_only(matrix.column_sq_norms()))
+
+        def norms(matrix: Matrix) -> FloatArray:
+            # The same bytes as from `learn_norms`, where a sweep brings them.
+            return matrix.swept(Wanted(norms=True)).norms if matrix.counted else matrix.column_sq_norms()
+
+        return self.once("column_sq_norms", 0, lambda matrix: _read_only(norms(matrix)))
 
     @property
     def knows_norms(self) -> bool:
@@ -347,6 +356,17 @@ class Prepared:
             rows = [self._rows.get(j) for j in columns.tolist()]
         known = [row for row in rows if row is not None]
         return np.asarray(w @ np.array(known)) if 0 < len(known) == len(rows) else None
+
+    def known_rows(self) -> tuple[IntArray, FloatArray]:
+        """Return the columns whose rows of A'A are known, and these rows."""
+        with self._lock:
+            columns = np.fromiter(self._rows, np.int64, len(self._rows))
+            return columns, np.array(list(self._rows.values())).reshape(columns.size, self._matrix.shape[1])
+
+    def know_rows(self, columns: IntArray, rows: FloatArray) -> None:
+        """Let these rows of A'A be the ones that are known."""
+        with self._lock:
+            self._rows = dict(zip(columns.tolist(), rows, strict=True))
 
     def gram_rows(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
         """Return A_S'A, a copy; those rows that are not yet known come from one product."""

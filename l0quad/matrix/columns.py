@@ -52,6 +52,11 @@ class ScaledColumns(Matrix):
         own = self._of(columns)
         return np.ldexp(self.base.inner(columns, pause), own[:, None] + own)
 
+    def know_rows(self, columns: IntArray, rows: FloatArray) -> None:
+        """Take these rows of A'A for the ones that are known; the base, which they come from, knows the same."""
+        super().know_rows(columns, rows)
+        self.base.know_rows(columns, np.ldexp(rows, -self.exponents[columns][:, None] - self.exponents))
+
     def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
         """Return A_S'A."""
         rows = self.base.prepared.gram_rows(columns, pause)

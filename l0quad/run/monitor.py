@@ -4,7 +4,7 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from l0quad.matrix import Matrix
 from l0quad.problem.core import Point
 from l0quad.problem.units import Units
 from l0quad.run import debug
+from l0quad.run.checkpoint import Checkpoint, Place, Saved
 from l0quad.run.outcome import State, Status
 from l0quad.types import IntArray
 
@@ -62,6 +63,22 @@ class Monitor(Protocol):
         """Return whether a limit is reached."""
         ...
 
+    def begin(self) -> "tuple[Monitor, Saved | None]":
+        """Return the monitor of a method that begins, and what it had saved when the solve was stopped, if anything."""
+        ...
+
+    def due(self) -> bool:
+        """Whether to `save` now; asked where to put a state together costs something."""
+        ...
+
+    def save(self, **state: Any) -> None:
+        """Keep all that the method's further steps depend on, in arrays that it will not change.
+
+        Numbers, texts, arrays, points, bounds and outcomes, and lists and dicts of these; or what returns them, which
+        is called where states are kept at all. Not once the solve must stop: what is cut short then is no step.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -93,16 +110,18 @@ class SolveMonitor:
     optimum: debug.Known = None
     matrix: Matrix | None = None
     reading: Callable[[int, int, float], None] | None = None
+    checkpoint: Checkpoint | None = None
 
     def __post_init__(self) -> None:
         self.check(self.bound)
         self._read_before = self.matrix.bytes_read if self.matrix is not None else 0
+        self._spent, self._read = 0.0, 0
 
     def reads(self) -> tuple[float, int]:
-        """Return how often A has been read from its files since the start, and the bytes."""
+        """Return how often A has been read from its files since the start, and the bytes, as `spent` counts."""
         if self.matrix is None or not self.matrix.counted:
             return 0.0, 0
-        nbytes = self.matrix.bytes_read - self._read_before
+        nbytes = self._read + self.matrix.bytes_read - self._read_before
         return nbytes / self.matrix.nbytes, nbytes
 
     def check(self, bound: Bound) -> None:
@@ -125,7 +144,7 @@ class SolveMonitor:
             count,
             self.units.objective(point.objective),
             int(point.support.size),
-            self.seconds(),
+            self.spent(),
             self.units.objective(self.best.objective),
             self.units.lower(self.bound.value),
             *(tree or (0, 0)),
@@ -171,7 +190,7 @@ class SolveMonitor:
     def pause(self) -> None:
         """Raise `Stopped` where the solver must stop; before, tell `reading` how much of A has been read."""
         if self.reading is not None and self.matrix is not None and self.matrix.counted:
-            self.reading(self.reads()[1], self.matrix.nbytes, self.seconds())
+            self.reading(self.reads()[1], self.matrix.nbytes, self.spent())
         if self.expired():
             raise Stopped
 
@@ -181,8 +200,53 @@ class SolveMonitor:
         return np.random.default_rng(self.seed)
 
     def seconds(self) -> float:
-        """Seconds since the start of the solve."""
+        """Seconds since the start of the solve, of this call of it: what its time limit counts."""
         return time.perf_counter() - self.started
+
+    def spent(self) -> float:
+        """Seconds since the start, with those that earlier calls took up to the state that this one goes on from."""
+        return self._spent + self.seconds()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the method has a state to go on from, so that its start plays no part."""
+        return self.checkpoint is not None and (0,) in self.checkpoint.states
+
+    def begin(self) -> "tuple[Monitor, Saved | None]":
+        """Return the monitor of the whole run, or itself where no states are kept."""
+        return (self, None) if self.checkpoint is None else _Part(self, self.checkpoint, ()).resumed()
+
+    def due(self) -> bool:
+        """Whether to save: never, without a checkpoint."""
+        return False
+
+    def save(self, **state: Any) -> None:
+        """Keep nothing."""
+
+    def flush(self) -> None:
+        """Write the states that are kept, now that the method has ended or is stopped; a Ctrl-C then stops that."""
+        try:
+            if self.checkpoint is not None:
+                self.checkpoint.flush()
+        except KeyboardInterrupt:
+            self.stopped = Status.INTERRUPTED
+
+    def snapshot(self) -> Saved:
+        """Return what a state says of the solve itself."""
+        rng = self.rng.bit_generator.state if "rng" in self.__dict__ else None
+        return {
+            "best": self.best, "bound": self.bound, "count": len(self.history), "rng": rng, "seconds": self.spent(),
+            "nbytes": self.reads()[1],
+        }  # fmt: skip
+
+    def restore(self, run: Saved, history: tuple[State, ...]) -> None:
+        """Go on from a snapshot and the history that it belongs to."""
+        self.best, self.bound = run["best"], run["bound"]
+        self.history[:] = history[: run["count"]]
+        self._spent, self._read = run["seconds"], run["nbytes"]
+        self.__dict__.pop("rng", None)
+        if run["rng"] is not None:
+            self.rng.bit_generator.state = run["rng"]
 
     def affords(self, bytes_read: float, flops: float) -> bool:
         """Whether work of this size may still be done, now that the solver has stopped."""
@@ -235,3 +299,66 @@ class SubMonitor:
     def expired(self) -> bool:
         """Return whether the whole has come to a limit."""
         return self.parent.expired()
+
+    def begin(self) -> "tuple[Monitor, Saved | None]":
+        """Return the same for a part of what the parent runs."""
+        parent, saved = self.parent.begin()
+        return replace(self, parent=parent), saved
+
+    def due(self) -> bool:
+        """Ask the parent."""
+        return self.parent.due()
+
+    def save(self, **state: Any) -> None:
+        """Keep a state, which is in the other problem's terms."""
+        self.parent.save(**state)
+
+
+class _Part:
+    """What a method sees of a solve whose states are kept, with its own place among them."""
+
+    def __init__(self, whole: SolveMonitor, checkpoint: Checkpoint, place: Place) -> None:
+        self._whole, self._checkpoint, self._place, self._begun = whole, checkpoint, place, 0
+
+    @property
+    def n_threads(self) -> int:
+        return self._whole.n_threads
+
+    @property
+    def rng(self) -> np.random.Generator:
+        return self._whole.rng
+
+    def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool:
+        return self._whole.record(point, tree)
+
+    def prove(self, bound: Bound) -> bool:
+        return self._whole.prove(bound)
+
+    def relative_gap(self, point: Point, bound: Bound) -> float:
+        return self._whole.relative_gap(point, bound)
+
+    def expired(self) -> bool:
+        return self._whole.expired()
+
+    def begin(self) -> "tuple[Monitor, Saved | None]":
+        part = _Part(self._whole, self._checkpoint, (*self._place, self._begun))
+        self._begun += 1
+        return part.resumed()
+
+    def resumed(self) -> "tuple[Monitor, Saved | None]":
+        """Go on from the state at this place, where there is one."""
+        state = self._checkpoint.states.get(self._place)
+        if state is None:
+            return self, None
+        self._whole.restore(state["run"], self._checkpoint.history)
+        return self, dict(state["method"])
+
+    def due(self) -> bool:
+        return self._checkpoint.due()
+
+    def save(self, **state: Any) -> None:
+        if self._whole.stopped is None:
+            own = {name: each() if callable(each) else each for name, each in state.items()}
+            kept = {"run": self._whole.snapshot(), "method": own}
+            self._checkpoint.keep(self._place, kept, self._whole.history)
+            self._begun = 0

@@ -46,7 +46,7 @@ class ActiveSet:
     extra: float = 0.02
     inner: IHT = IHT(refit=True)
     name: ClassVar[str] = "active_set"
-    needs: ClassVar[Needs] = Needs(solves_start=True, reducible=True)
+    needs: ClassVar[Needs] = Needs(solves_start=True, reducible=True, resumes=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -58,11 +58,12 @@ class ActiveSet:
 
 def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: Monitor) -> Outcome:
     """Alternate between `iht` on a working set and a look at all columns."""
-    point = problem.optimised(start)
+    monitor, saved = monitor.begin()
+    point: Point = saved["point"] if saved else problem.optimised(start)
     del start
-    if monitor.record(point):
+    if saved is None and monitor.record(point):
         return Outcome(point, Status.CONVERGED)
-    for _ in range(options.max_iter):
+    for done in range(saved["done"] if saved else 0, options.max_iter):
         columns = _working_set(problem, point, options)
         if columns.size == 0:
             return Outcome(point, Status.CONVERGED)
@@ -78,6 +79,7 @@ def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: 
         if before - look.objective <= options.inner.tol * abs(look.objective):
             return Outcome(look, status)
         point = look
+        monitor.save(point=point, done=done + 1)
     return Outcome(point, Status.ITERATION_LIMIT)
 
 

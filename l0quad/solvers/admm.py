@@ -12,6 +12,7 @@ from l0quad.linalg.cholesky import cholesky
 from l0quad.matrix.sweeps import Columns, Swept, Wanted
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.counted import TwoSweeps, first_sweep
+from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.needs import Needs
@@ -58,7 +59,7 @@ class ADMM:
     max_iter: int = 100
     growth: float = 1.05
     name: ClassVar[str] = "admm"
-    needs: ClassVar[Needs] = Needs(most_order=8192, solves_start=True, reducible=True)
+    needs: ClassVar[Needs] = Needs(most_order=8192, solves_start=True, reducible=True, resumes=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -67,15 +68,21 @@ class ADMM:
 
 def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) -> Outcome:
     """Iterate from the dense centre w0 until the support has settled."""
+    monitor, saved = monitor.begin()
     wide = problem.shape[1] >= problem.shape[0]
-    passes = (_CountedPasses if wide and problem.matrix.counted else _Passes)(problem, start)
-    del start
+    begin = saved["best"] if saved else start
+    passes = (_CountedPasses if wide and problem.matrix.counted else _Passes)(problem, begin)
+    del start, begin
     rho = max(0.5 * problem.mu, _FIRST_RHO * float(problem.column_sq_norms.mean()))
-    if monitor.record(passes.best) or rho == 0:
+    if saved is None and (monitor.record(passes.best) or rho == 0):
         return Outcome(passes.best, Status.CONVERGED)
     split = (_Wide if wide else _Tall)(problem, passes)
-    support, settled, solved_on = passes.best.support, 0, passes.best.support
-    for iteration in range(options.max_iter):
+    support, settled, solved_on, first = passes.best.support, 0, passes.best.support, 0
+    if saved is not None:
+        passes.best, rho, support, settled = saved["best"], saved["rho"], saved["support"], saved["settled"]
+        solved_on, first = saved["solved_on"], saved["done"]
+        split.restore(saved["split"])
+    for iteration in range(first, options.max_iter):
         previous, support = support, split.step(rho, options.growth)
         settled = settled + 1 if np.array_equal(previous, support) else 0
         rho *= options.growth
@@ -90,6 +97,10 @@ def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) ->
             split.look()
         if monitor.record(passes.best) or done:
             return Outcome(passes.best, Status.CONVERGED)
+        # Not while a refit is on its way, which the next iteration completes.
+        if passes.idle:
+            kept = {"support": support, "settled": settled, "solved_on": solved_on, "done": iteration + 1}
+            monitor.save(best=passes.best, rho=rho, split=split.state(), **kept)
     return Outcome(passes.best, Status.ITERATION_LIMIT)
 
 
@@ -98,6 +109,11 @@ class _Passes:
 
     def __init__(self, problem: CoreProblem, start: Point) -> None:
         self.problem, self.best = problem, problem.optimised(start)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return True
 
     def gram(self) -> FloatArray:
         """Return the smaller of A A' and A'A."""
@@ -146,6 +162,10 @@ class _CountedPasses(_Passes):
         swept = self._first(Wanted(rows=(problem.b,), weights=(Columns(every, problem.w0),), outers=(every,)))
         self._target, self._centre, self._gram = swept.rows[0], swept.products[-1], swept.outers[-1]
         self.finish()
+
+    @property
+    def idle(self) -> bool:
+        return self._due is None
 
     def gram(self) -> FloatArray:
         return self._gram
@@ -199,11 +219,33 @@ class _CountedPasses(_Passes):
         return swept.rows
 
 
-class _Wide:
+class _Split:
+    """The iterates z and u, with what they are updated from: ``_names`` are those of all that changes.
+
+    None of the arrays is changed; each iteration makes new ones.
+    """
+
+    _names: ClassVar[tuple[str, ...]] = ("z", "u")
+    _inverse: "_ShiftedInverse"
+
+    def state(self) -> Saved:
+        """Return all that further iterations depend on."""
+        return {name: getattr(self, name) for name in self._names} | {"tau": self._inverse.tau}
+
+    def restore(self, state: Saved) -> None:
+        """Go on from a state."""
+        for name in self._names:
+            setattr(self, name, state[name])
+        self._inverse.factor(state["tau"])
+
+
+class _Wide(_Split):
     """Iterates for p >= n, through n x n: z on its support, u, and n-vectors that spare passes over A.
 
     With v = g + rho (z - u) and y = (A A' + tau I)^-1 A v the new x is (v - A'y) / tau + u, and A x follows from A A'.
     """
+
+    _names = (*_Split._names, "_support", "_Az", "_Au", "_Ax", "_growth")
 
     def __init__(self, problem: CoreProblem, passes: _Passes) -> None:
         best, self._mu, self._passes = passes.best, problem.mu, passes
@@ -243,7 +285,7 @@ class _Wide:
         self._Au = (self._Ax - self._Az) / self._growth
 
 
-class _Tall:
+class _Tall(_Split):
     """Iterates for p < n, through p x p."""
 
     def __init__(self, problem: CoreProblem, passes: _Passes) -> None:
@@ -268,20 +310,24 @@ class _Tall:
 
 
 class _ShiftedInverse:
-    """(M + tau I)^-1 for any tau > 0."""
+    """(M + tau I)^-1 for any tau > 0; ``tau`` is the one that is factored, 0 at first."""
 
     def __init__(self, gram: FloatArray, pause: Pause) -> None:
         self._gram, self._pause = gram, pause
-        self._tau = 0.0
+        self.tau = 0.0
         self._factored: Callable[[FloatArray], FloatArray] | None = None
+
+    def factor(self, tau: float) -> None:
+        """Factor M + tau I."""
+        self.tau = tau
+        self._factored = cholesky(self._gram, tau, self._pause)
 
     def solve(self, v: FloatArray, tau: float) -> FloatArray:
         """Solve by the factor of a tau close by; each correction takes off nine tenths of the error or so."""
-        if self._factored is None or abs(tau / self._tau - 1) > _CLOSE:
-            self._tau = tau * (1 + _CLOSE)
-            self._factored = cholesky(self._gram, self._tau, self._pause)
-            # rho is at least a thousandth of the mean squared column norm.
-            assert self._factored is not None
+        if self._factored is None or abs(tau / self.tau - 1) > _CLOSE:
+            self.factor(tau * (1 + _CLOSE))
+        # rho is at least a thousandth of the mean squared column norm.
+        assert self._factored is not None
         y = self._factored(v)
         for _ in range(_MOST_CORRECTIONS):
             change = self._factored(v - self._gram @ y - tau * y)

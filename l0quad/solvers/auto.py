@@ -1,6 +1,6 @@
 """The default: what the shape of the problem calls for, the best point of all parts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ import numpy as np
 from l0quad import validation
 from l0quad.linalg.orthogonal import independent_columns
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.enumeration import best_of_all, enumeration_flops
@@ -145,7 +146,7 @@ class Auto:
 
     effort: str = "fast"
     name: ClassVar[str] = "auto"
-    needs: ClassVar[Needs] = Needs(from_zero=True, solves_start=True, reducible=True)
+    needs: ClassVar[Needs] = Needs(from_zero=True, solves_start=True, reducible=True, resumes=True)
 
     def __post_init__(self) -> None:
         validation.choice(self.effort, "effort", tuple(_EFFORTS))
@@ -154,9 +155,10 @@ class Auto:
 def auto(problem: CoreProblem, start: Point, options: Auto, monitor: Monitor) -> Outcome:
     """Run the parts that suit the problem, the better ones first."""
     effort = _EFFORTS[options.effort]
+    monitor, saved = monitor.begin()
     if not is_large_file(problem) and table_fits(problem) and _descent_flops(problem) <= effort.table_flops:
-        return _small(problem, start, effort, monitor)
-    return _large(problem, start, effort, monitor)
+        return _small(problem, start, effort, monitor, saved)
+    return _large(problem, start, effort, monitor, saved)
 
 
 def prove(problem: CoreProblem, best: Point, options: Auto, monitor: Monitor) -> Outcome | None:
@@ -174,14 +176,20 @@ def _descent_flops(problem: CoreProblem) -> float:
     return flops * (largest + constraint.total / largest)
 
 
-def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:
+def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor, saved: Saved | None) -> Outcome:
     """Descend over exact swaps from several starts, then from kicks of the best end."""
     tableau = tableau_of(problem, np.empty(0, dtype=np.int64))
-    best, status = problem.restricted(start.support), Status.CONVERGED
     if enumeration_flops(problem) <= effort.enumeration_flops:
-        return _enumerated(tableau, best, monitor)
-    seen: set[bytes] = set()
-    for begin in _starts(problem, tableau, start, effort, monitor):
+        return _enumerated(tableau, problem.restricted(start.support), monitor)
+    if saved is None:
+        best, status, seen, first = problem.restricted(start.support), Status.CONVERGED, set[bytes](), 0
+    else:
+        problem.matrix.know_rows(*saved["rows"])
+        start, best, status, first = saved["start"], saved["best"], saved["status"], saved["done"]
+        seen = {each.tobytes() for each in saved["seen"]}
+    starts = _starts(problem, tableau, start, effort, monitor)
+    for done in range(first, len(starts)):
+        begin = starts[done]()
         if begin.support.tobytes() not in seen and not monitor.expired():
             tableau.reset(begin.support)
             ended = descend(tableau, _SWAPS, monitor)
@@ -191,6 +199,9 @@ def _small(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
         # Asked before the next start is computed.
         if monitor.expired() or best.objective - problem.constant <= _ZERO * problem.objective_at_zero:
             return Outcome(best, Status.CONVERGED)
+        tried = [np.frombuffer(each, dtype=np.int64) for each in sorted(seen)]
+        rows = problem.matrix.prepared.known_rows
+        monitor.save(rows=rows, start=start, best=best, status=status, seen=tried, done=done + 1)
     if problem.constraint.units is None:
         best, status = paired(tableau, best, status, effort.pair_flops, _SWAPS, monitor)
     # A kick brings in some three new columns, a pass over A each, and updates the table some ten times.
@@ -207,20 +218,26 @@ def _enumerated(tableau: Tableau, start: Point, monitor: Monitor) -> Outcome:
     return concluded(tableau, Outcome(best, Status.CONVERGED), _SWAPS, monitor)
 
 
-def _starts(problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effort, monitor: Monitor) -> Iterator[Point]:
-    """Yield where to descend from, each computed when its turn comes; ``tableau`` may be overwritten meanwhile."""
+def _starts(
+    problem: CoreProblem, tableau: Tableau, start: Point, effort: _Effort, monitor: Monitor
+) -> list[Callable[[], Point]]:
+    """Return what computes the points to descend from, when their turn comes; ``tableau`` may be overwritten then."""
     n, p = problem.shape
-    if start.support.size:
-        yield start
     empty = problem.evaluate(np.empty(0, dtype=np.int64), np.empty(0))
-    yield iht(problem, empty, IHT(refit=True), monitor).point
-    if float(n) * p * problem.constraint.total <= effort.forward_flops:
+
+    def forward() -> Point:
         tableau.reset(problem.constraint.closed(empty.support))
-        yield grow(tableau, Forward(effort.width), monitor).point
+        return grow(tableau, Forward(effort.width), monitor).point
+
+    starts: list[Callable[[], Point]] = [lambda: start] if start.support.size else []
+    starts.append(lambda: iht(problem, empty, IHT(refit=True), monitor).point)
+    if float(n) * p * problem.constraint.total <= effort.forward_flops:
+        starts.append(forward)
     if p <= effort.elimination_columns and n <= _MOST_ROWS and not problem.ridge_is_lost:
         if OBS.needs.lacking(problem) is None:
-            yield obs(problem, empty, OBS(), monitor).point
-        yield rounding(problem, empty, Rounding(effort.rounding_steps), monitor).point
+            starts.append(lambda: obs(problem, empty, OBS(), monitor).point)
+        starts.append(lambda: rounding(problem, empty, Rounding(effort.rounding_steps), monitor).point)
+    return starts
 
 
 def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
@@ -238,25 +255,36 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
     return problem.restricted(columns) if problem.constraint.allows(columns) else None
 
 
-def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor) -> Outcome:
+def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor, saved: Saved | None) -> Outcome:
     """Round the relaxation, then exchange: with the columns that promise most, and in batches."""
-    begin = start if start.support.size else Point(*largest_entries(problem), np.inf)
+    if saved is None:
+        begin = start if start.support.size else Point(*largest_entries(problem), np.inf)
+        first = (_pursued if problem.ridge_is_lost else _rounded)(problem, begin, effort, monitor)
+        monitor.save(first=first)
+    else:
+        first = saved["first"]
     if problem.ridge_is_lost:
-        pursued = iht(problem, begin, IHT(refit=True), monitor)
         basis = None if monitor.expired() else _basis(problem, effort)
-        if basis is None or pursued.point.objective <= basis.objective:
-            return _with_exchanges(problem, pursued, effort, monitor)
-        return Outcome(basis, pursued.status)
+        if basis is None or first.point.objective <= basis.objective:
+            return _with_exchanges(problem, first, effort, monitor)
+        return Outcome(basis, first.status)
+    if first.bound is not None and monitor.relative_gap(first.point, first.bound) <= effort.proven:
+        return first
+    found, batches = _with_exchanges(problem, first, effort, monitor), Swap(effort.batches)
+    if monitor.expired() or effort.batches == 0 or batches.needs.lacking(problem) is not None:
+        return found
+    return swap(problem, found.point, batches, monitor)._replace(bound=first.bound)
+
+
+def _pursued(problem: CoreProblem, begin: Point, effort: _Effort, monitor: Monitor) -> Outcome:
+    return iht(problem, begin, IHT(refit=True), monitor)
+
+
+def _rounded(problem: CoreProblem, begin: Point, effort: _Effort, monitor: Monitor) -> Outcome:
     n, k = problem.shape[0], begin.support.size
     affordable = int(_ROUNDING_FLOPS / (float(n) * n * (k / 4 + n / 3)))
     steps = min(max(effort.rounding_steps, affordable), _MOST_STEPS)
-    rounded = rounding(problem, begin, Rounding(steps, effort.proven), monitor)
-    if rounded.bound is not None and monitor.relative_gap(rounded.point, rounded.bound) <= effort.proven:
-        return rounded
-    found, batches = _with_exchanges(problem, rounded, effort, monitor), Swap(effort.batches)
-    if monitor.expired() or effort.batches == 0 or batches.needs.lacking(problem) is not None:
-        return found
-    return swap(problem, found.point, batches, monitor)._replace(bound=rounded.bound)
+    return rounding(problem, begin, Rounding(steps, effort.proven), monitor)
 
 
 def _with_exchanges(problem: CoreProblem, outcome: Outcome, effort: _Effort, monitor: Monitor) -> Outcome:

@@ -36,7 +36,7 @@ class Backsolve:
 
     steps: int = 3
     name: ClassVar[str] = "backsolve"
-    needs: ClassVar[Needs] = Needs(solves_start=True)
+    needs: ClassVar[Needs] = Needs(solves_start=True, resumes=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.steps, "steps", 0)

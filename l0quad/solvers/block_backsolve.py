@@ -61,7 +61,7 @@ class BlockBacksolve:
 
     block_size: int = 500
     name: ClassVar[str] = "block_backsolve"
-    needs: ClassVar[Needs] = Needs(solves_start=True, final_solve=False)
+    needs: ClassVar[Needs] = Needs(solves_start=True, final_solve=False, resumes=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.block_size, "block_size", 1)
@@ -83,22 +83,21 @@ def block_backsolve(problem: CoreProblem, start: Point, options: BlockBacksolve,
 
 def _from_files(problem: CoreProblem, start: Point, block_size: int, monitor: Monitor) -> Outcome:
     """Do so in two sweeps; the first brings the dual point nu of the start's support too, the second A'nu."""
-    (n, p), b, support = problem.shape, problem.b, start.support
+    (n, p), b = problem.shape, problem.b
     most = max(1, _MOST_BLOCK_BYTES // (8 * n))
     if min(block_size, p) > most:
         raise Unsuited(f"method: 'block_backsolve' needs blocks of at most {most} columns on these files")
-    direct = problem.mu > 0 and n <= DIRECT_LIMIT
-    weights = (Columns(np.arange(p), problem.w0), Columns(support, start.w), Columns(support, problem.w0[support]))
-    wanted = Wanted(weights=weights, outers=(support,) if direct else ())
-    swept = first_sweep(problem.matrix, wanted, problem.pause)
-    at_w0, at_start, kept = swept.products
-    begun = problem.evaluate(support, start.w, at_start - b)
-    if monitor.record(begun):
-        return Outcome(begun, Status.CONVERGED)
-    y = dual_solution(swept.outers[0], b - kept, problem.mu, problem.pause) if direct else None
-    nu = at_start - b if y is None else -problem.mu * y
+    monitor, saved = monitor.begin()
+    if saved is None:
+        begun, nu, at_w0 = _first_sweep(problem, start)
+        if monitor.record(begun):
+            return Outcome(begun, Status.CONVERGED)
+        monitor.save(begun=begun, nu=nu, at_w0=at_w0)
+    else:
+        begun, nu, at_w0 = saved["begun"], saved["nu"], saved["at_w0"]
+    support = begun.support
     model = _Model(problem.mu, b - at_w0, problem.dtype, block_size)
-    w, residual, Atnu = start.w.copy(), -b, np.empty(p)
+    w, residual, Atnu = begun.w.copy(), -b, np.empty(p)
     for first, A_part in _whole_blocks(problem.matrix, block_size):
         problem.pause()
         last = first + A_part.shape[1]
@@ -112,6 +111,19 @@ def _from_files(problem: CoreProblem, start: Point, block_size: int, monitor: Mo
     point = replace(problem.evaluate(support, w, residual), refit=Refit(w, residual, nu, Atnu))
     monitor.record(point)
     return Outcome(point, Status.CONVERGED)
+
+
+def _first_sweep(problem: CoreProblem, start: Point) -> tuple[Point, FloatArray, FloatArray]:
+    """Return the start with its objective, the dual point of its support, and A w0."""
+    (n, p), b, support = problem.shape, problem.b, start.support
+    direct = problem.mu > 0 and n <= DIRECT_LIMIT
+    weights = (Columns(np.arange(p), problem.w0), Columns(support, start.w), Columns(support, problem.w0[support]))
+    wanted = Wanted(weights=weights, outers=(support,) if direct else ())
+    swept = first_sweep(problem.matrix, wanted, problem.pause)
+    at_w0, at_start, kept = swept.products
+    y = dual_solution(swept.outers[0], b - kept, problem.mu, problem.pause) if direct else None
+    nu = at_start - b if y is None else -problem.mu * y
+    return problem.evaluate(support, start.w, at_start - b), nu, at_w0
 
 
 def _whole_blocks(matrix: Matrix, block_size: int) -> Iterator[tuple[int, FloatArray]]:

@@ -40,7 +40,7 @@ class CoordinateDescent:
     max_iter: int = 200
     tol: float = 1e-10
     name: ClassVar[str] = "coordinate_descent"
-    needs: ClassVar[Needs] = Needs()
+    needs: ClassVar[Needs] = Needs(resumes=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -49,25 +49,28 @@ class CoordinateDescent:
 
 def coordinate_descent(problem: CoreProblem, start: Point, options: CoordinateDescent, monitor: Monitor) -> Outcome:
     """Sweep over the support of ``start`` until the objective stalls."""
-    point = start
-    if start.support.size == 0 or monitor.record(start):
+    monitor, saved = monitor.begin()
+    if saved is None and (start.support.size == 0 or monitor.record(start)):
         return Outcome(start, Status.CONVERGED)
-    sweep = _Sweep(problem, start)
-    for _ in range(options.max_iter):
+    point = saved["point"] if saved else start
+    sweep = _Sweep(problem, point, saved["residual"] if saved else None)
+    for done in range(saved["done"] if saved else 0, options.max_iter):
         decrease = sweep.run(monitor)
-        point = problem.evaluate(start.support, sweep.w.copy(), sweep.residual)
+        point = problem.evaluate(point.support, sweep.w.copy(), sweep.residual)
         if monitor.record(point) or decrease <= options.tol * abs(point.objective):
             return Outcome(point, Status.CONVERGED)
+        if monitor.due():
+            monitor.save(point=point, residual=sweep.residual.copy(), done=done + 1)
     return Outcome(point, Status.ITERATION_LIMIT)
 
 
 class _Sweep:
     """The columns of one support in slices, with the residual A w - b of the current w."""
 
-    def __init__(self, problem: CoreProblem, start: Point) -> None:
+    def __init__(self, problem: CoreProblem, start: Point, residual: FloatArray | None) -> None:
         self.mu, self.support = problem.mu, start.support
         self.w, self.w0 = start.w.copy(), problem.w0[start.support]
-        self.residual: FloatArray = problem.residual(start.support, start.w)
+        self.residual = problem.residual(start.support, start.w) if residual is None else residual.copy()
         self._matrix = problem.matrix
         step = max(1, _SLICE_ENTRIES // problem.shape[0])
         self._slices = [slice(i, i + step) for i in range(0, self.support.size, step)]

@@ -36,6 +36,8 @@ def tableau_of(problem: CoreProblem, support: IntArray) -> Tableau:
 class GroupTableau(Tableau):
     """A tableau whose moves are whole groups, which are named by their place in ``Constraint.units``."""
 
+    _whole = (*Tableau._whole, "_blocks")
+
     def __init__(self, problem: CoreProblem, support: IntArray, units: tuple[IntArray, ...]) -> None:
         self._units = units
         sizes = np.array([each.size for each in units], dtype=np.int64)
@@ -137,13 +139,6 @@ class GroupTableau(Tableau):
         least = np.empty(self._offsets.size)
         group_pivots(trial._blocks, self._offsets, self._starts, self._columns, self.curvature, least)
         return least
-
-    def copy(self) -> "GroupTableau":
-        """Return a tableau of its own with the same support."""
-        other = super().copy()
-        assert isinstance(other, GroupTableau)
-        other._blocks = self._blocks.copy()
-        return other
 
 
 def group_scores(problem: CoreProblem, point: Point, units: tuple[IntArray, ...]) -> FloatArray | None:

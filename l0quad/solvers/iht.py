@@ -7,6 +7,7 @@ import numpy as np
 
 from l0quad import validation
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.coordinate_descent import CoordinateDescent, coordinate_descent
@@ -56,7 +57,7 @@ class IHT:
     tol: float = 1e-6
     refit: bool = False
     name: ClassVar[str] = "iht"
-    needs: ClassVar[Needs] = Needs(solves_start=True, reducible=True)
+    needs: ClassVar[Needs] = Needs(solves_start=True, reducible=True, resumes=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -67,18 +68,24 @@ class IHT:
 
 def iht(problem: CoreProblem, start: Point, options: IHT, monitor: Monitor) -> Outcome:
     """Run hard-thresholding steps from the refit of the start."""
-    point = problem.optimised(start)
+    monitor, saved = monitor.begin()
+    if saved is None:
+        point = problem.optimised(start)
+        if monitor.record(point):
+            return Outcome(point, Status.CONVERGED)
+        saved = {"point": point, "residual": None, "settled": point.objective, "done": 0}
+        monitor.save(**saved)
+        del point
     del start
-    if monitor.record(point):
-        return Outcome(point, Status.CONVERGED)
-    return (_pursue if options.refit else _threshold)(problem, point, options, monitor)
+    return (_pursue if options.refit else _threshold)(problem, saved, options, monitor)
 
 
-def _threshold(problem: CoreProblem, point: Point, options: IHT, monitor: Monitor) -> Outcome:
+def _threshold(problem: CoreProblem, saved: Saved, options: IHT, monitor: Monitor) -> Outcome:
     """Step until the steps stall, then minimise on the support; end when that changes nothing."""
-    residual: FloatArray | None = None
-    settled = point.objective
-    for _ in range(options.max_iter):
+    point: Point = saved.pop("point")
+    residual: FloatArray | None = saved["residual"]
+    settled: float = saved["settled"]
+    for done in range(saved["done"], options.max_iter):
         step = hard_thresholding_step(problem, point, residual)
         if step is None and point.restricted_optimum:
             return Outcome(point, Status.CONVERGED)
@@ -93,18 +100,21 @@ def _threshold(problem: CoreProblem, point: Point, options: IHT, monitor: Monito
             if monitor.expired() or settled - point.objective <= options.tol * abs(point.objective):
                 return Outcome(point, Status.CONVERGED)
             settled = point.objective
+        monitor.save(point=point, residual=residual, settled=settled, done=done + 1)
     return Outcome(point, Status.ITERATION_LIMIT)
 
 
-def _pursue(problem: CoreProblem, point: Point, options: IHT, monitor: Monitor) -> Outcome:
+def _pursue(problem: CoreProblem, saved: Saved, options: IHT, monitor: Monitor) -> Outcome:
     """Refit on the support of each gradient step, until none is better."""
-    for _ in range(options.max_iter):
+    point: Point = saved.pop("point")
+    for done in range(saved["done"], options.max_iter):
         better = pursuit_step(problem, point, monitor)
         if better is None:
             return Outcome(point, Status.CONVERGED)
         gain, point = point.objective - better.objective, better
         if monitor.record(point) or gain <= options.tol * abs(point.objective):
             return Outcome(point, Status.CONVERGED)
+        monitor.save(point=point, done=done + 1)
     return Outcome(point, Status.ITERATION_LIMIT)
 
 

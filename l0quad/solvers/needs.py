@@ -47,6 +47,8 @@ class Needs:
         The exact solve on its support belongs to its answer.
     proves : bool
         It is there for its proof, so that no reduced problem can take the place of the one that is meant.
+    resumes : bool
+        It saves states (`Monitor.save`) from which it goes on to the same end, so that a solve may have a checkpoint.
     """
 
     ridge: bool = False
@@ -64,6 +66,7 @@ class Needs:
     any_size: bool = False
     final_solve: bool = True
     proves: bool = False
+    resumes: bool = False
 
     def lacking(self, problem: CoreProblem) -> str | None:
         """Return the need that the problem does not meet, in words, or None."""
@@ -114,3 +117,10 @@ def require(name: str, needs: Needs, problem: CoreProblem, others: dict[str, Nee
     if lacking is not None:
         able = ", ".join(repr(other) for other, each in others.items() if each.lacking(problem) is None)
         raise Unsuited(f"method: {name!r} needs {lacking}; these methods do not: {able}")
+
+
+def require_resumable(name: str, needs: dict[str, Needs]) -> None:
+    """Raise `Unsuited` where the method cannot go on from a checkpoint, naming those that can."""
+    if not needs[name].resumes:
+        able = ", ".join(repr(other) for other, each in needs.items() if each.resumes)
+        raise Unsuited(f"method: {name!r} cannot go on from a checkpoint; these methods can: {able}")

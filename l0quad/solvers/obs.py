@@ -39,7 +39,9 @@ class OBS:
 
     batches: int = 8
     name: ClassVar[str] = "obs"
-    needs: ClassVar[Needs] = Needs(in_memory=True, ridge=True, most_rows=8192, single_columns=True, solves_start=True)
+    needs: ClassVar[Needs] = Needs(
+        in_memory=True, ridge=True, most_rows=8192, single_columns=True, solves_start=True, resumes=True
+    )
 
     def __post_init__(self) -> None:
         validation.integer(self.batches, "batches", 1)
@@ -47,14 +49,16 @@ class OBS:
 
 def obs(problem: CoreProblem, start: Point, options: OBS, monitor: Monitor) -> Outcome:
     """Eliminate from all columns downwards; return the better of the end and the refit of the start."""
-    standby = problem.optimised(start)
-    if monitor.record(standby):
+    monitor, saved = monitor.begin()
+    standby = saved["standby"] if saved else problem.optimised(start)
+    if saved is None and monitor.record(standby):
         return Outcome(standby, Status.CONVERGED)
-    support = problem.constraint.usable
-    if support.size == 0:
+    usable = problem.constraint.usable
+    if usable.size == 0:
         return Outcome(standby, Status.CONVERGED)
-    share = (max(problem.constraint.total, 1) / support.size) ** (1 / options.batches)
-    for batch in range(options.batches):
+    support: IntArray = saved["support"] if saved else usable
+    share = (max(problem.constraint.total, 1) / usable.size) ** (1 / options.batches)
+    for batch in range(saved["done"] if saved else 0, options.batches):
         point = problem.restricted(support)
         costs = saliency(problem, point)
         if costs is None or monitor.expired():
@@ -63,6 +67,7 @@ def obs(problem: CoreProblem, start: Point, options: OBS, monitor: Monitor) -> O
         values[support] = costs
         last = batch == options.batches - 1
         support = _keep(problem, values, support, problem.constraint.total if last else int(support.size * share))
+        monitor.save(standby=standby, support=support, done=batch + 1)
     point = problem.restricted(support)
     best = min(point, standby, key=lambda each: each.objective)
     monitor.record(best)

@@ -54,7 +54,7 @@ class Rounding:
     max_iter: int = 30
     tol: float = 0.0
     name: ClassVar[str] = "rounding"
-    needs: ClassVar[Needs] = Needs(ridge=True, solves_start=True)
+    needs: ClassVar[Needs] = Needs(ridge=True, solves_start=True, resumes=True)
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -63,16 +63,20 @@ class Rounding:
 
 def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Monitor) -> Outcome:
     """Ascend from the best point on the start's support, solving on the rounded support every few steps."""
-    best = problem.optimised(start)
+    monitor, saved = monitor.begin()
+    begun: Point = saved["begun"] if saved else problem.optimised(start)
     # Its values are as many as the support has.
     del start
-    if monitor.record(best) or problem.ridge_is_lost:
-        return Outcome(best, Status.CONVERGED)
-    relaxation = _tighter(problem, best) or relaxation_of(problem, best)
-    bound = relaxation.bound()
-    best = with_bound(problem, best)
-    last, solved = best.support, False
-    for iteration in range(options.max_iter):
+    if saved is None and (monitor.record(begun) or problem.ridge_is_lost):
+        return Outcome(begun, Status.CONVERGED)
+    relaxation = _tighter(problem, begun) or relaxation_of(problem, begun)
+    best, bound, last, first = begun, relaxation.bound(), begun.support, 0
+    if saved is None:
+        begun = best = with_bound(problem, begun)
+    else:
+        relaxation.restore(saved["relaxation"])
+        best, bound, last, first = saved["best"], saved["bound"], saved["last"], saved["done"]
+    for iteration in range(first, options.max_iter):
         if isinstance(relaxation, CountedRelaxation):
             candidate = relaxation.step_and_refit(bound.value, last)
             if candidate is not None:
@@ -94,6 +98,9 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
         proven = monitor.relative_gap(best, bound) <= options.tol
         if monitor.record(best) or solved or proven:
             return Outcome(best, Status.CONVERGED, bound)
+        if monitor.due():
+            state = relaxation.state()
+            monitor.save(begun=begun, relaxation=state, best=best, bound=bound, last=last, done=iteration + 1)
     return Outcome(best, Status.ITERATION_LIMIT, bound)
 
 

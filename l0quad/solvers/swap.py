@@ -68,7 +68,9 @@ class Swap:
     kicks: int = 0
     name: ClassVar[str] = "swap"
     # Batches need an n x n factorization.
-    needs: ClassVar[Needs] = Needs(in_memory=True, ridge=True, most_rows=8192, unless=table_fits, solves_start=True)
+    needs: ClassVar[Needs] = Needs(
+        in_memory=True, ridge=True, most_rows=8192, unless=table_fits, solves_start=True, resumes=True
+    )
 
     def __post_init__(self) -> None:
         validation.integer(self.max_iter, "max_iter", 0)
@@ -83,20 +85,34 @@ def swap(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) ->
 
 
 def _by_table(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) -> Outcome:
+    monitor, saved = monitor.begin()
     tableau = tableau_of(problem, problem.constraint.closed(start.support))
-    status = descend(tableau, options.max_iter, monitor)
-    best = min(tableau.point(), problem.optimised(start), key=lambda each: each.objective)
-    if monitor.expired() or monitor.record(best):
-        return Outcome(best, Status.CONVERGED)
-    ended = kicked(tableau, best, status, options.kicks, options.max_iter, monitor)
-    return concluded(tableau, ended, options.max_iter, monitor)
+    known_rows = problem.matrix.prepared.known_rows
+    if saved is None:
+        status = descend(tableau, options.max_iter, monitor)
+        best = min(tableau.point(), problem.optimised(start), key=lambda each: each.objective)
+        if monitor.expired() or monitor.record(best):
+            return Outcome(best, Status.CONVERGED)
+        found, kicks = Outcome(best, status), options.kicks
+        monitor.save(rows=known_rows, found=found, kicks=kicks)
+    else:
+        problem.matrix.know_rows(*saved["rows"])
+        found, kicks = saved["found"], saved["kicks"]
+    if kicks > 0:
+        found = kicked(tableau, found.point, found.status, kicks, options.max_iter, monitor)
+        monitor.save(rows=known_rows, found=found, kicks=0)
+    return concluded(tableau, found, options.max_iter, monitor)
 
 
 def kicked(tableau: Tableau, best: Point, status: Status, kicks: int, max_iter: int, monitor: Monitor) -> Outcome:
     """Kick and descend this many times, always from the best point so far; return it and how it ended."""
-    if kicks > 0:
+    monitor, saved = monitor.begin()
+    if saved is not None:
+        tableau.restore(saved["tableau"])
+        best, status = saved["best"], saved["status"]
+    elif kicks > 0:
         tableau.reset(best.support)
-    for _ in range(kicks):
+    for done in range(saved["done"] if saved else 0, kicks):
         trial = tableau.copy()
         kick(trial, monitor.rng)
         ended = descend(trial, max_iter, monitor)
@@ -106,6 +122,8 @@ def kicked(tableau: Tableau, best: Point, status: Status, kicks: int, max_iter: 
             tableau, best, status = trial, point, ended
         if monitor.expired():
             break
+        if monitor.due():
+            monitor.save(tableau=tableau.state, best=best, status=status, done=done + 1)
     return Outcome(best, status)
 
 
@@ -152,9 +170,13 @@ def paired(
 
 def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
     """Fill the budget, then take the best swap until the table shows none; whether that is so, `settle` decides."""
-    fill(tableau)
-    fresh = False
-    for _ in range(max_iter):
+    monitor, saved = monitor.begin()
+    if saved is None:
+        fill(tableau)
+    else:
+        tableau.restore(saved["tableau"])
+    fresh: bool = saved["fresh"] if saved else False
+    for done in range(saved["done"] if saved else 0, max_iter):
         slot, j, change = tableau.best_swap()
         if slot < 0 or change > -threshold(tableau.problem, tableau.objective):
             size = tableau.size
@@ -174,6 +196,8 @@ def descend(tableau: Tableau, max_iter: int, monitor: Monitor) -> Status:
             fill(tableau)
         if monitor.record(tableau.snapshot()):
             return Status.CONVERGED
+        if monitor.due():
+            monitor.save(tableau=tableau.state, fresh=fresh, done=done + 1)
     return Status.ITERATION_LIMIT
 
 
@@ -192,18 +216,21 @@ def kick(tableau: Tableau, rng: np.random.Generator) -> None:
 
 
 def _by_batches(problem: CoreProblem, start: Point, options: Swap, monitor: Monitor) -> Outcome:
-    point = problem.optimised(start)
-    if monitor.record(point):
-        return Outcome(point, Status.CONVERGED)
-    if point.support.size < problem.constraint.total and (values := _worth(problem, point)) is not None:
-        point = problem.restricted(problem.constraint.select(values, fixed_in=point.support))
-    for _ in range(options.max_iter):
+    monitor, saved = monitor.begin()
+    point: Point = saved["point"] if saved else problem.optimised(start)
+    if saved is None:
+        if monitor.record(point):
+            return Outcome(point, Status.CONVERGED)
+        if point.support.size < problem.constraint.total and (values := _worth(problem, point)) is not None:
+            point = problem.restricted(problem.constraint.select(values, fixed_in=point.support))
+    for done in range(saved["done"] if saved else 0, options.max_iter):
         better = _best_batch(problem, point, monitor)
         if better is None:
             return Outcome(point, Status.CONVERGED)
         gain, point = point.objective - better.objective, better
         if monitor.record(point) or gain <= LEAST_GAIN * abs(point.objective):
             return Outcome(point, Status.CONVERGED)
+        monitor.save(point=point, done=done + 1)
     return Outcome(point, Status.ITERATION_LIMIT)
 
 

@@ -12,6 +12,7 @@ An addition or a removal updates all of it in O(|S| p), plus one pass over A for
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ _DEPENDENT = 1e4 * _EPS
 _SLICE_FLOPS = 1e9
 # At least so many rows of A'A come from one pass over A.
 _ROWS_TOGETHER = 64
+
+_T = TypeVar("_T", bound="Tableau")
 
 
 class Tableau:
@@ -49,6 +52,8 @@ class Tableau:
         Kept by adding up the changes; `point` computes it anew.
     """
 
+    # What is kept of all columns.
+    _whole: ClassVar[tuple[str, ...]] = ("r", "s", "floor")
     size: int
     floor: FloatArray
     r: FloatArray
@@ -306,10 +311,27 @@ class Tableau:
         order = np.argsort(self.slots)
         return Point(self.slots[order], self.w[order], self.objective)
 
-    def copy(self) -> "Tableau":
+    def state(self) -> dict[str, Any]:
+        """Return all that further changes depend on, a copy; the rows of A'A that are known are a part of it."""
+        m = self.size
+        parts = {"B": self._B[:m], "E": self._E[:m, :m], "H": self._H[:m, :m], "w": self.w, "slots": self.slots}
+        parts |= {name: getattr(self, name) for name in self._whole}
+        rows = self.problem.matrix.prepared.known_rows()
+        return {name: each.copy() for name, each in parts.items()} | {"objective": self.objective, "rows": rows}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        m = self.size = state["slots"].size
+        self._B[:m], self._E[:m, :m], self._H[:m, :m] = state["B"], state["E"], state["H"]
+        self._w[:m], self._slots[:m], self.objective = state["w"], state["slots"], state["objective"]
+        for name in self._whole:
+            setattr(self, name, state[name].copy())
+        self.problem.matrix.know_rows(*state["rows"])
+
+    def copy(self: _T) -> _T:
         """Return a tableau of its own with the same support."""
         other = copy.copy(self)
-        for name in ("_B", "_E", "_H", "_w", "_slots", "r", "s", "floor"):
+        for name in ("_B", "_E", "_H", "_w", "_slots", *self._whole):
             setattr(other, name, getattr(self, name).copy())
         return other
 

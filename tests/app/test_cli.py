@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,9 +86,11 @@ def test_options_reach_the_solve(folder, capsys, monkeypatch):
     original = l0quad.solve
     monkeypatch.setattr(l0quad, "solve", solve)
     argv = ["--ridge", "0.5", "--method", "iht", "--bound", "none", "--time-limit", "9000", "--threads", "1", "--quiet"]
+    argv += ["--checkpoint", "run.npz"]
     assert main(["solve", "in.npz", "-k", "2", *argv]) == 0
     assert seen.pop("problem").ridge == 0.5
-    assert seen == {"method": "iht", "bound": "none", "time_limit": 9000.0, "n_threads": 1, "verbose": False}
+    rest = {"n_threads": 1, "verbose": False, "checkpoint": Path("run.npz")}
+    assert seen == {"method": "iht", "bound": "none", "time_limit": 9000.0, **rest}
     assert main(["solve", "in.npz", "-k", "2"]) == 0
     assert seen["problem"].ridge == 0.1, "the file's ridge, where none is given"
     assert main(["solve", "joined.npy", "-k", "2"]) == 0
@@ -169,6 +172,7 @@ USAGE = {
     "output folder": (["solve", "in.npz", "-k", "1", "-o", "no/out.npz"], "no/out.npz: there is no folder no"),
     "output suffix": (["solve", "in.npz", "-k", "1", "-o", "out.pdf"], "out.pdf: must end in .npz, .csv"),
     "output a folder": (["solve", "in.npz", "-k", "1", "-o", "dir.npz"], "dir.npz: exists and is not a regular file"),
+    "checkpoint folder": (["solve", "in.npz", "-k", "1", "--checkpoint", "no/c.npz"], "no/c.npz: there is no folder"),
     "picture folder": (["demo", "--picture", "no/p.png"], "no/p.png: there is no folder no"),
     "picture suffix": (["demo", "--picture", "p.gif"], "p.gif: must end in .png, .pdf, .svg"),
     "both pictures": (["demo", "--picture", "p.png", "--no-picture"], "not allowed with argument --picture"),
@@ -230,6 +234,19 @@ def test_a_file_may_stay_on_disk(folder, capsys):
     assert found["objective"] == pytest.approx(expected["objective"], rel=1e-9)
     assert main([*asked, "--memory", "1MB"]) == 0
     assert re.search(r"^read +A \d+ times, [\d,]+ bytes$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_checkpoint_goes_on_and_belongs_to_its_solve(folder, capsys):
+    asked = ["solve", "in.npz", "--method", "exact", "--checkpoint", "run.npz", "--format", "json"]
+    assert main([*asked, "-k", "3"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*asked, "-k", "3"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["objective"] == first["objective"]
+    assert re.search(r"checkpoint: run\.npz is of another solve: k is 3 columns", fails(capsys, *asked, "-k", "2"))
+    assert "cannot go on from a checkpoint" in fails(
+        capsys, "solve", "in.npz", "-k", "3", "--method", "forward", "--checkpoint", "run.npz"
+    )
 
 
 def test_a_bad_value_on_disk_is_one_line(folder, capsys):

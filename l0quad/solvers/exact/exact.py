@@ -59,6 +59,7 @@ class Exact:
         any_size=True,
         most_columns=_MOST_COLUMNS,
         unless=screens,
+        resumes=True,
     )
 
     def __post_init__(self) -> None:
@@ -68,21 +69,34 @@ class Exact:
 
 def exact(problem: CoreProblem, start: Point, options: Exact, monitor: Monitor) -> Outcome:
     """Find a good point by local search, then close the gap."""
+    monitor, saved = monitor.begin()
+    if saved is None:
+        best = _searched(problem, start, monitor)
+        if monitor.expired():
+            return Outcome(best, Status.CONVERGED)
+        monitor.save(best=best)
+    else:
+        best = saved["best"]
+    limit = np.inf if options.node_limit is None else options.node_limit
+    return close(problem, best, limit, monitor)
+
+
+def _searched(problem: CoreProblem, start: Point, monitor: Monitor) -> Point:
+    """Return the best point that local search finds from the start and from forward selection."""
     best = problem.optimised(start)
     if monitor.record(best):
-        return Outcome(best, Status.CONVERGED)
+        return best
     starts = [best]
     if Forward.needs.lacking(problem) is None:
         starts.append(forward(problem, problem.zero(), Forward(), monitor).point)
     for begin in starts:
         if monitor.expired():
-            return Outcome(best, Status.CONVERGED)
+            return best
         improved = begin
         if Swap.needs.lacking(problem) is None:
             improved = swap(problem, begin, Swap(), monitor).point
         best = min(best, improved, key=lambda each: each.objective)
-    limit = np.inf if options.node_limit is None else options.node_limit
-    return close(problem, best, limit, monitor)
+    return best
 
 
 def within(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) -> Outcome | None:
@@ -110,11 +124,14 @@ def close(
     most_flops: float = np.inf,
 ) -> Outcome:
     """Search all supports from a good point, unless the root leaves more than ``hopeless`` of the objective."""
+    monitor, saved = monitor.begin()
     columns = columns_that_count(problem)
     if columns.size == 0 or problem.constraint.total == 0:
         return Outcome(best, Status.CONVERGED)
     try:
-        if screens(problem):
+        if saved is not None:
+            best, search = saved["begun"], Search.restored(problem, monitor, saved)
+        elif screens(problem):
             columns, root, best, excluded = screened(problem, columns, best, monitor)
             if columns.size > _MOST_COLUMNS or monitor.expired():
                 basis = f"{root.basis}; screening has left {columns.size} columns, too many to branch on"
@@ -126,9 +143,10 @@ def close(
             search = Search(problem, columns, best, monitor)
     except Stopped:
         return Outcome(best, Status.CONVERGED)
-    closed = search.run(min(node_limit, 2))
+    few = min(node_limit, 2)
+    closed = search.run(few)
     bound = search.bound()
-    if not closed and best.objective - bound.value <= hopeless * abs(best.objective):
+    if not closed and (search.nodes > few or best.objective - bound.value <= hopeless * abs(best.objective)):
         closed = search.run(node_limit, most_flops)
         bound = search.bound()
     monitor.prove(bound)

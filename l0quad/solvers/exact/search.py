@@ -12,6 +12,7 @@ from l0quad.kernels.node import LEAF, OPEN, UNFINISHED, ascend
 from l0quad.kernels.relaxed import FREE, IN, OUT
 from l0quad.linalg.rounding import down, gamma
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.solvers.exact.branching import Undecided
 from l0quad.solvers.exact.frame import Frame
@@ -41,6 +42,7 @@ _FIRST_PRICE = 0.1
 # Where nothing can be proven, so many nodes are looked at for a better point.
 _MOST_HOPELESS = 1000
 _NOTHING = Bound(-math.inf, Trivial(), "")
+_STATE = ("best", "closed", "lost", "nodes", "flops", "_least", "_due")
 
 
 class Search:
@@ -75,6 +77,7 @@ class Search:
         root: Bound = _NOTHING,
         excluded: float = math.inf,
     ) -> None:
+        self._begun, self._excluded = best, excluded
         # A point is a small solve, and is not cut short.
         self.problem = replace(problem, pause=go_on)
         self.names, self.best, self.monitor, self.root = columns, best, monitor, root
@@ -90,6 +93,7 @@ class Search:
         self.nodes, self.flops = 0, 0.0
         self.queue = Queue(0)
         self.undecided = [Undecided.root(parts)]
+        self._decided: Undecided | None = None
         self._least = best.objective
         n, p = problem.shape
         size = 0.5 * float(problem.b @ problem.b) + 0.5 * problem.mu * float(problem.w0 @ problem.w0)
@@ -98,12 +102,42 @@ class Search:
         self._seen: set[bytes] = set()
         self._rounds, self._due = 1, 1.0
 
+    @classmethod
+    def restored(cls, problem: CoreProblem, monitor: Monitor, saved: Saved) -> "Search":
+        """Return the search that has saved this state."""
+        root = _NOTHING if saved["root"] is None else saved["root"]
+        search = cls(problem, saved["columns"], saved["begun"], monitor, root, saved["excluded"])
+        for name in _STATE:
+            setattr(search, name, saved[name])
+        search.undecided = [Undecided(state) for state in saved["undecided"]]
+        if saved["queue"] is not None:
+            search._decided = Undecided(saved["decided"])
+            frame = search._decided.frame(search._own, search._quadratic, search._parts)
+            assert frame is not None
+            search._open(frame)
+            search.queue.restore(saved["queue"], frame)
+        return search
+
+    def _state(self) -> Saved:
+        """Return all that the rest of the search depends on."""
+        return {name: getattr(self, name) for name in _STATE} | {
+            "columns": self.names,
+            "begun": self._begun,
+            "excluded": self._excluded,
+            "root": None if self.root is _NOTHING else self.root,
+            "undecided": [each.state for each in self.undecided],
+            "decided": None if self._decided is None else self._decided.state,
+            "queue": self.queue.state() if self.queue else None,
+        }
+
     def run(self, node_limit: float, most_flops: float = math.inf) -> bool:
         """Look at nodes until the gap is closed, or a limit comes; return whether it is closed."""
         while self.queue or self.undecided:
             hopeless = self.closed == -math.inf and self.nodes >= _MOST_HOPELESS
             if hopeless or self.nodes >= node_limit or self.flops > most_flops or self.monitor.expired():
                 return False
+            if self.monitor.due():
+                self.monitor.save(**self._state())
             if not self.queue:
                 self._decide(self.undecided.pop())
                 continue
@@ -142,15 +176,20 @@ class Search:
             self.closed = -math.inf if both is None else self.closed
             self.undecided += both or []
             return
+        self._decided = undecided
         self._least = min(self._least, frame.constant + frame.least)
         self.lost = max(self.lost, frame.lost)
         state = undecided.state[frame.units].copy()
         alone = np.abs(frame.pull) / np.sqrt(frame.M.diagonal() + 1)
         theta = np.full(frame.budgets.size, _FIRST_PRICE * float(np.max(alone, initial=0.0)))
-        self.queue = Queue(int(_QUEUE_BYTES / (800 + state.size / 2 + 4 * theta.size)))
-        self._rounds = max(1, min(_MOST_ROUNDS, int(_SLICE_FLOPS / self._round_flops(frame))))
+        self._open(frame)
         root = packed(frame, state, np.zeros(frame.y.size), theta, np.ones(3), state.size)
         self.queue.push(Node(-math.inf, root))
+
+    def _open(self, frame: Frame) -> None:
+        """Make room for the nodes of a frame."""
+        self.queue = Queue(int(_QUEUE_BYTES / (800 + frame.units.size / 2 + 4 * frame.budgets.size)))
+        self._rounds = max(1, min(_MOST_ROUNDS, int(_SLICE_FLOPS / self._round_flops(frame))))
 
     def _round_flops(self, frame: Frame) -> float:
         return 1.0 + frame.y.size * (8.0 * min(float(frame.budgets.sum()), frame.y.size) + 64)
