@@ -70,10 +70,9 @@ def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) ->
     """Iterate from the dense centre w0 until the support has settled."""
     monitor, saved = monitor.begin()
     wide = problem.shape[1] >= problem.shape[0]
-    passes = (_CountedPasses if wide and problem.matrix.counted else _Passes)(
-        problem, saved["best"] if saved else start
-    )
-    del start
+    begin = saved["best"] if saved else start
+    passes = (_CountedPasses if wide and problem.matrix.counted else _Passes)(problem, begin)
+    del start, begin
     rho = max(0.5 * problem.mu, _FIRST_RHO * float(problem.column_sq_norms.mean()))
     if saved is None and (monitor.record(passes.best) or rho == 0):
         return Outcome(passes.best, Status.CONVERGED)
