@@ -63,23 +63,24 @@ def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: 
     del start
     if saved is None and monitor.record(point):
         return Outcome(point, Status.CONVERGED)
-    for done in range(saved["done"] if saved else 0, options.max_iter):
-        columns = _working_set(problem, point, options)
+    first, seen = (saved["done"], saved["seen"]) if saved else (0, False)
+    for done in range(first, options.max_iter):
+        columns, before = _working_set(problem, point, options), point.objective
         if columns.size == 0:
             return Outcome(point, Status.CONVERGED)
         found, status, _ = iht(
             problem.restrict(columns), _within(columns, point), options.inner, SubMonitor(monitor, columns)
         )
-        before, point = point.objective, _outside(problem, columns, found)
+        if found.objective < before:
+            point, seen = _outside(problem, columns, found), False
         if monitor.expired():
             return Outcome(point, Status.CONVERGED)
-        look = _look(problem, point, options, monitor)
-        if look is None:
+        # A look at all columns from the same point would lead nowhere again.
+        look = None if seen else _look(problem, point, options, monitor)
+        point, seen = (point, True) if look is None else (look, False)
+        if before - point.objective <= options.inner.tol * abs(point.objective):
             return Outcome(point, status)
-        if before - look.objective <= options.inner.tol * abs(look.objective):
-            return Outcome(look, status)
-        point = look
-        monitor.save(point=point, done=done + 1)
+        monitor.save(point=point, seen=seen, done=done + 1)
     return Outcome(point, Status.ITERATION_LIMIT)
 
 
