@@ -119,7 +119,12 @@ def improve(Q: FloatArray, g: FloatArray, chosen: BoolArray, places: Places, at_
         settled = whole and made < _MOST_EXCHANGES
         if not made:
             break
+        before, slots = fit.w @ g[fit.S], fit.S
         fit = _moved(Q, g, fit, C, C[state.S])
+        if fit.w @ g[fit.S] < before:
+            # What nearly dependent inputs seemed to gain was rounding.
+            fit, gains, settled = _fitted(Q, g, slots, inverse(Q, slots)), np.zeros(g.size), False
+            break
     return _improved(fit, gains, places, settled)
 
 

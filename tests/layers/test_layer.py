@@ -224,6 +224,18 @@ def test_lists_of_candidates_lead_to_the_same_kind_of_answer(monkeypatch, k):
         assert lists.status is Status.CONVERGED
 
 
+def test_exchanges_that_only_rounding_likes_are_not_kept(monkeypatch):
+    from l0quad.layers import columns
+
+    layer = l0quad.Layer(weights(24, 6), H=gram(24, n=100), k=PerColumn(8), damping=0.01)
+    split = layer.solve("admm", bound="none")
+    assert layer.solve(bound="none").objective < split.objective
+    monkeypatch.setattr(columns, "_moved", lambda Q, g, fit, C, kept: fit._replace(w=0 * fit.w))
+    kept = layer.solve(bound="none")
+    np.testing.assert_array_equal(kept.mask, split.mask)
+    assert kept.status is Status.CONVERGED
+
+
 def test_exact_needs_a_regular_h():
     with pytest.raises(l0quad.Unsuited, match="singular"):
         l0quad.Layer(weights(), X=np.ones((2, D)), k=PerColumn(2)).solve("exact")
