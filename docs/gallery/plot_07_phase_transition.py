@@ -25,7 +25,7 @@ def recovers(method: str | l0quad.IHT, n: int, k: int, trial: int) -> bool:
     return np.array_equal(found.support, true)
 
 
-ways = {"hard-thresholding pursuit": l0quad.IHT(refit=True), "auto": "auto"}
+ways: dict[str, str | l0quad.IHT] = {"hard-thresholding pursuit": l0quad.IHT(refit=True), "auto": "auto"}
 rates = {
     name: np.array(
         [
