@@ -1,87 +1,16 @@
 """Whole layers: brute force for every kind of budget, claims, and what the door refuses."""
 
-import itertools
 import signal
 
 import numpy as np
 import pytest
 from exact import Exact
+from small_layers import BUDGETS, D, M, brute_force, gram, least_of_support, supports, weights
 
 import l0quad
 from l0quad import NofM, PerColumn, SharedSupport
 from l0quad.run.debug import BoundAboveOptimum, known_optimum
 from l0quad.run.outcome import Status
-
-D, M = 6, 3
-
-
-def gram(d=D, seed=0, n=40):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d)) * np.arange(1, d + 1) ** -0.5 @ np.linalg.qr(rng.standard_normal((d, d)))[0]
-    return X.T @ X / n
-
-
-def weights(d=D, m=M, seed=1):
-    return np.random.default_rng(seed).standard_normal((d, m))
-
-
-def least_of_support(Q, w0, support):
-    """The least 1/2 (w - w0)'Q(w - w0) over w on a support."""
-    rest = np.setdiff1d(np.arange(w0.size), support)
-    if not rest.size:
-        return 0.0
-    # The value of the Schur complement at what is given up.
-    return 0.5 * w0[rest] @ np.linalg.solve(np.linalg.inv(Q)[np.ix_(rest, rest)], w0[rest])
-
-
-def curve(Q, w0, allowed):
-    return {S: least_of_support(Q, w0, list(S)) for S in allowed}
-
-
-def supports(d, k):
-    return list(itertools.combinations(range(d), k))
-
-
-def brute_force(Q, W0, k, must=None, never=None):
-    """The optimum over every support that the budget allows, with what must stay and without what must not."""
-    d, m = W0.shape
-    must, never = (np.zeros((d, m), dtype=bool) if each is None else each for each in (must, never))
-    if isinstance(k, SharedSupport):
-        kept, zero = set(np.flatnonzero(must.any(axis=1))), set(np.flatnonzero(never.all(axis=1)))
-        allowed = [S for S in supports(d, k.k) if kept <= set(S) and not zero & set(S)]
-        return min(sum(least_of_support(Q, w, list(S)) for w in W0.T) for S in allowed)
-
-    def least(j, allowed):
-        kept, zero = set(np.flatnonzero(must[:, j])), set(np.flatnonzero(never[:, j]))
-        return min(
-            curve(Q, W0[:, j], [S for S in allowed if kept <= set(S) and not zero & set(S)]).values(), default=np.inf
-        )
-
-    if isinstance(k, PerColumn):
-        return sum(least(j, supports(d, size)) for j, size in enumerate(np.broadcast_to(k.k, m)))
-    if isinstance(k, NofM):
-        groups = [range(i, min(i + k.m, d)) for i in range(0, d, k.m)]
-        parts = [
-            list(itertools.chain(*(itertools.combinations(group, size) for size in range(k.n + 1)))) for group in groups
-        ]
-        allowed = [tuple(itertools.chain(*each)) for each in itertools.product(*parts)]
-        return sum(least(j, allowed) for j in range(m))
-    best = [[least(j, supports(d, size)) for size in range(d + 1)] for j in range(m)]
-    return min(
-        sum(best[j][size] for j, size in enumerate(sizes))
-        for sizes in itertools.product(range(d + 1), repeat=m)
-        if sum(sizes) == k
-    )
-
-
-BUDGETS = {
-    "layer": 8,
-    "columns": PerColumn(2),
-    "each its own": PerColumn([1, 4, 2]),
-    "1 of 2": NofM(1, 2),
-    "2 of 4, the last group short": NofM(2, 4),
-    "shared": SharedSupport(3),
-}
 
 
 @pytest.mark.parametrize("name", BUDGETS)
@@ -100,58 +29,6 @@ def test_the_optimum_by_brute_force(name, seed):
         assert np.all(result.column_bounds <= result.column_objectives)
 
 
-@pytest.mark.parametrize("name", BUDGETS)
-@pytest.mark.parametrize("seed", range(2))
-def test_exact_proves_the_optimum(name, seed):
-    H, W0, k = gram(seed=seed), weights(seed=seed + 10), BUDGETS[name]
-    layer = l0quad.Layer(W0, H=H, k=k, ridge=0.01)
-    result = layer.solve("exact")
-    optimum = brute_force(H + 0.02 * np.eye(D), W0, k)
-    assert result.status is Status.OPTIMAL
-    assert result.objective == pytest.approx(optimum, rel=1e-9)
-    assert result.lower_bound == pytest.approx(optimum, rel=1e-5)
-    assert result.lower_bound <= optimum * (1 + 1e-12)
-    assert result.check(layer).ok
-
-
-@pytest.mark.parametrize("name", BUDGETS)
-def test_exact_with_entries_that_stay_and_zeros_that_stay(name):
-    H, W0, k = gram(), weights(), BUDGETS[name]
-    must, never = np.zeros((2, D, M), dtype=bool)
-    must[5, 0] = True
-    never[0 if isinstance(k, SharedSupport) else (0, 1), :] = True
-    if name == "each its own":
-        k = PerColumn([1, 3, 2])
-    layer = l0quad.Layer(W0, H=H, k=k, ridge=0.01, must=must, never=never)
-    result = layer.solve("exact")
-    optimum = brute_force(H + 0.02 * np.eye(D), W0, k, must, never)
-    assert result.status is Status.OPTIMAL
-    assert result.objective == pytest.approx(optimum, rel=1e-9)
-    assert layer.quadratic.pattern.allows((result.mask | must).T)
-    assert not result.W[never].any()
-    assert result.lower_bound <= optimum * (1 + 1e-12)
-    assert result.check(layer).ok
-    heuristic = layer.solve()
-    assert heuristic.lower_bound <= optimum * (1 + 1e-12)
-    assert optimum * (1 - 1e-9) <= heuristic.objective <= 1.2 * optimum
-
-
-@pytest.mark.parametrize("k", [8, PerColumn(2), SharedSupport(2)], ids=str)
-def test_exact_ends_at_a_limit(k, ticking):
-    layer = l0quad.Layer(weights(), H=gram(), k=k, damping=0.01)
-    ticking["tick"] = 0.0
-    optimum = layer.solve("exact").objective
-    ticking["tick"] = 1.0
-    for limit in (0.5, 20.5, 100.5):
-        ticking["seconds"] = 0.0
-        cut = layer.solve("exact", time_limit=limit)
-        assert layer.quadratic.pattern.allows(cut.mask.T)
-        assert cut.lower_bound <= optimum * (1 + 1e-12)
-        assert cut.objective >= optimum * (1 - 1e-9)
-        assert cut.check(layer).ok
-        assert cut.status in (Status.TIME_LIMIT, Status.OPTIMAL)
-
-
 @pytest.mark.parametrize("method", ["auto", "exact"])
 def test_the_debug_mode_watches_layers(method):
     H, W0, k = gram(), weights(), PerColumn(2)
@@ -161,12 +38,6 @@ def test_the_debug_mode_watches_layers(method):
         layer.solve(method)
     with known_optimum(lambda problem: 0.4 * optimum if problem is layer else None), pytest.raises(BoundAboveOptimum):
         layer.solve(method)
-
-
-def test_exact_refuses_what_is_too_large():
-    for d, m, k in ((65, 1, PerColumn(2)), (40, 13, SharedSupport(2))):
-        with pytest.raises(l0quad.Unsuited, match="d times m <= 512"):
-            l0quad.Layer(weights(d, m), H=np.eye(d), k=k).solve("exact")
 
 
 @pytest.mark.parametrize("method", ["auto", "admm", "magnitude", "wanda", "sparsegpt"])
@@ -234,11 +105,6 @@ def test_exchanges_that_only_rounding_likes_are_not_kept(monkeypatch):
     kept = layer.solve(bound="none")
     np.testing.assert_array_equal(kept.mask, split.mask)
     assert kept.status is Status.CONVERGED
-
-
-def test_exact_needs_a_regular_h():
-    with pytest.raises(l0quad.Unsuited, match="singular"):
-        l0quad.Layer(weights(), X=np.ones((2, D)), k=PerColumn(2)).solve("exact")
 
 
 def test_methods_in_their_order():
