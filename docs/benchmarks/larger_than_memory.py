@@ -117,13 +117,13 @@ def measured(
             yield name, share, cells
 
 
-def methods(p: int = 4_000_000, n: int = 50, order: str = "F") -> None:
+def methods(p: int = 4_000_000, n: int = 50, *shares: float) -> None:
     """Report the memory and the sweeps of every method."""
-    rows = [[name, share, *cells] for name, share, cells in measured(n, p, ALL, order, (0.1, 0.5))]
+    rows = [[name, share, *cells] for name, share, cells in measured(n, p, ALL, "F", shares or (0.1, 0.5))]
     report(
         "larger-than-memory-methods",
         "Larger than memory: every method",
-        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); 10 % and 50 % of the columns kept, ridge 1. "
+        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); ridge 1; few iterations of what has no end. "
         f"Private memory over what the process had before, the caller's w0 included; a p-vector: {8 * p / MB:.0f} MB. "
         f"Asked for: at most 10 p-vectors + 128 MB + 5 n^2 doubles = {rule(n, p)} MB. {machine()}.",
         table(["method", "kept", "reads", "private MB", "wall s", "CPU s", "gap"], rows),
@@ -160,8 +160,8 @@ def main(p: int = 4_200_000, n: int = 1000, *names: str) -> None:
         "larger-than-memory",
         "Larger than memory",
         "A in float32, by columns; 10 % of the columns kept, ridge 1. Asked for: at most 2.05 reads (rounding: 30), "
-        f"and 10 p-vectors + 128 MB + 5 n^2 doubles. {machine()}. Much other work ran on the machine: wall times are "
-        "upper bounds.",
+        f"and 10 p-vectors + 128 MB + 5 n^2 doubles. {machine()}. Rows were measured one after the "
+        "other while much other work ran on the machine, and the code went on: wall times are upper bounds.",
         table(
             ["rows", "columns", "GB", "method", "reads", "private MB", "allowed", "wall s", "CPU s", "gap"],
             [
@@ -181,7 +181,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
         child(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
     elif sys.argv[1:2] == ["methods"]:
-        methods(*(int(float(each)) for each in sys.argv[2:4]))
+        methods(*(int(float(each)) for each in sys.argv[2:4]), *map(float, sys.argv[4:]))
     elif sys.argv[1:2] == ["scale"]:
         scale(*(int(float(each)) for each in sys.argv[2:]))
     else:
