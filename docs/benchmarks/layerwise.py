@@ -345,8 +345,8 @@ def page() -> None:
         " ".join(ours_beside(method) for method in ("SparseGPT", "ALPS' ADMM")),
         costs(),
         f"By layer at {SPARSITIES['antiberty'][0]}: the error beside the outputs' size (on the sequences gathered "
-        "from), CPU seconds with gathering, means over the blocks; and the most memory. Magnitude's seconds are those "
-        "of gathering.",
+        "from), CPU seconds with gathering, means over the blocks; and the most memory, in which is a copy of the "
+        "network (100 MiB), for failures. Magnitude's seconds are those of gathering.",
         by_layer(),
         f"## After a kill\n\n{the_kill()}",
     )  # fmt: skip
