@@ -273,6 +273,15 @@ def perplexities() -> str:
     return table(["method", *(part for name in names for part in (name, "beside dense, %"))], rows)
 
 
+def ours_beside(method: str) -> str:
+    told = []
+    for name in SPARSITIES["antiberty"]:
+        ours, other = one("antiberty", "ours", name), one("antiberty", method, name)
+        if ours is not None and other is not None:
+            told.append(f"{beside(ours['losses'], other['losses'])} % at {name}")
+    return f"Ours beside {method}, sequence by sequence: {', '.join(told) or '-'}."
+
+
 def costs() -> str:
     names = SPARSITIES["antiberty"]
     rows = [
@@ -333,10 +342,11 @@ def page() -> None:
         f"the model itself, places in random order, {A_STEP} at a time. No bounds computed. Seconds are those of "
         "gathering and solving. A dash was not run.",
         perplexities(),
+        " ".join(ours_beside(method) for method in ("SparseGPT", "ALPS' ADMM")),
         costs(),
         f"By layer at {SPARSITIES['antiberty'][0]}: the error beside the outputs' size (on the sequences gathered "
-        "from), CPU seconds with gathering, means over the blocks; and the most memory. Magnitude's seconds are those "
-        "of gathering.",
+        "from), CPU seconds with gathering, means over the blocks; and the most memory, in which is a copy of the "
+        "network (100 MiB), for failures. Magnitude's seconds are those of gathering.",
         by_layer(),
         f"## After a kill\n\n{the_kill()}",
     )  # fmt: skip
