@@ -13,7 +13,7 @@ from l0quad_adapters.torch.network.batchnorm import better_statistics, has_batch
 from l0quad_adapters.torch.network.data import Samples
 from l0quad_adapters.torch.pruning import memory, stages
 from l0quad_adapters.torch.pruning.window import Window
-from prune_runs import BOTH, DATA, again, conv, loss, mlp, nonzeros, run, same, state, supports
+from prune_runs import BOTH, DATA, again, conv, equal, loss, mlp, nonzeros, run, same, state, supports
 from refusals import refuse
 from torch.nn.functional import cross_entropy
 
@@ -204,3 +204,64 @@ def test_defaults_take_what_the_data_have():
     assert sum(nonzeros(model, name) for name in BOTH) == 55
     batches = list(zip(DATA[0].split(50), DATA[1].split(50), strict=True))
     assert prune(again(mlp), cross_entropy, batches, 0.5).n_rows == 13
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "magnitude"}, {"l2": "auto"}, {"stages": 2, "refit_stages": 1}])
+def test_rows_in_column_files_give_the_same_support(tmp_path, options):
+    there, here = again(mlp), again(mlp)
+    run(there, 0.8, out=tmp_path / "A", shards=3, **options)
+    run(here, 0.8, **options)
+    assert equal(supports(there), supports(here))
+    for name in BOTH:
+        torch.testing.assert_close(there.get_parameter(name), here.get_parameter(name), rtol=1e-4, atol=1e-5)
+    if "method" not in options:
+        assert len(list((tmp_path / "A").glob("*.npy"))) == 3
+
+
+def test_workers_of_a_cluster_prune_through_all_stages(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    there, here = again(mlp), again(mlp)
+    options = {"stages": 2, "refit_stages": 1, "out": tmp_path / "A", "shards": 3, "bound": "fast"}
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        report = run(there, 0.8, client=client, **options)
+    expected = run(here, 0.8, **options)
+    assert equal(supports(there), supports(here))
+    assert [stage.objective for stage in report.stages] == pytest.approx(
+        [stage.objective for stage in expected.stages], rel=1e-6
+    )
+
+
+def test_a_stopped_run_on_column_files_goes_on(tmp_path):
+    options = {"stages": 2, "refit_stages": 1, "out": tmp_path / "A", "shards": 2, "checkpoint": tmp_path / "saved"}
+    whole, stopped = again(mlp), again(mlp)
+    run(whole, 0.8, **options | {"checkpoint": None})
+
+    def stop(stage):
+        if stage.stage == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, 0.8, callback=stop, **options)
+    run(stopped, 0.8, **options)
+    assert same(stopped, whole.state_dict())
+
+
+def test_what_column_files_are_not_for_is_refused(tmp_path):
+    model = again(mlp)
+    for options, match in (
+        ({"client": object()}, "client: needs out="),
+        ({"shards": 2}, "shards: needs out=, a folder"),
+        ({"shards": 0, "out": tmp_path}, "shards: must be"),
+        ({"shards": 2, "out": tmp_path, "scale_rows": True}, "shards: do not go with scale_rows"),
+        ({"shards": 2, "out": tmp_path, "method": "woodfisher"}, "shards: do not go with method"),
+        (
+            {"shards": 2, "out": tmp_path, "refit": Refit(between=1), "stages": 2},
+            "shards: do not go with refit.between",
+        ),
+    ):
+        refuse(lambda options=options: run(model, 0.5, loss_fn=None, **options), ValueError, match)

@@ -16,7 +16,7 @@ from torch import nn
 
 from l0quad_adapters.torch.checks import check_choice, check_integers
 from l0quad_adapters.torch.network.data import Batch, LossFn, as_batch, on_device, part_of, regrouped
-from l0quad_adapters.torch.network.shards import Shards, digest, digest_of
+from l0quad_adapters.torch.network.shards import RowFiles, Shards, digest, digest_of
 from l0quad_adapters.torch.network.trees import leaves, samples_in
 from l0quad_adapters.torch.network.ways import (
     WAYS,
@@ -211,7 +211,7 @@ class Gradients:
     def fill(
         self,
         batches: Iterable[Any],
-        out: np.ndarray,
+        out: np.ndarray | RowFiles,
         losses: np.ndarray | None = None,
         columns: np.ndarray | None = None,
         progress: Callable[[int, int], object] | None = None,

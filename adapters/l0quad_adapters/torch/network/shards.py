@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,7 @@ class Shards:
         self, folder: PathLike, shape: tuple[int, int], dtype: Any, count: int, chunk: int, about: dict[str, Any]
     ) -> None:
         self._folder, self._shape, self._dtype, self._chunk = Path(folder), shape, np.dtype(dtype), chunk
-        self._edges = [shape[1] * number // count for number in range(count + 1)]
-        self.paths = [self._folder / f"columns{number:04d}.npy" for number in range(count)]
+        self.paths, self._edges = _layout(self._folder, shape[1], count)
         self._about = json.dumps({"shape": shape, "dtype": self._dtype.name, "shards": count, "chunk": chunk} | about)
         self._share, self._shares = (dist.get_rank(), dist.get_world_size()) if _in_group() else (0, 1)
         refused = None
@@ -73,7 +73,7 @@ class Shards:
 
     def put(self, first: int, rows: np.ndarray) -> None:
         """Write a chunk of rows to all files, and then that it is there."""
-        for path, start, stop in zip(self.paths, self._edges, self._edges[1:], strict=False):
+        for path, (start, stop) in zip(self.paths, pairwise(self._edges), strict=True):
             at = self._offsets[path] + first * (stop - start) * self._dtype.itemsize
             _write(path, at, np.ascontiguousarray(rows[:, start:stop]).data)
         _write(self._folder / _DONE, first // self._chunk, memoryview(b"\1"))
@@ -103,11 +103,50 @@ class Shards:
                     "chunk); name another folder, or delete this one"
                 )
             return
-        for path, start, stop in zip(self.paths, self._edges, self._edges[1:], strict=False):
+        for path, (start, stop) in zip(self.paths, pairwise(self._edges), strict=True):
             np.lib.format.open_memmap(path, "w+", self._dtype, (self._shape[0], stop - start))
         (self._folder / _DONE).write_bytes(bytes(self._n_chunks))
         # Last: where it is, the others are.
         write_atomically(about, lambda file: file.write(self._about.encode()))
+
+
+class RowFiles:
+    """Such files that one process fills anew, and reads when all rows are there: what `Gradients.fill` takes.
+
+    Parameters
+    ----------
+    folder : path-like
+    shape, count
+        As for `Shards`; of float32.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, folder: PathLike, shape: tuple[int, int], count: int) -> None:
+        self.paths, self._edges = _layout(Path(folder), shape[1], min(count, shape[1]))
+        self.shape = shape
+        self._files = [
+            np.lib.format.open_memmap(path, "w+", self.dtype, (shape[0], stop - start))
+            for path, (start, stop) in zip(self.paths, pairwise(self._edges), strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __setitem__(self, rows: slice, values: np.ndarray) -> None:
+        for file, (start, stop) in zip(self._files, pairwise(self._edges), strict=True):
+            file[rows] = values[:, start:stop]
+
+    def flush(self) -> None:
+        """Let other processes see them."""
+        for file in self._files:
+            file.flush()
+
+
+def _layout(folder: Path, width: int, count: int) -> tuple[list[Path], list[int]]:
+    """Return the files, and where the columns of each begin and the last ones end."""
+    paths = [folder / f"columns{number:04d}.npy" for number in range(count)]
+    return paths, [width * number // count for number in range(count + 1)]
 
 
 def digest(tensors: Iterable[torch.Tensor]) -> str:

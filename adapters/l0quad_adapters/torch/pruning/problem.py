@@ -65,9 +65,9 @@ def pruning_problem(
     >>> l0quad.solve(problem, "backsolve").support.size
     12
     """
-    if not isinstance(A, np.ndarray):
-        raise TypeError(f"A: must be a NumPy array, got {type(A)}")
-    if A.ndim != 2:
+    if not isinstance(A, (np.ndarray, l0quad.Matrix)):
+        raise TypeError(f"A: must be a NumPy array or a l0quad.Matrix, got {type(A)}")
+    if len(A.shape) != 2:
         raise ValueError(f"A: must be 2-D, got shape {A.shape}")
     rows, size = A.shape
     check_integers(batch_size=batch_size)
@@ -82,7 +82,10 @@ def pruning_problem(
         raise ValueError(f"first_order: must be a number or one a row ({rows}), got shape {first_order.shape}")
     ridge = 0.5 * rows * real(l2, "l2")
     # Not in float64 where A is float32, for which NumPy would convert the whole of it.
-    b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
+    if isinstance(A, np.ndarray):
+        b = A @ w0.astype(A.dtype) if A.dtype == np.float32 else A @ w0
+    else:
+        b = A.matvec(None, w0)
     b = np.asarray(b, dtype=np.float64) - first_order.astype(np.float64) / batch_size
     if isinstance(sparsity, Budget):
         k: int | Budget = sparsity

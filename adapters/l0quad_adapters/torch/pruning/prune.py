@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 import l0quad
-from l0quad_adapters.torch.baselines.registry import BASELINES
+from l0quad_adapters.torch.baselines.magnitude import MagnitudePruning
+from l0quad_adapters.torch.baselines.registry import BASELINES, Baseline
 from l0quad_adapters.torch.budgets import Budget
 from l0quad_adapters.torch.checks import check_choice, check_flags, check_integers, real
 from l0quad_adapters.torch.files import PathLike
@@ -27,6 +29,7 @@ from l0quad_adapters.torch.pruning.memory import check_memory, memory_needed
 from l0quad_adapters.torch.pruning.refit import Refit
 from l0quad_adapters.torch.pruning.run import report_of, run_stages
 from l0quad_adapters.torch.pruning.schedules import targets_of
+from l0quad_adapters.torch.pruning.shard_window import ShardWindow
 from l0quad_adapters.torch.pruning.stages import STATISTICS, Plan, Stage, held_out, rows_of
 from l0quad_adapters.torch.pruning.window import Window
 from l0quad_adapters.torch.report.parts import StageReport
@@ -65,6 +68,8 @@ def prune(
     way: str = "auto",
     chunk: int | str = "auto",
     out: PathLike | None = None,
+    shards: int | None = None,
+    client: Any = None,
     checkpoint: PathLike | None = None,
     seed: int = 0,
     evaluate: Callable[[nn.Module], float] | None = None,
@@ -129,6 +134,11 @@ def prune(
         How gradients are computed, see `gradient_matrix`.
     out : path, optional
         A file that holds A, in place of memory, for all stages; it is replaced, and stays.
+    shards : int, optional
+        ``out`` is a folder, which gets A in so many column files, anew at each stage. Not with ``scale_rows``,
+        ``refit.between`` or WoodFisher, M-FAC and CBS.
+    client : distributed.Client, optional
+        Its workers read these files, and must see them under the same path; see `l0quad_adapters.dask.sharded`.
     checkpoint : path, optional
         A file that is replaced, atomically, after each stage. Called again in the same way after it was stopped, even
         killed, a run goes on after the last finished stage and ends with the same bytes. While later stages need the
@@ -191,7 +201,8 @@ def prune(
         rows = "sample" if batch_size == 1 else "batch"
         plan = replace(plan, gradients=Gradients(model, loss_fn, chosen, rows=rows, chunk=chunk, way=way))
     width = chosen.size if plan.columns is None else max(1, plan.columns.size)
-    check_memory(memory_needed(width, most, in_file=out is not None), out)
+    _check_shards(plan, out, shards, client)
+    check_memory(memory_needed(width, most, in_file=out is not None), out if shards is None else Path(str(out), "A"))
     told = {
         "sparsity": sparsity, "samples": samples.size, "weights": chosen, "method": method, "l2": l2, "n_rows": n_rows,
         "batch_size": batch_size, "stages": stages, "schedule": schedule, "refit_stages": refit_stages, "refit": refit,
@@ -201,7 +212,10 @@ def prune(
     saved = None if checkpoint is None else Checkpoint.of(checkpoint, model, told)
     with unchanged_by_failure(model):
         done = None if saved is None else saved.restore(model)
-        window = Window(max(1, most), width, out, keep=done is not None)
+        if shards is None:
+            window = Window(max(1, most), width, out, keep=done is not None)
+        else:
+            window = ShardWindow(max(1, most), width, str(out), shards, client)
         if done is None:
             done = Done(math.nan if evaluate is None else float(evaluate(model)), [], math.nan, 0.0)
             done.more["recalibrate"], done.more["statistics"] = _statistics(model, plan, recalibrate)
@@ -272,6 +286,22 @@ def _check(n_rows: int, batch_size: int, stages: int, refit_stages: int, seed: i
     if refit.average > refit_stages:
         raise ValueError(f"refit.average: must be at most refit_stages ({refit_stages}), got {refit.average}")
     check_choice(bound, "bound", _BOUNDS)
+
+
+def _check_shards(plan: Plan, out: PathLike | None, shards: Any, client: Any) -> None:
+    """Refuse what column files are not for, and make their folder."""
+    if shards is None:
+        if client is not None:
+            raise ValueError("client: needs out=, a folder, and shards=, how many files are in it")
+        return
+    check_integers(shards=shards)
+    if out is None:
+        raise ValueError("shards: needs out=, a folder")
+    baseline = isinstance(plan.method, Baseline) and not isinstance(plan.method, MagnitudePruning)
+    for name, wrong in (("scale_rows", plan.scale_rows), ("refit.between", plan.refit.between), ("method", baseline)):
+        if wrong:
+            raise ValueError(f"shards: do not go with {name}; take out= alone, a file")
+    Path(out).mkdir(parents=True, exist_ok=True)
 
 
 def _rows_by_default(samples: Samples, batch_size: int) -> int:

@@ -95,7 +95,7 @@ class Answer(NamedTuple):
 class _Task(NamedTuple):
     """The numbers of one stage's problem, on some columns of all weights (None: all of them)."""
 
-    A: np.ndarray
+    A: Any
     w0: np.ndarray
     first_order: np.ndarray
     columns: np.ndarray | None
@@ -166,7 +166,7 @@ def held_out(plan: Plan, seed: tuple[int, int]) -> Batch | None:
     return None if spare < 1 else next(plan.samples.batches(1, spare, seed, skip=used))
 
 
-def _rows(plan: Plan, window: Window, stage: Stage, columns: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _rows(plan: Plan, window: Window, stage: Stage, columns: np.ndarray | None) -> tuple[Any, np.ndarray]:
     """Return the rows that a stage sees on these columns, at the model's weights, and the first-order term of each."""
     n_rows, width = rows_of(plan, stage), plan.weights.size if columns is None else columns.size
     if n_rows == 0:
@@ -191,7 +191,7 @@ def _rows(plan: Plan, window: Window, stage: Stage, columns: np.ndarray | None) 
         scale = 1 / np.sqrt(np.maximum(losses, _LEAST_LOSS))
         A *= scale[:, None].astype(np.float32)
         window.first_order[part] = np.maximum(losses, 0.0) * scale
-    return A, window.first_order[part] if plan.first_order and stage.descends else np.zeros(())
+    return window.filled(A), window.first_order[part] if plan.first_order and stage.descends else np.zeros(())
 
 
 def _renewed(plan: Plan, task: _Task, step: np.ndarray) -> Answer:

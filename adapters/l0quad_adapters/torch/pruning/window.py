@@ -37,10 +37,14 @@ class Window:
         self.first_order = np.zeros(n_rows)
         self._next = 0
 
-    def fresh(self, n_rows: int, width: int) -> np.ndarray:
+    def fresh(self, n_rows: int, width: int) -> Any:
         """Return room for rows that no later stage sees; all that was there is lost."""
         room = self._room[: n_rows * width]
         return room.reshape(n_rows, width) if self.is_file else room.reshape(width, n_rows).T
+
+    def filled(self, room: Any) -> Any:
+        """Return what solvers read, now that the room is filled."""
+        return room
 
     def oldest(self, n_rows: int) -> slice:
         """Return which rows a stage replaces, a divisor of all."""
@@ -48,11 +52,15 @@ class Window:
         self._next = part.stop % self.n_rows
         return part
 
+    def flush(self) -> None:
+        """Let the rows in a file last."""
+        if self.is_file:
+            self._room.flush()
+
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: where the oldest rows are, and the rows themselves unless a file has them."""
-        if self.is_file:
-            self._room.flush()
+        self.flush()
         kept = {"next": self._next, "first_order": torch.from_numpy(self.first_order)}
         return kept if self.is_file else kept | {"rows": torch.from_numpy(self._room)}
 
