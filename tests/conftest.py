@@ -69,11 +69,11 @@ def interrupting(monkeypatch):
     from l0quad.solvers import registry
 
     def run(problem, start, options, monitor):
-        monitor.record(start)
+        monitor.record(problem.optimised(start))
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the interrupt did not come")
 
-    monkeypatch.setitem(registry.METHODS, "interrupting", registry.Method(registry.METHODS["magnitude"].options, run))
+    monkeypatch.setitem(registry.METHODS, "interrupting", registry.Method(registry.METHODS["iht"].options, run))
     return "interrupting"
 
 

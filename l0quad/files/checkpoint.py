@@ -58,10 +58,12 @@ class CheckpointFile:
         if not self.path.exists():
             return {}, ()
         try:
-            with np.load(self.path, allow_pickle=False) as members:
-                told = json.loads(members["states"].tobytes())
-                written, settings = told["format"], told["settings"]
-                arrays = [members[f"array{number}"] for number in range(told["arrays"])]
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as members:
+                # All of them, so that damage anywhere is found.
+                found = {name: members[name] for name in members.files}
+            told = json.loads(found["states"].tobytes())
+            written, settings = told["format"], told["settings"]
+            arrays = [found[f"array{number}"] for number in range(told["arrays"])]
             same = written == _FORMAT and settings == self.settings
             content = _decoded(told["content"], arrays) if same else {}
         except MemoryError:
