@@ -79,7 +79,7 @@ def child(path: Path, name: str, share: float) -> None:
         print("row", 2.0, "-", round(time.perf_counter() - begin, 1), "-", "-", sep="|")
         return
     small = np.random.default_rng(0).standard_normal((50, 200))
-    l0quad.solve(l0quad.Problem(small, small[:, 0], 100, ridge=1.0, w0=np.ones(200)), method)
+    l0quad.solve(l0quad.Problem(small, small[:, 0], 100, ridge=1.0, w0=np.ones(200)), method, time_limit=2.0)
     A, b = l0quad.open_columns(path), np.load(path.with_suffix(".b.npy"))
     had = read_bytes()
     begin, cpu = time.perf_counter(), time.process_time()
