@@ -170,7 +170,10 @@ class Relaxation:
         return 0.5 * self.problem.mu * (float(pull @ pull) + split)
 
     def _conjugate(self, prox: Prox) -> float:
-        """Return the maximum over w of ``<x, w> / sigma - h(w) - ||w||^2 / (2 sigma)``, at w = x z / (z + beta)."""
+        """Return the maximum over w of ``<x, w> / sigma - h(w) - ||w||^2 / (2 sigma)``, at w = x z / (z + beta).
+
+        With the h of w0 = 0: the problem's w0 is in x.
+        """
         share = prox.z + prox.beta
         np.divide(prox.z, share, out=share)
         share *= prox.x

@@ -71,21 +71,23 @@ def _threshold(scores: FloatArray, k: int) -> tuple[float, int]:
 
     By histograms of the bits: scores in the bin that holds it are counted by their next bits, until they are few.
     """
-    low, shift, left = _LEAST, 64 - _DIGIT, k
+    low, shift, bins, left = _LEAST, 64 - _DIGIT, _BINS, k
     counts = np.empty(_BINS + 1, dtype=np.int64)
     while True:
         counts[:] = 0
         origin = low >> shift
         for i in range(scores.size):
             place = (_key(scores[i]) >> shift) - origin
-            counts[place if 0 <= place < _BINS else _BINS] += 1
-        place = _BINS - 1
+            counts[place if 0 <= place < bins else _BINS] += 1
+        place = bins - 1
         while counts[place] < left:
             left -= counts[place]
             place -= 1
         low = (origin + place) << shift
         if counts[place] <= _FEW or shift == 0:
             break
+        # The last digit has fewer bits.
+        bins = 1 << min(shift, _DIGIT)
         shift = max(shift - _DIGIT, 0)
     few = np.empty(min(counts[place], _FEW))
     found, prefix = 0, low >> shift

@@ -32,7 +32,9 @@ def admm(layer: Quadratic, pause: Pause = go_on, xp: ModuleType = np) -> BoolArr
     own = budget(pattern, xp)
     values, V = xp.linalg.eigh(xp.asarray(layer.regular / np.outer(root, root), dtype=xp.float32))
     values = values * (values > 0)
-    A = Y0 = xp.asarray(layer.W0 * root, dtype=xp.float32)
+    # A power of two, exact, so that squares stay within single precision.
+    unit = np.ldexp(1.0, int(np.frexp(np.abs(layer.W0 * root).max())[1]))
+    A = Y0 = xp.asarray(layer.W0 * root / unit, dtype=xp.float32)
     rho = _RHO
     mask = settled = own.select(Y0 * Y0)
     Z, U = Y0 * mask, 0 * Y0

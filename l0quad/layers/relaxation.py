@@ -47,7 +47,9 @@ def relaxed_point(
     C = xp.asarray((layer.Q - np.diag(d)) / np.outer(root, root))
     values, vectors = xp.linalg.eigh(C)
     values = values * (values > 0)
-    Y0, R = (xp.asarray(each, dtype=xp.float32) for each in (layer.W0 * root, layer.residual / root))
+    # A power of two, exact, so that squares stay within single precision.
+    unit = np.ldexp(1.0, int(np.frexp(np.abs(layer.W0 * root).max())[1]))
+    Y0, R = (xp.asarray(each / unit, dtype=xp.float32) for each in (layer.W0 * root, layer.residual / root))
     free = 0.5 * float((Y0 * Y0).sum())
     rho = float(np.exp(np.log(host(values) + 1e-3).mean()))
     V = xp.asarray(vectors, dtype=xp.float32)
@@ -84,7 +86,7 @@ def relaxed_point(
         return layer.W0
     # In double precision: C would enlarge what single precision leaves of E by its largest eigenvalue.
     target, rho = found
-    return layer.W0 + host(xp.asarray(target, dtype=xp.float64) @ _inverse(values, vectors, rho)) / root
+    return layer.W0 + host(xp.asarray(target, dtype=xp.float64) @ _inverse(values, vectors, rho)) * (unit / root)
 
 
 def _inverse(values: Any, V: Any, rho: float) -> Any:

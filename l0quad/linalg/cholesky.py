@@ -86,6 +86,9 @@ def _pivots(gram: FloatArray, pause: Pause) -> FloatArray | None:
 
 def inverse_of(factor: FloatArray) -> FloatArray:
     """Return (LL')^-1, L as `cholesky_factor` returns it."""
+    if not factor.size:
+        # LAPACK prints a complaint of order 0.
+        return np.zeros((0, 0))
     half = np.asarray(scipy.linalg.lapack.dpotri(factor.T, lower=0)[0])
     whole = half + half.T
     np.fill_diagonal(whole, half.diagonal())

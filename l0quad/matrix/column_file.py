@@ -254,7 +254,7 @@ def _read(handle: BinaryIO, file: Stored, task: _Task, buffer: bytearray) -> tup
     (n, p), item = file.shape, file.dtype.itemsize
     width = task.last - task.first
     if file.by_columns and task.local is not None:
-        far = np.flatnonzero(np.diff(task.local) * n * item > _GAP_BYTES)
+        far = np.flatnonzero((np.diff(task.local) - 1) * n * item > _GAP_BYTES)
         starts, ends = task.local[np.append(0, far + 1)], task.local[np.append(far, task.local.size - 1)] + 1
         parts = [
             ((task.first + start) * n, start * n, (end - start) * n)

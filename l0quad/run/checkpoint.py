@@ -93,7 +93,7 @@ class Checkpoint:
         return max(least, spent / _SHARE) if self._seconds else 0.0
 
 
-def _stays(place: Place, kept: Place) -> bool:
-    """Whether the state at a place stays when that of another part is kept."""
-    outer, within = place == kept[: len(place)], kept == place[: len(kept)]
-    return outer or (place > kept and not within)
+def _stays(old: Place, new: Place) -> bool:
+    """Whether the state at the old place stays when one is kept at the new place."""
+    outer, within = old == new[: len(old)], new == old[: len(new)]
+    return outer or (old > new and not within)

@@ -87,8 +87,8 @@ def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: 
 def _within(columns: IntArray, point: Point) -> Point:
     """Return a point as one of the problem over these columns, with what its refit has brought of them."""
     refit = point.refit
-    if refit is not None and refit.Atnu is not None:
-        refit = refit._replace(Atnu=refit.Atnu[columns])
+    if refit is not None:
+        refit = refit._replace(Atnu=None if refit.Atnu is None else refit.Atnu[columns], bound=None)
     return replace(point, support=np.searchsorted(columns, point.support), refit=refit)
 
 
@@ -96,7 +96,7 @@ def _outside(problem: CoreProblem, columns: IntArray, found: Point) -> Point:
     """Return a point of the problem over these columns as one of the whole; where it is a refit, with A'r."""
     support, refit = columns[found.support], found.refit
     if refit is not None:
-        refit = refit._replace(nu=refit.residual, Atnu=problem.matrix.rmatvec(refit.residual))
+        refit = refit._replace(nu=refit.residual, Atnu=problem.matrix.rmatvec(refit.residual), bound=None)
     return replace(found, support=support, refit=refit)
 
 

@@ -107,3 +107,15 @@ def test_a_tree_that_does_not_close_reports_no_less_than_the_relaxation(mode, ri
     alone = l0quad.bound(problem, start=found, mode=mode)
     assert found.lower_bound >= alone.value - 1e-9 * abs(alone.value)
     assert found.check(problem).ok
+
+
+def test_weights_that_differ_in_their_last_digits_alone():
+    """Scores so close share all but the last bits, by which the best of each block are found."""
+    rng = np.random.default_rng(0)
+    w0 = np.sqrt(1 + rng.integers(-200, 200, 800) * 2.0**-53)
+    k = l0quad.PerBlock(np.repeat([0, 1], 400), [300, 300])
+    problem = Problem(1e-3 * rng.standard_normal((20, 800)), np.zeros(20), k, ridge=1.0, w0=w0)
+    w = w0 * (np.arange(800) % 400 < 300)
+    result = solve(problem)
+    assert result.support.size == 600
+    assert max(l0quad.bound(problem).value, result.lower_bound) <= problem.objective(w)

@@ -52,6 +52,16 @@ def test_one_long_part(budget, order):
     np.testing.assert_array_equal(chosen, reference.select_parts(scores, [0, 100], [budget]))
 
 
+@pytest.mark.parametrize("ulps", [200, 1000, 4000])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_scores_that_differ_in_their_last_digits_alone(ulps, share):
+    scores = 1 + np.random.default_rng(0).integers(-ulps, ulps, 4000) * 2.0**-53
+    k = int(share * scores.size)
+    chosen = np.zeros(scores.size, dtype=np.bool_)
+    select_parts(scores, np.array([0, scores.size]), np.array([k]), chosen)
+    np.testing.assert_array_equal(chosen, reference.select_parts(scores, [0, scores.size], [k]))
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("k", [1, 50, 99])
 def test_many_scores_are_ranked_as_few_are(order, k, monkeypatch):

@@ -117,6 +117,24 @@ def test_methods_in_their_order():
     assert auto.relative_gap < 0.5
 
 
+@pytest.mark.parametrize("method", ["auto", "admm"])
+@pytest.mark.parametrize("k", [300, SharedSupport(10)])
+def test_the_scale_of_the_inputs_plays_no_part(method, k):
+    X, W0 = np.random.default_rng(0).standard_normal((60, 48)), weights(48, 20)
+    plain = l0quad.Layer(W0, X=X, k=k, damping=0.01).solve(method)
+    for exponent in (-80, 80):
+        scaled = l0quad.Layer(W0, X=np.ldexp(X, exponent), k=k, damping=0.01).solve(method)
+        np.testing.assert_array_equal(scaled.mask, plain.mask)
+        assert scaled.relative_gap == pytest.approx(plain.relative_gap, rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [3, PerColumn([0, 2, 1]), SharedSupport(0)])
+def test_outputs_that_keep_nothing(k, capfd):
+    result = l0quad.Layer(weights() * [1e-3, 1, 1], H=gram(), k=k, damping=0.01).solve()
+    assert not result.mask[:, 0].any()
+    assert capfd.readouterr() == ("", "")
+
+
 def test_targets_on_one_design_are_least_squares():
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((50, D)), rng.standard_normal((50, M))
