@@ -134,6 +134,7 @@ def test_what_is_refused(data, folder):
     gradient_matrix(model, cross_entropy, batches, **options)
     for changed in (
         {"batches": batches[1:] + batches[:1]},
+        {"batches": [(batches[0][0], 2 - batches[0][1]), *batches[1:]]},
         {"model": nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).eval()},
         {"shards": 2},
         {"chunk": 4},
@@ -147,7 +148,79 @@ def test_what_is_refused(data, folder):
         ({"shards": 49}, "shards: must be at most the 48 columns, got 49"),
         ({"shards": 0}, "shards: must be"),
         ({"losses": np.empty(N)}, "losses: must be None where out is a folder"),
+        ({"out": None, "shards": 2}, "shards: needs out=, a folder"),
         ({"n_rows": 13}, "n_rows: 13 rows are asked for, but batches gives 12"),
     ):
         with pytest.raises(ValueError, match=match):
             gradient_matrix(model, cross_entropy, batches, **options | {"out": "other"} | changed)
+
+
+def test_gradients_of_other_weights_are_refused(data, folder):
+    _, batches = data
+    model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5)).eval()
+    options = {"n_rows": N, "out": "gradients"}
+    gradient_matrix(model, cross_entropy, batches, weights="0.weight", **options)
+    with pytest.raises(ValueError, match="out: gradients holds gradients of another call"):
+        gradient_matrix(model, cross_entropy, batches, weights="1.weight", **options)
+
+
+def test_rows_of_another_kind_replace_gradients(data, folder):
+    model, batches = data
+    options = {"n_rows": N, "out": "gradients", "chunk": 3}
+    whole = contents(gradient_matrix(model, cross_entropy, batches, shards=4, **options))
+    paths = shards.RowFiles("gradients", (N, 48), 3).paths
+    assert sorted((folder / "gradients").iterdir()) == [folder / path for path in paths]
+    again = gradient_matrix(model, cross_entropy, batches, shards=2, **options)
+    assert shards.column_files("gradients") == set(again)
+    shards.RowFiles("gradients", (N, 48), 4)
+    assert contents(gradient_matrix(model, cross_entropy, batches, shards=4, **options)) == whole
+
+
+def test_a_file_that_was_harmed_is_refused(data, folder):
+    model, batches = data
+    options = {"n_rows": N, "out": "gradients", "shards": 2, "chunk": 3}
+    paths = gradient_matrix(model, cross_entropy, batches, **options)
+    for path in (paths[1], paths[0].with_name("done")):
+        content = path.read_bytes()
+        for harmed in (None, b"", content[:-1], content + b"0"):
+            path.unlink() if harmed is None else path.write_bytes(harmed)
+            with pytest.raises(ValueError, match="out: gradients lacks a file, or has one of another size"):
+                gradient_matrix(model, cross_entropy, batches, **options)
+        path.write_bytes(content)
+    assert gradient_matrix(model, cross_entropy, batches, **options) == paths
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_file_is_no_folder(name, data, folder):
+    model, batches = data
+    (folder / "file").touch()
+    with pytest.raises(ValueError, match="out: must be a folder"):
+        gradient_matrix(model, cross_entropy, batches, n_rows=N, out=name)
+    with pytest.raises(ValueError, match="out: must be a folder"):
+        shards.RowFiles(name, (N, 48), 2)
+
+
+DIFFERENT = """
+import sys
+rank = int(sys.argv[1])
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+with torch.no_grad():
+    model[0].weight += rank
+try:
+    gradient_matrix(model, cross_entropy, batches, n_rows=11, out="gradients", chunk=3)
+except ValueError as error:
+    print(error)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gloo elsewhere is not of l0quad's making")
+def test_processes_of_different_models_are_refused(folder):
+    command = [sys.executable, "-c", SETUP + DIFFERENT]
+    running = [
+        subprocess.Popen([*command, str(rank), str(folder / "meet")], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    for process in running:
+        assert "model, batches: must be the same in all processes" in process.communicate(timeout=120)[0]
+    assert not (folder / "gradients").exists()

@@ -251,6 +251,23 @@ def test_a_stopped_run_on_column_files_goes_on(tmp_path):
     assert same(stopped, whole.state_dict())
 
 
+def test_a_folder_that_cannot_be_filled_is_refused_and_not_made(tmp_path, monkeypatch):
+    model = again(mlp)
+    (tmp_path / "file").touch()
+    for name in ("file", "file/below"):
+        refuse(lambda name=name: run(model, 0.5, out=tmp_path / name, shards=2), ValueError, "out: must be a folder")
+    options = {"stages": 1, "out": tmp_path / "new" / "A", "shards": 2}
+    free = type("Usage", (), {"free": 25000})()
+    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: free)
+    refuse(lambda: run(model, 0.5, loss_fn=None, **options), ValueError, "out:", "0.0264 MB")
+    assert not (tmp_path / "new").exists()
+    free.free = 26400
+    run(model, 0.5, **options)
+    # The files of the first call give their room to the second.
+    free.free = 0
+    run(again(mlp), 0.5, **options)
+
+
 def test_what_column_files_are_not_for_is_refused(tmp_path):
     model = again(mlp)
     for options, match in (

@@ -121,10 +121,10 @@ def gradient_matrix(
         An array is filled and returned; it may be a memory-mapped file. A folder gets .npy files that each hold some
         columns of all rows, for `l0quad.open_columns`, written chunk by chunk: called again in the same way after it
         was stopped, even killed, the call goes on with the chunks that are not there, to the same bytes. Where a
-        process group (``torch.distributed``) is there, its processes share the rows, to the same bytes again. Model
-        and first batch must be what they were; the rest of the samples is not looked at.
+        process group (``torch.distributed``) is there, its processes share the rows, to the same bytes again. Model,
+        weights, first batch and loss must be what they were; the loss and the rest of the samples are not looked at.
     shards : int
-        How many files.
+        How many files are in the folder.
     losses : ndarray of shape (n_rows,), optional
         Filled with the loss of each row, which comes with its gradient.
     chunk : int or "auto"
@@ -146,7 +146,7 @@ def gradient_matrix(
     ValueError, TypeError
         Naming the argument: a module is in train mode, a weight requires no gradient, the loss is not a scalar, there
         are fewer samples than rows, a gradient or a loss is not finite, model and batches are on different devices, the
-        folder holds other gradients.
+        folder holds other gradients or lacks a file, the processes of a group have different models or batches.
 
     Examples
     --------
@@ -168,6 +168,8 @@ def gradient_matrix(
             raise ValueError(f"shards: must be at most the {width} columns, got {shards}")
         _checked_dtype(dtype)
         return gradients.fill_shards(batches, out, (n_rows or 0, width), dtype, shards, columns, progress)
+    if shards != 1:
+        raise ValueError("shards: needs out=, a folder")
     out = _prepared(out, n_rows, width, dtype)
     _check_losses(losses, len(out))
     gradients.fill(batches, out, losses, columns, progress)
@@ -241,8 +243,9 @@ class Gradients:
         first = next(batches, None)
         if first is None:
             raise ValueError(f"n_rows: {shape[0]} rows are asked for, but batches gives 0")
-        inputs = as_batch(first)[0]
-        about: dict[str, Any] = {"rows": self._rows, "way": self._way, "of": digest_of(self._model, inputs)}
+        inputs, targets = as_batch(first)
+        about: dict[str, Any] = {"rows": self._rows, "way": self._way, "weights": self.weights.names}
+        about["of"] = digest_of(self._model, inputs, targets)
         about["columns"] = None if columns is None else digest([torch.from_numpy(np.asarray(columns))])
         shards = Shards(folder, shape, dtype, count, self._at_once(inputs, shape[0]), about)
         wanted = shards.wanted()

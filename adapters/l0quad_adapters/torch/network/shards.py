@@ -4,6 +4,7 @@ A chunk of rows is computed as a whole, by whichever process, so that its bytes 
 When it is in all files, and not before, its byte in the file ``done`` is set: who comes after a crash goes on there.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -42,7 +43,7 @@ class Shards:
     Raises
     ------
     ValueError
-        The folder holds other gradients.
+        It is no folder; it holds other gradients, or files of another size than these; the processes of a group differ.
     """
 
     def __init__(
@@ -52,6 +53,11 @@ class Shards:
         self.paths, self._edges = _layout(self._folder, shape[1], count)
         self._about = json.dumps({"shape": shape, "dtype": self._dtype.name, "shards": count, "chunk": chunk} | about)
         self._share, self._shares = (dist.get_rank(), dist.get_world_size()) if _in_group() else (0, 1)
+        if _in_group():
+            abouts = [""] * self._shares
+            dist.all_gather_object(abouts, self._about)
+            if len(set(abouts)) > 1:
+                raise ValueError("model, batches: must be the same in all processes of the group")
         refused = None
         if self._share == 0:
             try:
@@ -88,30 +94,48 @@ class Shards:
     def _n_chunks(self) -> int:
         return -(-self._shape[0] // self._chunk)
 
-    @property
+    @functools.cached_property
     def _offsets(self) -> dict[Path, int]:
         return {path: int(np.load(path, mmap_mode="r").offset) for path in self.paths}
 
     def _prepare(self) -> None:
         """Make the files, without content, unless they are there already."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        _make(self._folder)
         about = self._folder / _ABOUT
         if about.exists():
             if about.read_text(encoding="utf-8") != self._about:
                 raise ValueError(
-                    f"out: {self._folder} holds gradients of another call (model, first batch, shape, shards or "
-                    "chunk); name another folder, or delete this one"
+                    f"out: {self._folder} holds gradients of another call (model, weights, first batch, shape, "
+                    "shards or chunk); name another folder, or delete this one"
+                )
+            if not self._is_whole():
+                raise ValueError(
+                    f"out: {self._folder} lacks a file, or has one of another size; delete the folder, or name another"
                 )
             return
+        _remove(column_files(self._folder) - set(self.paths))
         for path, (start, stop) in zip(self.paths, pairwise(self._edges), strict=True):
             np.lib.format.open_memmap(path, "w+", self._dtype, (self._shape[0], stop - start))
         (self._folder / _DONE).write_bytes(bytes(self._n_chunks))
         # Last: where it is, the others are.
         write_atomically(about, lambda file: file.write(self._about.encode()))
 
+    def _is_whole(self) -> bool:
+        """Return whether all files are there, with the sizes that they were made with."""
+        try:
+            files = [np.load(path, mmap_mode="r") for path in self.paths]
+            found = [path.stat().st_size - file.offset for path, file in zip(self.paths, files, strict=True)]
+            done = (self._folder / _DONE).stat().st_size
+        except (FileNotFoundError, EOFError, ValueError):
+            return False
+        row = [(stop - start) * self._dtype.itemsize for start, stop in pairwise(self._edges)]
+        return done == self._n_chunks and found == [self._shape[0] * each for each in row]
+
 
 class RowFiles:
     """Such files that one process fills anew, and reads when all rows are there: what `Gradients.fill` takes.
+
+    Files of other calls that are in the folder are replaced, or removed.
 
     Parameters
     ----------
@@ -124,6 +148,9 @@ class RowFiles:
 
     def __init__(self, folder: PathLike, shape: tuple[int, int], count: int) -> None:
         self.paths, self._edges = _layout(Path(folder), shape[1], min(count, shape[1]))
+        _make(Path(folder))
+        # First what says that gradients of another call are here.
+        _remove([Path(folder, _ABOUT), Path(folder, _DONE), *(column_files(folder) - set(self.paths))])
         self.shape = shape
         self._files = [
             np.lib.format.open_memmap(path, "w+", self.dtype, (shape[0], stop - start))
@@ -149,6 +176,23 @@ def _layout(folder: Path, width: int, count: int) -> tuple[list[Path], list[int]
     return paths, [width * number // count for number in range(count + 1)]
 
 
+def column_files(folder: PathLike) -> set[Path]:
+    """Return the files in a folder that have the names of shards."""
+    return set(Path(folder).glob("columns[0-9][0-9][0-9][0-9]*.npy"))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"out: must be a folder, got {str(folder)!r}") from error
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 def digest(tensors: Iterable[torch.Tensor]) -> str:
     """Return a hash of values."""
     found = hashlib.sha256()
@@ -157,9 +201,9 @@ def digest(tensors: Iterable[torch.Tensor]) -> str:
     return found.hexdigest()
 
 
-def digest_of(model: torch.nn.Module, inputs: Any) -> str:
-    """Return a hash of a model's parameters and buffers, and of some inputs."""
-    return digest([*model.parameters(), *model.buffers(), *leaves(inputs)])
+def digest_of(model: torch.nn.Module, inputs: Any, targets: Any) -> str:
+    """Return a hash of a model's parameters and buffers, and of a batch."""
+    return digest([*model.parameters(), *model.buffers(), *leaves(inputs), *leaves(targets)])
 
 
 def _in_group() -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from l0quad_adapters.torch.files import PathLike, takes_files
+from l0quad_adapters.torch.network.shards import column_files
 
 # Vectors of p float64 numbers that are there at once: weights, centre, scores, the solver's iterates, the budgets.
 _VECTORS = 14
@@ -62,8 +63,8 @@ def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool 
     return Memory(matrix, beside + (0 if in_file else matrix), matrix if in_file else 0)
 
 
-def check_memory(needed: Memory, out: PathLike | None) -> None:
-    """Raise where memory or disk have less than is needed, as far as the system tells."""
+def check_memory(needed: Memory, out: PathLike | None, *, shards: bool = False) -> None:
+    """Raise where memory or disk have less than is needed, as far as the system tells; ``shards``: out is a folder."""
     free = free_memory()
     if free is not None and needed.peak > free:
         advice = "fewer rows" if needed.disk else "fewer rows, or out= with a file"
@@ -74,12 +75,15 @@ def check_memory(needed: Memory, out: PathLike | None) -> None:
     if out is None:
         return
     path = Path(os.path.realpath(out))
-    if path.is_dir() or not takes_files(path.parent):
-        raise ValueError(f"out: must be a file in a folder that can be written to, got {str(out)!r}")
-    there = path.stat().st_size if path.exists() else 0
-    space = shutil.disk_usage(path.parent).free + there
+    # A folder need not be there yet.
+    folder = next(each for each in (path, *path.parents) if each.exists()) if shards else path.parent
+    if (path.is_dir() and not shards) or not takes_files(folder):
+        what = "folder" if shards else "file in a folder"
+        raise ValueError(f"out: must be a {what} that can be written to, got {str(out)!r}")
+    replaced = column_files(path) if shards else {path}
+    space = shutil.disk_usage(folder).free + sum(each.stat().st_size for each in replaced if each.exists())
     if needed.disk > space:
-        raise ValueError(f"out: A takes {sized(needed.disk)}, but {sized(space)} are free in {path.parent}")
+        raise ValueError(f"out: A takes {sized(needed.disk)}, but {sized(space)} are free in {folder}")
 
 
 def free_memory() -> int | None:

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,8 +134,8 @@ def prune(
     out : path, optional
         A file that holds A, in place of memory, for all stages; it is replaced, and stays.
     shards : int, optional
-        ``out`` is a folder, which gets A in so many column files, anew at each stage. Not with ``scale_rows``,
-        ``refit.between`` or WoodFisher, M-FAC and CBS.
+        ``out`` is a folder, which gets A in so many column files, anew at each stage; those of `gradient_matrix` that
+        are there are lost. Not with ``scale_rows``, ``refit.between`` or WoodFisher, M-FAC and CBS.
     client : distributed.Client, optional
         Its workers read these files, and must see them under the same path; see `l0quad_adapters.dask.sharded`.
     checkpoint : path, optional
@@ -202,7 +201,7 @@ def prune(
         plan = replace(plan, gradients=Gradients(model, loss_fn, chosen, rows=rows, chunk=chunk, way=way))
     width = chosen.size if plan.columns is None else max(1, plan.columns.size)
     _check_shards(plan, out, shards, client)
-    check_memory(memory_needed(width, most, in_file=out is not None), out if shards is None else Path(str(out), "A"))
+    check_memory(memory_needed(width, most, in_file=out is not None), out, shards=shards is not None)
     told = {
         "sparsity": sparsity, "samples": samples.size, "weights": chosen, "method": method, "l2": l2, "n_rows": n_rows,
         "batch_size": batch_size, "stages": stages, "schedule": schedule, "refit_stages": refit_stages, "refit": refit,
@@ -212,10 +211,10 @@ def prune(
     saved = None if checkpoint is None else Checkpoint.of(checkpoint, model, told)
     with unchanged_by_failure(model):
         done = None if saved is None else saved.restore(model)
-        if shards is None:
+        if shards is None or out is None:
             window = Window(max(1, most), width, out, keep=done is not None)
         else:
-            window = ShardWindow(max(1, most), width, str(out), shards, client)
+            window = ShardWindow(max(1, most), width, out, shards, client)
         if done is None:
             done = Done(math.nan if evaluate is None else float(evaluate(model)), [], math.nan, 0.0)
             done.more["recalibrate"], done.more["statistics"] = _statistics(model, plan, recalibrate)
@@ -289,7 +288,7 @@ def _check(n_rows: int, batch_size: int, stages: int, refit_stages: int, seed: i
 
 
 def _check_shards(plan: Plan, out: PathLike | None, shards: Any, client: Any) -> None:
-    """Refuse what column files are not for, and make their folder."""
+    """Refuse what column files are not for."""
     if shards is None:
         if client is not None:
             raise ValueError("client: needs out=, a folder, and shards=, how many files are in it")
@@ -301,7 +300,6 @@ def _check_shards(plan: Plan, out: PathLike | None, shards: Any, client: Any) ->
     for name, wrong in (("scale_rows", plan.scale_rows), ("refit.between", plan.refit.between), ("method", baseline)):
         if wrong:
             raise ValueError(f"shards: do not go with {name}; take out= alone, a file")
-    Path(out).mkdir(parents=True, exist_ok=True)
 
 
 def _rows_by_default(samples: Samples, batch_size: int) -> int:
