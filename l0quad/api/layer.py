@@ -231,8 +231,8 @@ class Layer:
         method : {"auto", "admm", "magnitude", "wanda", "sparsegpt", "exact"}
             ADMM with exact exchanges after it; ADMM with a refit; the published rules as they are, without a refit;
             branch and bound, where d <= 64 and H is regular or has a ridge: in each output with its own budget; for
-            one budget of the layer in each output for every size, d times the work; for `SharedSupport` on all outputs
-            at once, where d m <= 512.
+            one budget of the layer in each output for every size, d times the work, where m k <= 2^27; for
+            `SharedSupport` on all outputs at once, where d m <= 512. It begins with Wanda's rule and a refit.
         start : array_like of shape (d, m) or LayerResult, optional
             For "auto": a mask (bool) or weights that exchanges begin from, in place of ADMM. Too many entries are cut
             to the largest, too few are filled up.

@@ -12,7 +12,7 @@ import numpy as np
 from l0quad.api.layer_result import Stated
 from l0quad.api.result import Result
 from l0quad.api.solve import solve
-from l0quad.errors import Unsuited
+from l0quad.errors import Stopped, Unsuited
 from l0quad.layers.quadratic import Quadratic
 from l0quad.linalg.rounding import gamma
 from l0quad.matrix.gram import GramMatrix
@@ -24,127 +24,173 @@ from l0quad.problem.problem import Problem
 from l0quad.run import debug
 from l0quad.run.monitor import SolveMonitor
 from l0quad.run.outcome import Status
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import FloatArray, IntArray, Pause
 
 _MOST_INPUTS = 64
 # The columns of the stacked problem of one support for all outputs.
 _MOST_STACKED = 512
+# Outputs times the budget that they share: the bytes of the table that divides it.
+_MOST_DIVIDED = 1 << 27
+
+
+def suitable(layer: Stated) -> None:
+    """Raise `Unsuited` where a layer is too large for branch and bound, or its H singular."""
+    quadratic = layer.quadratic
+    pattern, (m, d) = quadratic.pattern, quadratic.W0.shape
+    large = d > _MOST_INPUTS or (pattern.shared and m * d > _MOST_STACKED)
+    divided = not (pattern.shared or pattern.separate)
+    if large or not quadratic.is_regular or (divided and m * pattern.partition.total > _MOST_DIVIDED):
+        raise Unsuited(
+            f"method 'exact': needs d <= {_MOST_INPUTS}, for SharedSupport d times m <= {_MOST_STACKED}, for one "
+            f"budget m times k <= {_MOST_DIVIDED}, and a regular H or a ridge, got {layer.k!r}, d = {d}, m = {m}, "
+            f"H {'regular' if quadratic.is_regular else 'singular'}; 'auto' does not"
+        )
 
 
 def exact_outputs(
-    layer: Stated, monitor: SolveMonitor, record: Callable[[FloatArray], bool]
-) -> tuple[FloatArray, FloatArray, Status]:
-    """Solve a layer to a proven optimum; what a limit leaves has the best point that was found.
+    layer: Stated, monitor: SolveMonitor, start: FloatArray, record: Callable[[FloatArray], bool]
+) -> tuple[FloatArray, Status]:
+    """Solve a `suitable` layer to a proven optimum; the answer is the best point that was recorded.
 
     Parameters
     ----------
+    start : ndarray of shape (m, d)
+        Within the budget; outputs that a limit leaves unsolved have it.
     record : callable
-        Is given W, within the budget, whenever it is better; True ends the work.
+        Is given W, within the budget, as outputs are solved.
 
     Returns
     -------
-    W : ndarray of shape (m, d)
     bounds : ndarray of shape (m,), or (1,) where outputs share a budget
     status : Status
+        Where no limit has stopped ``monitor``.
+
+    Raises
+    ------
+    Stopped
+        Where a limit is reached before the one solve of `SharedSupport`.
     """
-    quadratic = layer.quadratic
-    shared, (m, d) = quadratic.pattern.shared, quadratic.W0.shape
-    if d > _MOST_INPUTS or not quadratic.is_regular or (shared and m * d > _MOST_STACKED):
-        raise Unsuited(
-            f"method 'exact': needs d <= {_MOST_INPUTS}, for SharedSupport d times m <= {_MOST_STACKED}, and a regular "
-            f"H or a ridge, got {layer.k!r}, d = {d}, m = {m}, H {'regular' if quadratic.is_regular else 'singular'}; "
-            "'auto' does not"
-        )
-    work = _Work(layer, monitor, record)
-    if shared:
-        return work.stacked()
-    return work.separate() if quadratic.pattern.separate else work.divided()
+    work, pattern = _Work(layer, monitor, start, record), layer.quadratic.pattern
+    if pattern.shared:
+        return work.stacked(), work.status
+    return work.separate() if pattern.separate else work.divided(), work.status
 
 
 class _Work:
-    def __init__(self, layer: Stated, monitor: SolveMonitor, record: Callable[[FloatArray], bool]) -> None:
+    def __init__(
+        self, layer: Stated, monitor: SolveMonitor, start: FloatArray, record: Callable[[FloatArray], bool]
+    ) -> None:
         self.k, self.quadratic, self.monitor, self.record = layer.k, layer.quadratic, monitor, record
+        self.W, self.values = start.copy(), self.quadratic.objectives(start)
         self.allowance = _allowance(self.quadratic)
         self.gram = GramMatrix(self.quadratic.Q)
         self.movable, self.enterable = self.quadratic.pattern.movable(), self.quadratic.pattern.enterable()
         self.status = Status.OPTIMAL
 
-    def separate(self) -> tuple[FloatArray, FloatArray, Status]:
-        """Solve each output with its own budget; one that is not reached is zero, its bound its least F of all."""
+    def separate(self) -> FloatArray:
+        """Solve each output with its own budget; the bound of one that is not reached is its least F of all."""
         quadratic = self.quadratic
-        W, bounds = np.zeros_like(quadratic.W0), quadratic.constant - self.allowance
-        for j in range(bounds.size):
-            must, never = self._fixed(j)
-            if isinstance(self.k, NofM):
-                k: Kind = NofM(self.k.n, self.k.m, must=must, never=never)
-            else:
-                k = Cardinality(int(quadratic.pattern.partition.budgets[j]), must=must, never=never)
-            result = self._solve(Problem.from_gram(self.gram, quadratic.targets[j], k))
-            W[j], bounds[j] = result.w, result.lower_bound + quadratic.at_zero[j] - self.allowance[j]
-            if self.record(W):
-                break
-        return W, bounds, self.status
+        bounds = quadratic.constant - self.allowance
+        try:
+            for j in range(bounds.size):
+                self.monitor.pause()
+                must, never = self._fixed(j)
+                if isinstance(self.k, NofM):
+                    k: Kind = NofM(self.k.n, self.k.m, must=must, never=never)
+                else:
+                    k = Cardinality(int(quadratic.pattern.partition.budgets[j]), must=must, never=never)
+                w, value, low = self._output(j, k)
+                bounds[j] = low - self.allowance[j]
+                if value < self.values[j]:
+                    self.W[j] = w
+                self.record(self.W)
+        except Stopped:
+            pass
+        return bounds
 
-    def divided(self) -> tuple[FloatArray, FloatArray, Status]:
+    def divided(self) -> FloatArray:
         """Solve each output for every size, and divide the budget: outputs share no weight, so that costs add up."""
         quadratic, total = self.quadratic, self.quadratic.pattern.partition.total
         m, d = quadratic.W0.shape
-        fixed = [self._fixed(j) for j in range(m)]
-        held = sum(must.size for must, _ in fixed)
-        values, lows = np.full((2, m, d + 1), np.inf)
+        least = np.count_nonzero(~self.movable, axis=1)
+        most = np.minimum(np.count_nonzero(self.enterable, axis=1), total - int(least.sum()) + least)
+        kept = np.count_nonzero((self.W != 0) | ~self.movable, axis=1)
+        sizes = np.arange(d + 1)
+        allowed = (sizes >= least[:, None]) & (sizes <= most[:, None])
+        # W = 0 fits every size.
+        values, lows = (np.where(allowed, each[:, None], np.inf) for each in (quadratic.at_zero, quadratic.constant))
         found = np.zeros((m, d + 1, d))
-        for j, (must, never) in enumerate(fixed):
-            sizes = range(must.size, min(d - never.size, total - held + must.size) + 1)
-            # What is not reached has W = 0, which every size allows, and the least F of all.
-            values[j, sizes], lows[j, sizes] = quadratic.at_zero[j], quadratic.constant[j]
-            for size in sizes:
-                if self.monitor.expired():
-                    break
-                k = Cardinality(size, must=must, never=never)
-                result = self._solve(Problem.from_gram(self.gram, quadratic.targets[j], k))
-                found[j, size] = result.w
-                values[j, size], lows[j, size] = np.array([result.objective, result.lower_bound]) + quadratic.at_zero[j]
-        W = found[np.arange(m), _division(values, total)[0]]
-        self.record(W)
+        try:
+            for j in range(m):
+                must, never = self._fixed(j)
+                for size in range(least[j], most[j] + 1):
+                    self.monitor.pause()
+                    w, value, lows[j, size] = self._output(j, Cardinality(size, must=must, never=never))
+                    if value < values[j, size]:
+                        found[j, size], values[j, size] = w, value
+                    if size == kept[j]:
+                        if value < self.values[j]:
+                            self.W[j] = w
+                        self.record(self.W)
+            self.record(found[np.arange(m), _division(values, total, self.monitor.pause)[0]])
+            low = _division(lows, total, self.monitor.pause)[1]
+        except Stopped:
+            # As if each output could have the best of its sizes.
+            low = float(lows.min(axis=1).sum())
         error = gamma(2 * m + 8) * float((np.abs(quadratic.at_zero) + np.abs(quadratic.constant)).sum())
-        return W, np.array([_division(lows, total)[1] - float(self.allowance.sum()) - error]), self.status
+        return np.array([low - float(self.allowance.sum()) - error])
 
-    def stacked(self) -> tuple[FloatArray, FloatArray, Status]:
+    def stacked(self) -> FloatArray:
         """Solve the problem of all outputs one after the other: m times Q along its diagonal, an input a group."""
+        self.monitor.pause()
         quadratic, partition = self.quadratic, self.quadratic.pattern.partition
         m, d = quadratic.W0.shape
         must, never = (np.flatnonzero(np.tile(each, m)) for each in (~self.movable[0], ~self.enterable[0]))
         k = Groups(np.tile(np.arange(d), m), partition.total, must=must, never=never)
         result = self._solve(Problem.from_gram(np.kron(np.eye(m), quadratic.Q), quadratic.targets.ravel(), k))
-        W = result.w.reshape(m, d)
-        self.record(W)
+        self.record(result.w.reshape(m, d))
         error = gamma(m + 8) * float(np.abs(quadratic.at_zero).sum())
         low = result.lower_bound + float(quadratic.at_zero.sum()) - float(self.allowance.sum()) - error
-        return W, np.array([low]), self.status
+        return np.array([low])
 
     def _fixed(self, j: int) -> tuple[IntArray, IntArray]:
         return np.flatnonzero(~self.movable[j]), np.flatnonzero(~self.enterable[j])
 
+    def _output(self, j: int, k: Kind) -> tuple[FloatArray, float, float]:
+        """Return the w of an output, its F, and the lower bound on that."""
+        result = self._solve(Problem.from_gram(self.gram, self.quadratic.targets[j], k))
+        at_zero = float(self.quadratic.at_zero[j])
+        return result.w, result.objective + at_zero, result.lower_bound + at_zero
+
     def _solve(self, problem: Problem) -> Result:
+        """Solve a part; each of its iterations is one of the whole, which may end there."""
         monitor = self.monitor
         left = monitor.limits.seconds
         left = None if left is None else max(left - monitor.seconds(), 0.0)
         # An optimum that is known is the layer's.
         with debug.known_optimum(None):
-            result = solve(problem, "exact", time_limit=left, gap_tol=monitor.limits.gap)
+            result = solve(
+                problem,
+                "exact",
+                time_limit=left,
+                gap_tol=monitor.limits.gap,
+                callback=lambda _: monitor.record(monitor.best),
+            )
         if result.status is Status.INTERRUPTED:
-            raise KeyboardInterrupt
-        if result.status is not Status.OPTIMAL:
+            # Without a limit of the whole, by Ctrl-C.
+            monitor.stopped = monitor.stopped or Status.INTERRUPTED
+        elif result.status is not Status.OPTIMAL:
             self.status = result.status
         return result
 
 
-def _division(costs: FloatArray, total: int) -> tuple[IntArray, float]:
+def _division(costs: FloatArray, total: int, pause: Pause) -> tuple[IntArray, float]:
     """Return a size for each row, adding up to at most ``total``, with the least sum of costs, and that sum."""
     m, count = costs.shape
-    best, chosen = np.full(total + 1, np.inf), np.zeros((m, total + 1), dtype=np.int64)
+    best, chosen = np.full(total + 1, np.inf), np.zeros((m, total + 1), dtype=np.int8)
     best[0] = 0.0
     for j in range(m):
+        pause()
         before, best = best, np.full(total + 1, np.inf)
         for size in range(min(count, total + 1)):
             reached = before[: total + 1 - size] + costs[j, size]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from l0quad import validation
-from l0quad.api.layer_exact import exact_outputs
+from l0quad.api.layer_exact import exact_outputs, suitable
 from l0quad.api.layer_result import LayerResult, Stated, largest_bounds, lower_bound, trivial_bounds
 from l0quad.api.solve import both
 from l0quad.certificates import Bound, Separable, Trivial
@@ -131,8 +131,13 @@ class _Run:
     def _method(self, method: str, mask: BoolArray | None) -> Found:
         quadratic, monitor = self.quadratic, self.monitor
         if method == "exact":
-            W, bounds, status = exact_outputs(self.layer, monitor, self._record_point)
-            return Found(W, status, bounds)
+            suitable(self.layer)
+            start = wanda(quadratic)
+            if not self._record_point(start):
+                start = self._refit(start != 0)
+                self._record_point(start)
+            bounds, status = exact_outputs(self.layer, monitor, start, self._record_point)
+            return Found(self._best(), status, bounds)
         if method in ("magnitude", "wanda"):
             W = magnitude(quadratic) if method == "magnitude" else wanda(quadratic)
         elif method == "sparsegpt":

@@ -1,11 +1,16 @@
 """Layers by `exact`: proven optima by brute force, limits, what it refuses."""
 
+import itertools
+import signal
+
 import numpy as np
 import pytest
 from small_layers import BUDGETS, D, M, brute_force, gram, weights
 
 import l0quad
 from l0quad import PerColumn, SharedSupport
+from l0quad.api.layer_exact import _division
+from l0quad.errors import Stopped
 from l0quad.run.outcome import Status
 
 
@@ -49,21 +54,61 @@ def test_exact_with_entries_that_stay_and_zeros_that_stay(name):
 def test_exact_ends_at_a_limit(k, ticking):
     layer = l0quad.Layer(weights(), H=gram(), k=k, damping=0.01)
     ticking["tick"] = 0.0
-    optimum = layer.solve("exact").objective
+    optimum, rule = layer.solve("exact").objective, layer.solve("wanda").objective
     ticking["tick"] = 1.0
-    for limit in (0.5, 20.5, 100.5):
+    for limit in (0.5, 5.5, 20.5, 100.5):
         ticking["seconds"] = 0.0
         cut = layer.solve("exact", time_limit=limit)
         assert layer.quadratic.pattern.allows(cut.mask.T)
         assert cut.lower_bound <= optimum * (1 + 1e-12)
-        assert cut.objective >= optimum * (1 - 1e-9)
+        assert optimum * (1 - 1e-9) <= cut.objective <= rule
         assert cut.check(layer).ok
         assert cut.status in (Status.TIME_LIMIT, Status.OPTIMAL)
 
 
+@pytest.mark.parametrize("k", [8, PerColumn(2), SharedSupport(2)], ids=str)
+def test_a_callback_and_ctrl_c_end_exact_with_the_best_point(k):
+    layer = l0quad.Layer(weights(), H=gram(), k=k, damping=0.01)
+    optimum, rule = layer.solve("exact").objective, layer.solve("wanda").objective
+    for count in (1, 2, 3):
+        seen = []
+        stopped = layer.solve("exact", callback=lambda state, n=count, seen=seen: seen.append(state) or len(seen) == n)
+        assert stopped.status is Status.INTERRUPTED
+        # What an output that is cut short has found comes last.
+        assert count <= len(seen) == stopped.n_iter <= count + 1
+
+        def interrupt(state, n=count):
+            if state.n_iter == n:
+                signal.raise_signal(signal.SIGINT)
+
+        for cut in (stopped, layer.solve("exact", callback=interrupt)):
+            assert cut.status is Status.INTERRUPTED
+            assert layer.quadratic.pattern.allows(cut.mask.T)
+            assert optimum * (1 - 1e-9) <= cut.objective <= rule
+            assert cut.lower_bound <= optimum * (1 + 1e-12)
+            assert cut.check(layer).ok
+
+
+def test_the_division_is_the_best_and_ends_at_a_limit():
+    costs, calls = np.random.default_rng(0).random((4, 4)), []
+
+    def pause():
+        calls.append(None)
+        if len(calls) == 7:
+            raise Stopped
+
+    sizes, least = _division(costs, 6, pause)
+    assert sizes.sum() <= 6
+    assert costs[np.arange(4), sizes].sum() == pytest.approx(least)
+    every = (each for each in itertools.product(range(4), repeat=4) if sum(each) <= 6)
+    assert least == pytest.approx(min(costs[np.arange(4), each].sum() for each in every))
+    with pytest.raises(Stopped):
+        _division(costs, 6, pause)
+
+
 def test_exact_refuses_what_is_too_large():
-    for d, m, k in ((65, 1, PerColumn(2)), (40, 13, SharedSupport(2))):
-        with pytest.raises(l0quad.Unsuited, match="d times m <= 512"):
+    for d, m, k in ((65, 1, PerColumn(2)), (40, 13, SharedSupport(2)), (16, 4096, 40000)):
+        with pytest.raises(l0quad.Unsuited, match=r"d times m <= 512.*m times k <= 134217728"):
             l0quad.Layer(weights(d, m), H=np.eye(d), k=k).solve("exact")
 
 
