@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from l0quad.api.compile import compile as compile
     from l0quad.api.layer import Layer as Layer
     from l0quad.api.layer_result import LayerResult as LayerResult
+    from l0quad.api.minimize import minimize as minimize
     from l0quad.api.path import path as path
     from l0quad.api.path_result import Fit as Fit
     from l0quad.api.path_result import PathResult as PathResult
     from l0quad.api.result import Check as Check
     from l0quad.api.result import Result as Result
-    from l0quad.api.solve import minimize as minimize
     from l0quad.api.solve import solve as solve
     from l0quad.certificates import AllColumns as AllColumns
     from l0quad.certificates import Dual as Dual
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "solve": "api.solve",
-    "minimize": "api.solve",
+    "minimize": "api.minimize",
     "bound": "api.bound",
     "compile": "api.compile",
     "path": "api.path",

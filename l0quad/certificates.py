@@ -43,7 +43,8 @@ class Dual:
     Attributes
     ----------
     nu : ndarray of shape (n,)
-        In the units of b (`Result.certificate`), or in a solver's own.
+        In the units of b (`Result.certificate`), or in a solver's own. Of shape (p,) where A lies in tall files, of
+        which solvers see p rows.
 
     Notes
     -----

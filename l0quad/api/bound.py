@@ -1,5 +1,6 @@
 """bound: a certificate for any point."""
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,17 +93,19 @@ def bound(
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: must be a Problem, got {type(problem).__name__}")
     validation.choice(mode, "mode", ("tight", "fast"))
-    core, units = problem.core, problem.units
     begin = starting_point(problem, Needs(solves_start=True), start)
     seconds = None if time_limit is None else validation.real(time_limit, "time_limit")
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
-    monitor = SolveMonitor(core.zero(), first_bound(core), units, Limits(seconds))
+    started = time.perf_counter()
     with threads.limited(n_threads), np.errstate(all="ignore"):
+        problem = problem.in_memory()
+        core, units = problem.core, problem.units
+        monitor = SolveMonitor(core.zero(), first_bound(core), units, Limits(seconds), started=started)
         point = core.optimised(begin(core))
         monitor.best = point
         given = own_certificate(start.certificate, units) if isinstance(start, Result) else None
-        nu = given.nu if isinstance(given, Dual) and given.nu.size == problem.shape[0] else None
+        nu = given.nu if isinstance(given, Dual) and given.nu.size == core.shape[0] else None
         found = lower_bound(problem, point, mode, monitor, nu).bound
     value = units.lower(found.value)
     return LowerBound(value, public_certificate(found.certificate, units), found.basis, monitor.seconds())

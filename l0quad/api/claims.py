@@ -27,10 +27,10 @@ def is_optimal(problem: Problem, point: Point, bound: Bound, affords: Callable[[
     place.
     """
     core, units = problem.core, problem.units
-    if core.constraint.total == 0 or (point.support.size == 0 and not core.w0.any() and not core.column_sq_norms.any()):
+    if core.constraint.total == 0 or (point.support.size == 0 and not core.w0.any() and _is_zero(core)):
         return True
     value = units.unfolded(core, point)
-    lower = bound.value + units.fold - units.fold_error
+    lower = bound.value + units.fold - units.fold_error - units.moved
     gap = value - lower
     error = rounding_error(problem, point)
     # Not of the folded w0, which a linear term and a small ridge make as large as they like.
@@ -45,6 +45,12 @@ def is_optimal(problem: Problem, point: Point, bound: Bound, affords: Callable[[
     if not affords(2.0 * _STEPS * core.matrix.nbytes, 0.0):
         return False
     return gap <= OPTIMAL * descent(core, point, gap / OPTIMAL)
+
+
+def _is_zero(core: CoreProblem) -> bool:
+    """Whether A is zero; False where only a sweep could tell."""
+    known = core.matrix.prepared.knows_norms or not core.matrix.counted
+    return known and not core.column_sq_norms.any()
 
 
 def rounding_error(problem: Problem, point: Point) -> float:
@@ -66,10 +72,11 @@ def rounding_error(problem: Problem, point: Point) -> float:
     else:
         r = core.residual_at(point)
         size = float(np.linalg.norm(r))
-        lengths = float(core.rounding_norms[point.support] @ w) + float(np.linalg.norm(core.b))
+        lengths = float(np.linalg.norm(core.b))
+        lengths += float(core.rounding_norms[point.support] @ w) if w.size else 0.0
         d = gamma(w.size + 8) * lengths
         data = size * d + 0.5 * d * d + gamma(n + 8) * 0.5 * size * size
-    return 4 * SLACK * (data + rest)
+    return 4 * SLACK * (data + rest) + units.moved
 
 
 def descent(core: CoreProblem, point: Point, enough: float) -> float:

@@ -78,12 +78,23 @@ def points_of(problem: Problem, plan: Plan) -> Iterator[tuple[dict[int, Problem]
     known: dict[int, IntArray] = {}
     for ridge in plan.ridges:
         first = problem.with_(ridge=ridge)
-        problems = {k: first.with_(k=kind) for k, kind in kinds.items()}
-        points = _points(problems, plan, known)
+        problems = _in_memory({k: first.with_(k=kind) for k, kind in kinds.items()}, plan)
+        most = max(problems)
+        points = {most: problems[most].core.zero()} if plan.stopped else _points(problems, plan, known)
         known = {k: point.support for k, point in points.items()}
         yield problems, points
         if plan.stopped is not None:
             return
+
+
+def _in_memory(problems: dict[int, Problem], plan: Plan) -> dict[int, Problem]:
+    """Return the problems, where A is in tall files those with p rows, of one sweep, unless a limit comes before."""
+    monitor = plan.monitor(next(iter(problems.values())))
+    try:
+        return {k: problem.in_memory(monitor.pause) for k, problem in problems.items()}
+    except (Stopped, KeyboardInterrupt):
+        plan.stopped = monitor.stopped or Status.INTERRUPTED
+        return problems
 
 
 def _points(problems: dict[int, Problem], plan: Plan, known: dict[int, IntArray]) -> dict[int, Point]:
@@ -122,7 +133,7 @@ def _walk(
     try:
         with suppress(Stopped):
             working = replace(plain, pause=monitor.pause)
-            if is_tall(problems[most]):
+            if is_tall(plain):
                 working = working.reduced()
                 refitting = replace(working, pause=plain.pause)
             even = working.evened()

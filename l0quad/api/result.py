@@ -190,6 +190,7 @@ class Result:
             return self._checked(problem)
 
     def _checked(self, problem: Problem) -> Check:
+        problem = problem.in_memory()
         core, units, faults = problem.core, problem.units, []
         own = units.own_w(validation.vector(self.w, "w", problem.shape[1], "one value for each column of A"))
         support = np.flatnonzero(own)
@@ -210,7 +211,7 @@ class Result:
         lower_bound = units.lower(bound.value)
         # What is proven exactly lies at most two allowances above what was computed, and so does any proof of it.
         bound = bound._replace(value=bound.value + 2 * bound.allowance)
-        most = units.lower(bound.value) + 2 * units.size(units.fold_error)
+        most = units.lower(bound.value) + 2 * units.size(units.fold_error + units.moved)
         tree = self.certificate if isinstance(self.certificate, Tree) else None
         claimed = self.lower_bound if tree is None else tree.root_bound
         if not claimed <= most + 8 * _EPS * abs(most) + _TINY:

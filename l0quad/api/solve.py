@@ -1,4 +1,4 @@
-"""solve and minimize: start, method, final solve on the support, lower bound, Result."""
+"""solve: start, method, final solve on the support, lower bound, Result."""
 
 import functools
 from collections.abc import Callable
@@ -17,16 +17,15 @@ from l0quad.bounds.bound import first_bound, lower_bound
 from l0quad.bounds.dual import dual_bound_at
 from l0quad.certificates import Bound
 from l0quad.errors import Stopped
-from l0quad.matrix import Matrix
 from l0quad.problem.core import CoreProblem, Point
-from l0quad.problem.problem import Budget, Problem
+from l0quad.problem.problem import Problem
 from l0quad.run import debug, threads
 from l0quad.run.monitor import Callback, Limits, Monitor, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, State, Status
 from l0quad.run.progress import Progress
 from l0quad.solvers.needs import Needs, Options, require, require_resumable
 from l0quad.solvers.registry import METHODS, Method, resolve
-from l0quad.types import MatrixLike, PathLike
+from l0quad.types import PathLike
 
 _LARGEST = float(np.finfo(np.float64).max)
 # A problem this much taller than wide is reduced to p rows for a method that passes over A often, where p is small.
@@ -142,7 +141,7 @@ def solve(
     with threads.limited(n_threads), problem.core.matrix.watched(monitor.expired), np.errstate(all="ignore"):
         try:
             try:
-                outcome = _run(problem, chosen, options, begin, monitor, bound)
+                problem, outcome = _outcome(problem, chosen, options, begin, monitor, bound)
             finally:
                 monitor.flush()
             return result_of(problem, outcome, bound, options.name, monitor)
@@ -151,71 +150,9 @@ def solve(
                 progress.clear()
 
 
-def minimize(
-    A: MatrixLike | Matrix,
-    b: ArrayLike,
-    k: Budget,
-    *,
-    ridge: float = 0.0,
-    w0: ArrayLike | None = None,
-    linear: ArrayLike | None = None,
-    method: str | Options = "auto",
-    start: ArrayLike | Result | None = None,
-    bound: str = "fast",
-    gap_tol: float | None = None,
-    gap_tol_abs: float | None = None,
-    time_limit: float | None = None,
-    n_threads: int | None = None,
-    seed: int = 0,
-    callback: Callback | None = None,
-    verbose: int = 0,
-    checkpoint: PathLike | None = None,
-) -> Result:
-    """Build a `Problem` and `solve` it.
-
-    Parameters
-    ----------
-    A, b, k, ridge, w0, linear
-        As in `Problem`.
-    method, start, bound, gap_tol, gap_tol_abs, time_limit, n_threads, seed, callback, verbose, checkpoint
-        As in `solve`.
-
-    Returns
-    -------
-    Result
-        As from `solve`.
-
-    Raises
-    ------
-    Unsuited, ValueError, TypeError
-        As from `Problem` and `solve`.
-
-    Examples
-    --------
-    >>> import numpy as np, l0quad
-    >>> A = np.random.default_rng(0).standard_normal((40, 12))
-    >>> l0quad.minimize(A, A[:, 2] - 2 * A[:, 5], k=2).w.round(6).tolist()[:6]
-    [0.0, 0.0, 1.0, 0.0, 0.0, -2.0]
-    """
-    return solve(
-        Problem(A, b, k, ridge, w0, linear),
-        method,
-        start=start,
-        bound=bound,
-        gap_tol=gap_tol,
-        gap_tol_abs=gap_tol_abs,
-        time_limit=time_limit,
-        n_threads=n_threads,
-        seed=seed,
-        callback=callback,
-        verbose=verbose,
-        checkpoint=checkpoint,
-    )
-
-
-def is_tall(problem: Problem) -> bool:
+def is_tall(core: CoreProblem) -> bool:
     """Whether it pays to reduce the problem to as many rows as columns for whoever passes over A often."""
-    n, p = problem.shape
+    n, p = core.shape
     return n >= _TALL * p and p <= _REDUCED_COLUMNS
 
 
@@ -229,8 +166,11 @@ def _limits(problem: Problem, seconds: float | None, gap: float | None, absolute
         return Limits(seconds)
     gap = None if gap is None else validation.real(gap, "gap_tol")
     absolute_gap = None if absolute_gap is None else validation.real(absolute_gap, "gap_tol_abs")
-    core = problem.core
-    return Limits(seconds, gap, absolute_gap, functools.partial(dual_bound_at, core) if core.has_ridge else None)
+    return Limits(seconds, gap, absolute_gap, _bounds_of(problem.core))
+
+
+def _bounds_of(core: CoreProblem) -> Callable[[Point], Bound] | None:
+    return functools.partial(dual_bound_at, core) if core.has_ridge else None
 
 
 def both(progress: Progress | None, callback: Callback | None) -> Callback | None:
@@ -245,6 +185,29 @@ def both(progress: Progress | None, callback: Callback | None) -> Callback | Non
     return both
 
 
+def _outcome(
+    problem: Problem,
+    method: Method,
+    options: Options,
+    begin: Callable[[CoreProblem], Point],
+    monitor: SolveMonitor,
+    bound_mode: str,
+) -> tuple[Problem, Outcome]:
+    """Run the method, where A is in tall files on a problem with p rows, which is returned."""
+    try:
+        working = problem.in_memory(monitor.pause)
+    except (Stopped, KeyboardInterrupt):
+        monitor.stopped = monitor.stopped or Status.INTERRUPTED
+        return problem, Outcome(problem.core.zero(), monitor.stopped)
+    if working is not problem:
+        core = working.core
+        _require(options.name, method.needs, core)
+        monitor.best, monitor.bound, monitor.units = core.zero(), first_bound(core), working.units
+        if monitor.limits.bound_at is not None:
+            monitor.limits = replace(monitor.limits, bound_at=_bounds_of(core))
+    return working, _run(working, method, options, begin, monitor, bound_mode)
+
+
 def _run(
     problem: Problem,
     method: Method,
@@ -256,7 +219,7 @@ def _run(
     """Run the method and solve on its support; on Ctrl-C return the best point so far."""
     core, needs = problem.core, method.needs
     try:
-        reduce = _reduces(problem, needs)
+        reduce = needs.reducible and is_tall(core)
         interruptible = replace(core, pause=monitor.pause)
         run, saved = monitor.begin()
         try:
@@ -299,11 +262,6 @@ def _run(
         return Outcome(core.evaluate(best.support, best.w) if best.refit is None else best, Status.INTERRUPTED)
 
 
-def _reduces(problem: Problem, needs: Needs) -> bool:
-    """Whether the method works on a problem with p rows in place of a tall one."""
-    return needs.reduces_file(problem.core) or (needs.reducible and is_tall(problem))
-
-
 def _found(
     core: CoreProblem,
     method: Method,
@@ -316,9 +274,6 @@ def _found(
     """Run the method on the problem as it wants it, and bring its point back."""
     needs = method.needs
     reduced = core.reduced() if reduce else core
-    of_file = needs.reduces_file(core)
-    if of_file:
-        _require(options.name, needs, reduced)
     working = reduced if needs.any_size else reduced.evened()
     exponents = working.exponents
     inner = SubMonitor(run, None, exponents) if reduce or exponents is not None else run
@@ -327,8 +282,6 @@ def _found(
     point = outcome.point
     if exponents is not None:
         point = replace(point, w=np.ldexp(point.w, exponents[point.support]))
-    if of_file and needs.final_solve:
-        point = core.taken_over(reduced.optimised(point))
     return outcome._replace(point=point)
 
 

@@ -232,9 +232,13 @@ def _all_columns(problem: Problem, start: _Start, best: Bound, mode: str, monito
 def _explained(problem: Problem, start: _Start, best: Bound, mode: str) -> Bound:
     """Return the bound, its basis with the reason where it proves little, and what would prove more."""
     core, point = problem.core, start.point
-    gap = point.objective - best.value
+    moved = problem.units.moved
+    gap = point.objective - best.value + moved
     if not gap > _LARGE * abs(point.objective) or best.allowance >= gap or isinstance(best.certificate, Tree):
         return best
+    if moved > gap / 2:
+        basis = f"{best.basis}, which rounding hides, because columns are nearly dependent; a larger ridge would help"
+        return best._replace(basis=basis)
     helps = []
     if mode == "fast" and (core.shape[0] >= core.shape[1] or not _is_hopeless(core, start)):
         helps.append("bound='tight'")

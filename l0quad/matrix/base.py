@@ -270,7 +270,7 @@ class Prepared:
         self._rows: dict[int, FloatArray] = {}
         self._most_rows = ROWS_BYTES // (8 * matrix.shape[1])
         self._gathered: tuple[IntArray, Matrix | None, IntArray | None, FloatArray] | None = None
-        self._product: tuple[FloatArray, FloatArray] | None = None
+        self._of_target: dict[str, tuple[FloatArray, Any]] = {}
         self._scaled: tuple[int, Matrix] | None = None
 
     @property
@@ -327,11 +327,16 @@ class Prepared:
         return self.once("gram", nbytes, lambda matrix: matrix.inner(None, pause)).copy()
 
     def product(self, b: FloatArray) -> FloatArray:
-        """Return A'b, read-only; that of the last b, which is read-only too, is kept."""
+        """Return A'b, read-only; that of the last b is kept."""
+        return self.of_target("product", b, lambda matrix: _read_only(matrix.rmatvec(b)))
+
+    def of_target(self, name: str, b: FloatArray, compute: Callable[[Matrix], _T]) -> _T:
+        """Return what is kept under this name of the last b, which is read-only, or compute it anew."""
         with self._lock:
-            if self._product is None or self._product[0] is not b:
-                self._product = b, _read_only(self._matrix.rmatvec(b))
-            return self._product[1]
+            kept = self._of_target.get(name)
+            if kept is None or kept[0] is not b:
+                kept = self._of_target[name] = b, compute(self._matrix)
+            return kept[1]
 
     def gathered(self, support: IntArray, pause: Pause = go_on) -> Gathered:
         """Return the columns of a support with their Gram matrix; those of the last support are kept where they fit."""

@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 
 from l0quad.linalg.rounding import SLACK, gamma, norm_above
-from l0quad.matrix import Matrix
+from l0quad.matrix import DenseMatrix, Matrix
 from l0quad.matrix.columns import ScaledColumns
 from l0quad.matrix.gram import GramMatrix
 from l0quad.problem.constraints.base import Constraint
-from l0quad.problem.counted import Refit, counted_refit, found_elsewhere
+from l0quad.problem.counted import Refit, counted_refit
 from l0quad.problem.proof import Proof
-from l0quad.problem.reduction import reduced_rows
+from l0quad.problem.reduction import proven_triangle, reduced_rows
 from l0quad.problem.restricted import restricted_solve
 from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 # Below this share of A's largest squared column norm the ridge term is lost in rounding.
 _SMALLEST_MU = 2.0**-60
+# Files of so little that they could as well be in memory.
+FILE_BYTES = 1 << 27
+# Up to so many columns, larger ones with as many rows or more are reduced to p rows.
+_REDUCED_COLUMNS = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +95,18 @@ class CoreProblem:
     def dtype(self) -> np.dtype[Any]:
         """That of A."""
         return self.matrix.dtype
+
+    @property
+    def in_large_files(self) -> bool:
+        """Whether A is in files, and would take more than `FILE_BYTES` in memory."""
+        n, p = self.shape
+        return self.matrix.counted and 8 * n * p > FILE_BYTES
+
+    @property
+    def in_tall_files(self) -> bool:
+        """Whether A is in large files of so few columns that one sweep brings a problem of p rows to work on."""
+        n, p = self.shape
+        return self.in_large_files and p < n and p <= _REDUCED_COLUMNS
 
     @property
     def column_sq_norms(self) -> FloatArray:
@@ -183,10 +199,6 @@ class CoreProblem:
         # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
         return self.evaluate(point.support, np.zeros(point.support.size))
 
-    def taken_over(self, point: Point) -> Point:
-        """Return the point, which is the best on its support of the `reduced` problem, with what two sweeps bring."""
-        return self.refitted(point.support, found_elsewhere(self.matrix, self.b, point.support, point.w, self.pause))
-
     def optimised(self, point: Point) -> Point:
         """Return the point itself where it is the best one with its support, else that one."""
         return point if point.restricted_optimum else self.restricted(point.support)
@@ -232,9 +244,22 @@ class CoreProblem:
 
         Through the Gram matrix (n p^2 flops) where that keeps the digits, else by QR of blocks of rows.
         """
-        R, b = reduced_rows(self.matrix, self.b, self.pause)
+        return self._with_rows(*reduced_rows(self.matrix, self.b, self.pause))
+
+    def _with_rows(self, R: Matrix, b: FloatArray) -> "CoreProblem":
         constant = self.constant + 0.5 * float(b[-1]) ** 2
         return replace(self, matrix=R, b=frozen(b[:-1]), constant=constant)
+
+    def from_files(self, pause: Pause) -> "tuple[CoreProblem, float]":
+        """Return an equivalent problem with p rows, and by how much its optimum may lie above this one's.
+
+        One sweep; that of the last b is kept.
+        """
+        triangle = self.matrix.prepared.of_target(
+            "triangle", self.b, lambda matrix: proven_triangle(matrix, self.b, pause)
+        )
+        reduced = self._with_rows(DenseMatrix(triangle.R), triangle.c.copy())
+        return reduced, triangle.moved(self.mu, self.w0, reduced.objective_at_zero)
 
 
 @dataclass(frozen=True, eq=False)

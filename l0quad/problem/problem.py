@@ -15,7 +15,7 @@ from l0quad.problem.constraints.cardinality import Cardinality
 from l0quad.problem.core import CoreProblem, GramCore, Point, frozen
 from l0quad.problem.units import Units, scaled
 from l0quad.shown import few, html_table
-from l0quad.types import FloatArray, MatrixLike
+from l0quad.types import FloatArray, MatrixLike, Pause, go_on
 
 _UNBOUNDED = "linear: needs ridge > 0, because the problem could be unbounded without, got ridge=0"
 _LEAVES = "g: leaves the range of the singular H, so that the problem is unbounded unless ridge > 0"
@@ -262,6 +262,18 @@ class Problem:
         core = self.core
         residual = core.matrix.matvec(None, own) - core.b
         return self.units.gradient(core.matrix.rmatvec(residual) + core.mu * (own - core.w0))
+
+    def in_memory(self, pause: Pause = go_on) -> "Problem":
+        """Return the problem itself; where A is in tall files, an equivalent one with p rows, which takes one sweep.
+
+        Its ``matrix`` and ``b`` are still the user's.
+        """
+        if not self.core.in_tall_files:
+            return self
+        core, moved = self.core.from_files(pause)
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__, core=core, units=replace(self.units, moved=moved))
+        return other
 
     def dense(self, point: Point) -> np.ndarray:
         """Return a solver's point as a dense vector in the user's units, in A's dtype where that can hold it."""

@@ -1,10 +1,24 @@
-"""A tall problem with as many rows as columns: [A b] by its triangular factor."""
+"""A tall problem with as many rows as columns: [A b] by its triangular factor.
+
+In files that is made in one sweep, and with it a bound on what rounding has done to objectives. Let T be the computed
+factor, M = [A b], E = M'M - T'T. M'M comes from the same sweep, so that a norm of E is known. With z = (w, -1), R and c
+the parts of T, and any s of which s ||w||^2 <= ||R w||^2 + mu ||w||^2,
+
+    |F(w) - F_T(w)| = 1/2 |z'E z| <= k (2 F_T(w) + N) + 1/2 ||E_Ab|| / t + 1/2 |E_bb|,
+
+    N = ||c||^2 + mu ||w0||^2,    t = (s / N)^(1/2),    k = (||E_AA|| + t ||E_Ab||) / s,
+
+because s ||w||^2 <= 4 F_T(w) + 2 N. Where k < 1/2, a point as good as w = 0 has an F_T of at most F_T(0), so that F*
+lies at most the right-hand side at F_T(0) below F_T*; and in any case at most F_T(0), because F >= 0.
+"""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from l0quad.linalg.cholesky import cholesky_factor
+from l0quad.linalg.rounding import SLACK, gamma, least_singular_value, norm_above
 from l0quad.linalg.tall import block_rows, triangle
 from l0quad.matrix import DenseMatrix, Matrix
 from l0quad.types import FloatArray, Pause, go_on
@@ -12,6 +26,71 @@ from l0quad.types import FloatArray, Pause, go_on
 # The Gram matrix squares the condition. It is used where no pivot, and not the residual, falls below this share of
 # what it was: then at least 9 digits are left.
 _KEPT = 1e-6
+
+
+class Triangle(NamedTuple):
+    """The triangular factor of [A b], and how far rounding has moved it from that.
+
+    Attributes
+    ----------
+    R : ndarray of shape (p, p)
+    c : ndarray of shape (p + 1,)
+        ``||A w - b||^2 = ||R w - c[:p]||^2 + c[p]^2`` for all w, but for rounding.
+    error_AA, error_Ab, error_bb : float
+        Bounds on the (Frobenius) norms of the parts of [A b]'[A b] less what R and c give.
+    least : float
+        What the least singular value of R without its zero columns is not below.
+    """
+
+    R: FloatArray
+    c: FloatArray
+    error_AA: float
+    error_Ab: float
+    error_bb: float
+    least: float
+
+    def moved(self, mu: float, w0: FloatArray, at_zero: float) -> float:
+        """Return by how much the optimum may lie below that of the reduced problem, whose objective at 0 is given."""
+        s = (self.least * self.least + mu) / SLACK
+        size = SLACK * (norm_above(self.c[:-1]) ** 2 + mu * norm_above(w0) ** 2)
+        most = SLACK * at_zero
+        if s == 0:
+            return most
+        t = (s / size) ** 0.5 if size > 0 else 1.0
+        k = (self.error_AA + t * self.error_Ab) / s
+        return min(most, SLACK * (k * (2 * at_zero + size) + self.error_Ab / (2 * t) + self.error_bb / 2))
+
+
+def proven_triangle(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> Triangle:
+    """Return the triangular factor of [A b] by one pass over blocks of rows, some 4 n p^2 flops."""
+    p, rows, n_blocks = matrix.shape[1], 0, 0
+    gram = np.zeros((p + 1, p + 1))
+
+    def blocks() -> Iterator[FloatArray]:
+        nonlocal gram, rows, n_blocks
+        for each in _rows(matrix, b, pause):
+            block = np.column_stack(each)
+            gram += block.T @ block
+            rows, n_blocks = max(rows, block.shape[0]), n_blocks + 1
+            yield block
+
+    whole = triangle(blocks(), p + 1)
+    own = whole.T @ whole
+    # An entry of M'M is a sum of so many products, added up in blocks.
+    summed, made = gamma(rows + n_blocks), gamma(p + 4)
+    squares = np.array([np.trace(gram[:p, :p]), gram[p, p]]) * (1 + 2 * summed)
+    lengths = np.array([np.trace(own[:p, :p]), own[p, p]]) * (1 + 2 * made)
+
+    def error(found: FloatArray, i: int, j: int) -> float:
+        rounding = summed * (squares[i] * squares[j]) ** 0.5 + made * (lengths[i] * lengths[j]) ** 0.5
+        return SLACK * (norm_above(found.ravel()) + rounding)
+
+    off = gram - own
+    R = np.asfortranarray(whole[:p, :p])
+    errors = error(off[:p, :p], 0, 0), error(off[:p, p], 0, 1), error(off[p:, p], 1, 1)
+    # A zero column has no part in objectives; any w without it has R w = R' w, R' with another number there.
+    filled = R + np.diag(np.where(R.any(axis=0), 0.0, lengths[0] ** 0.5))
+    return Triangle(R, whole[:, p].copy(), *errors, least_singular_value(filled))
 
 
 def reduced_rows(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> tuple[Matrix, FloatArray]:

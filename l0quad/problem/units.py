@@ -40,6 +40,9 @@ class Units:
         A bound on ``||e||``, where rounding the new w0 has left a term e'(w - w0).
     offset : float
         A constant of the objective, in own units, that solvers are not told of: it decides nothing.
+    moved : float
+        By how much the optimum may lie below that of the problem that solvers see, in own units, where that has been
+        reduced to fewer rows.
     """
 
     a: int
@@ -50,6 +53,7 @@ class Units:
     fold_error: float = 0.0
     slack: float = 0.0
     offset: float = 0.0
+    moved: float = 0.0
 
     @classmethod
     def choose(
@@ -135,10 +139,14 @@ class Units:
         return self.size(value + self.fold + self.offset)
 
     def lower(self, value: float) -> float:
-        """Return a lower bound in the user's units, rounded down, the rounding of ``fold`` included.
+        """Return a lower bound in the user's units, rounded down, ``moved`` and the rounding of ``fold`` included.
 
         Where nothing is proven, the least float.
         """
+        if self.moved:
+            value = down(value - self.moved)
+            # A sum of squares, unless rounding has left a linear term.
+            value = max(value, 0.0) if self.linear is None else value
         if self.linear is not None:
             value = down(down(value - self.fold_error) + self.fold)
         if self.offset:
@@ -152,7 +160,7 @@ class Units:
 
     def own_lower(self, value: float) -> float:
         """Return a lower bound given in the user's units in own ones, up to rounding."""
-        return self.own_objective(value) - self.offset - self.fold
+        return self.own_objective(value) - self.offset - self.fold + self.moved
 
     def gradient(self, gradient: FloatArray) -> FloatArray:
         """Return a gradient in the user's units."""

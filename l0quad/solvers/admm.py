@@ -15,7 +15,7 @@ from l0quad.problem.counted import TwoSweeps, first_sweep
 from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
-from l0quad.solvers.needs import Needs, is_large_file
+from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray, IntArray, Pause
 
 # rho starts at max(ridge, this share of the mean squared column norm).
@@ -71,7 +71,7 @@ def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) ->
     monitor, saved = monitor.begin()
     wide = problem.shape[1] >= problem.shape[0]
     begin = saved["best"] if saved else start
-    passes = (_CountedPasses if wide and is_large_file(problem) else _Passes)(problem, begin)
+    passes = (_CountedPasses if wide and problem.in_large_files else _Passes)(problem, begin)
     del start, begin
     rho = max(0.5 * problem.mu, _FIRST_RHO * float(problem.column_sq_norms.mean()))
     if saved is None and (monitor.record(passes.best) or rho == 0):

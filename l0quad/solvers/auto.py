@@ -18,7 +18,7 @@ from l0quad.solvers.forward import Forward, grow
 from l0quad.solvers.group_moves import tableau_of
 from l0quad.solvers.iht import IHT, iht
 from l0quad.solvers.magnitude import largest_entries
-from l0quad.solvers.needs import Needs, is_large_file
+from l0quad.solvers.needs import Needs
 from l0quad.solvers.obs import OBS, obs
 from l0quad.solvers.rounding import Rounding, rounding
 from l0quad.solvers.swap import Swap, concluded, descend, kicked, paired, swap, table_fits
@@ -156,7 +156,7 @@ def auto(problem: CoreProblem, start: Point, options: Auto, monitor: Monitor) ->
     """Run the parts that suit the problem, the better ones first."""
     effort = _EFFORTS[options.effort]
     monitor, saved = monitor.begin()
-    if not is_large_file(problem) and table_fits(problem) and _descent_flops(problem) <= effort.table_flops:
+    if not problem.in_large_files and table_fits(problem) and _descent_flops(problem) <= effort.table_flops:
         return _small(problem, start, effort, monitor, saved)
     return _large(problem, start, effort, monitor, saved)
 

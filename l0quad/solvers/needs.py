@@ -7,11 +7,6 @@ from typing import ClassVar, Protocol
 from l0quad.errors import Unsuited
 from l0quad.problem.core import CoreProblem
 
-# Files of so little that they could as well be in memory.
-_FILE_BYTES = 1 << 27
-# Up to so many columns, larger ones with as many rows or more are reduced to p rows.
-_REDUCED_COLUMNS = 2048
-
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -45,8 +40,6 @@ class Needs:
         The columns' sizes change nothing for it; for others, without a ridge, they are brought to one size first.
     final_solve : bool
         The exact solve on its support belongs to its answer.
-    proves : bool
-        It is there for its proof, so that no reduced problem can take the place of the one that is meant.
     resumes : bool
         It saves states (`Monitor.save`) from which it goes on to the same end, so that a solve may have a checkpoint.
     """
@@ -65,13 +58,12 @@ class Needs:
     reducible: bool = False
     any_size: bool = False
     final_solve: bool = True
-    proves: bool = False
     resumes: bool = False
 
     def lacking(self, problem: CoreProblem) -> str | None:
         """Return the need that the problem does not meet, in words, or None."""
-        reduced = self.reduces_file(problem)
-        if self.in_memory and is_large_file(problem) and not reduced:
+        reduced = problem.in_tall_files
+        if self.in_memory and problem.in_large_files and not reduced:
             return "A in memory"
         if self.unless is not None and self.unless(problem):
             return None
@@ -92,23 +84,12 @@ class Needs:
         }
         return next((need for need, lacks in unmet.items() if lacks), None)
 
-    def reduces_file(self, problem: CoreProblem) -> bool:
-        """Whether A is in tall files, which one sweep reduces to p rows that the method then works on in memory."""
-        n, p = problem.shape
-        return not self.proves and is_large_file(problem) and p <= min(n, _REDUCED_COLUMNS)
-
 
 class Options(Protocol):
     """The options of a method: an object that carries its name and what it needs."""
 
     name: ClassVar[str]
     needs: ClassVar[Needs]
-
-
-def is_large_file(problem: CoreProblem) -> bool:
-    """Whether A is in files, and would take more than `_FILE_BYTES` in memory."""
-    n, p = problem.shape
-    return problem.matrix.counted and 8 * n * p > _FILE_BYTES
 
 
 def require(name: str, needs: Needs, problem: CoreProblem, others: dict[str, Needs]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from problems import PROBLEMS, suited
 
 import l0quad
-from l0quad.solvers import needs
+from l0quad.problem import core
 
 distributed = pytest.importorskip("distributed")
 from l0quad_adapters.dask import cluster as adapter
@@ -106,7 +106,7 @@ def test_methods_keep_their_promises_on_shards(method, name, client, tmp_path):
 @over(["pruning"])
 def test_methods_keep_their_promises_where_a_is_too_large_to_come_here(method, name, client, tmp_path, monkeypatch):
     monkeypatch.setattr(matrix, "_SMALL_BYTES", 0)
-    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    monkeypatch.setattr(core, "FILE_BYTES", 0)
     instance = PROBLEMS[name]
     if not suited(method, instance.but(A=sharded(shards(instance.A, tmp_path, 2), client))):
         with pytest.raises(l0quad.Unsuited, match=r"needs A in memory; these methods do not"):

@@ -16,7 +16,6 @@ from l0quad.bounds.dual import dual_bound, dual_bound_at, with_bound
 from l0quad.matrix import sweeps
 from l0quad.problem import core
 from l0quad.problem.constraints import ranking
-from l0quad.solvers import needs
 from l0quad.solvers.working_set import exchanged
 
 
@@ -224,7 +223,7 @@ def test_rounding_takes_two_sweeps_a_step_and_finds_what_it_finds_in_memory(max_
     ids=str,
 )
 def test_methods_sweep_as_often_as_they_say(method, n_sweeps, tmp_path, monkeypatch):
-    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    monkeypatch.setattr(core, "FILE_BYTES", 0)
     rng = np.random.default_rng(0)
     A = (rng.standard_normal((40, 900)) / 8).astype(np.float32)
     w0 = rng.standard_normal(900)
@@ -280,7 +279,7 @@ FRUGAL = {
 @pytest.mark.parametrize("name", FRUGAL)
 def test_ten_vectors_as_long_as_w0_are_enough(name, tmp_path, monkeypatch):
     """What NumPy allocates; buffers of fixed size are made small."""
-    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    monkeypatch.setattr(core, "FILE_BYTES", 0)
     monkeypatch.setattr(sweeps, "_GATHER_BYTES", 0)
     monkeypatch.setattr(ranking, "_PARTITIONED", 0)
     p = 150_000
@@ -304,29 +303,9 @@ def test_ten_vectors_as_long_as_w0_are_enough(name, tmp_path, monkeypatch):
 def test_methods_that_hold_tables_say_so(method, pruning, monkeypatch):
     M, _, b, w0 = pruning
     problem = l0quad.Problem(M, b, 90, ridge=0.01, w0=w0)
-    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
+    monkeypatch.setattr(core, "FILE_BYTES", 0)
     with pytest.raises(l0quad.Unsuited, match=rf"'{method}' needs A in memory; .*'backsolve'"):
         l0quad.solve(problem, method)
-
-
-@pytest.mark.parametrize("method", [name for name in l0quad.METHODS if name not in ("exact", "block_backsolve")])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_tall_files_are_read_three_times_at_most(order, method, tmp_path, monkeypatch):
-    monkeypatch.setattr(needs, "_FILE_BYTES", 0)
-    rng = np.random.default_rng(4)
-    A = rng.standard_normal((300, 30)).astype(np.float32)
-    b = A[:, :5].astype(np.float64) @ np.arange(1.0, 6.0) + 0.1 * rng.standard_normal(300)
-    M = column_files(A, order, tmp_path)
-    problem = l0quad.Problem(M, b, 5, ridge=0.1)
-    result = l0quad.solve(problem, method)
-    np.testing.assert_array_equal(result.support, np.arange(5))
-    in_memory = l0quad.Problem(A, b, 5, ridge=0.1)
-    best = in_memory.core.restricted(result.support)
-    assert result.objective == pytest.approx(in_memory.units.objective(best.objective), rel=1e-9)
-    assert result.objective == pytest.approx(in_memory.objective(result.w), rel=1e-11)
-    assert result.check(in_memory).ok
-    assert 2.0 < result.n_sweeps <= 3.0
-    assert result.bytes_read == M.bytes_read
 
 
 def test_an_interrupt_comes_between_chunks(pruning):

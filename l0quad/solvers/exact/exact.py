@@ -52,7 +52,6 @@ class Exact:
     name: ClassVar[str] = "exact"
     needs: ClassVar[Needs] = Needs(
         in_memory=True,
-        proves=True,
         from_zero=True,
         solves_start=True,
         parts=True,
