@@ -39,9 +39,9 @@ class Model(NamedTuple):
     ((6,), (6,))
     """
 
-    problem: Any
-    w: Any
-    z: Any
+    problem: cp.Problem
+    w: cp.Variable
+    z: cp.Variable
 
 
 def to_cvxpy(
@@ -72,6 +72,12 @@ def to_cvxpy(
     -------
     Model
         Add constraints with ``cvxpy.Problem(model.problem.objective, model.problem.constraints + [...])``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; also of a constraint that is no budget, and of "bigm" without ``big_m`` where nothing
+        bounds the weights.
 
     Examples
     --------

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from l0quad_adapters.torch import Refit
-from measure import RESULTS, machine, report, table
+from measure import RESULTS, machine, machines, report, table
 
 KEPT = RESULTS / "gradual.jsonl"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -57,7 +57,7 @@ WAYS |= {
     },
 }
 # As MLPNet's in pruning.py, with as many rows of 16 samples as nine tenths of the data have.
-STAGES = {"method": "backsolve", "l2": 0.003, "refit": Refit(momentum=0.8), "bound": "none"}
+STAGES: dict[str, Any] = {"method": "backsolve", "l2": 0.003, "refit": Refit(momentum=0.8), "bound": "none"}
 SECONDS = {"MLPNet": 45, **dict.fromkeys(SAMPLES, 3), "ResNet20": 540}
 SPARSITIES = {"MLPNet": (0.9, 0.98), **dict.fromkeys(SAMPLES, (0.9, 0.98)), "ResNet20": (0.9,)}
 SEEDS = {"MLPNet": 3, **dict.fromkeys(SAMPLES, 3), "ResNet20": 2}
@@ -99,7 +99,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
     if name in SAMPLES:
         torch.manual_seed(seed)
         few = torch.randperm(len(network.train[1]))[: SAMPLES[name]]
-        network = network._replace(train=tuple(part[few] for part in network.train))
+        network = network._replace(train=(network.train[0][few], network.train[1][few]))
     stages = settings["name"] == "prune"
     if stages:
         # What is compiled once.
@@ -110,7 +110,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
         network = networks.softened(network)
     given = (network.model, network.loss_fn, network.train, sparsity)
     if stages:
-        prune(*given, batch_size=batch, refit_stages=refits, seed=seed, **STAGES, **options)
+        prune(*given, batch_size=batch, refit_stages=refits, seed=seed, **(STAGES | options))
     else:
         optimizer = functools.partial(getattr(torch.optim, settings["name"]), **options)
         gradual_prune(
@@ -123,7 +123,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
             {
                 "network": name, "way": way, "sparsity": sparsity, "seed": seed,
                 "accuracy": network.accuracy(network.model), "seconds": seconds, "epochs": epochs, "refits": refits,
-                "settings": told(name, way),
+                "settings": told(name, way), "machine": machine(1),
             }
         )
     )  # fmt: skip
@@ -131,7 +131,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
 
 def done() -> list[dict[str, Any]]:
     """Return the runs that are kept and have the present settings."""
-    runs = [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
+    runs = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.exists() else []
     return [run for run in runs if run["settings"] == told(run["network"], run["way"])]
 
 
@@ -149,7 +149,7 @@ def run_all(names: list[str]) -> None:
                     if out.returncode:
                         print(name, way, sparsity, seed, out.stderr[-500:], flush=True)
                         continue
-                    with KEPT.open("a") as file:
+                    with KEPT.open("a", encoding="utf-8") as file:
                         file.write(out.stdout)
                     print(out.stdout.strip(), flush=True)
 
@@ -176,7 +176,7 @@ def main() -> None:
         "Labels and all training data; magnitude chooses the weights in 40 steps over the first .65 of the training, "
         "cubically; the rate falls by a cosine to 0; refits are `gradual_prune`'s. Soft targets: halfway from the "
         "labels to the dense network's predictions, whose seconds count. Means and standard deviations over "
-        f"{SEEDS['MLPNet']} seeds (ResNet20: {SEEDS['ResNet20']}). {machine(1)}.",
+        f"{SEEDS['MLPNet']} seeds (ResNet20: {SEEDS['ResNet20']}). {machines(run.get('machine') for run in done())}.",
         NOTE,
         table(["network", "sparsity", "way", "test accuracy, %", "CPU s", "epochs", "refits"], rows),
         table(["network", "way", "optimizer", "batch", "epochs", "refits", "soft targets"], settings),

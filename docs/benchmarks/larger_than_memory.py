@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import RESULTS, PeakMemory, machine, report, table
+from measure import RESULTS, PeakMemory, machine, machines, report, table
 
 import l0quad
 
@@ -63,7 +63,7 @@ def drop(path: Path) -> None:
 
 def read_bytes() -> int:
     """Return the bytes that this process has read."""
-    return int(Path("/proc/self/io").read_text().split()[1])
+    return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
 
 
 def child(path: Path, name: str, share: float) -> None:
@@ -108,7 +108,7 @@ def measured(
         path = Path(folder) / "A.npy"
         make(path, n, p, order)
         for share, name in itertools.product(shares, names):
-            command = [sys.executable, __file__, "run", path, name, str(share)]
+            command = [sys.executable, __file__, "run", str(path), name, str(share)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             found = [line for line in done.stdout.splitlines() if line.startswith("row|")]
             failed = "Unsuited" if "Unsuited" in done.stderr else done.stderr[-300:]
@@ -149,23 +149,24 @@ def scale(n: int = 200, *sizes: int) -> None:
     )
 
 
-def main(p: int = 4_200_000, n: int = 1000, *names: str) -> None:
+def main(p: int, n: int, *names: str) -> None:
     """Make the file and run the figures' methods, or those that are named; keep their rows and report all kept."""
     kept = RESULTS / "larger-than-memory.jsonl"
     for name, _, cells in measured(n, p, names or FIGURES):
-        with kept.open("a") as file:
-            print(json.dumps([n, p, name, *cells]), file=file)
-    rows = {tuple(row[:3]): row for row in map(json.loads, kept.read_text().splitlines())}
+        with kept.open("a", encoding="utf-8") as file:
+            print(json.dumps([n, p, name, *cells, machine()]), file=file)
+    rows = {tuple(row[:3]): row for row in map(json.loads, kept.read_text(encoding="utf-8").splitlines())}
     report(
         "larger-than-memory",
         "Larger than memory",
         "A in float32, by columns; 10 % of the columns kept, ridge 1. Asked for: at most 2.05 reads (rounding: 30), "
-        f"and 10 p-vectors + 128 MB + 5 n^2 doubles. {machine()}. Rows were measured one after the "
+        "and 10 p-vectors + 128 MB + 5 n^2 doubles. "
+        f"{machines(row[8] if len(row) > 8 else None for row in rows.values())}. Rows were measured one after the "
         "other while much other work ran on the machine, and the code went on: wall times are upper bounds.",
         table(
             ["rows", "columns", "GB", "method", "reads", "private MB", "allowed", "wall s", "CPU s", "gap"],
             [
-                [n, p, f"{4 * n * p / 1e9:.3g}", name, *cells[:2], rule(n, p), *cells[2:]]
+                [n, p, f"{4 * n * p / 1e9:.3g}", name, *cells[:2], rule(n, p), *cells[2:5]]
                 for n, p, name, *cells in rows.values()
             ],
         ),
@@ -185,4 +186,6 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["scale"]:
         scale(*(int(float(each)) for each in sys.argv[2:]))
     else:
-        main(*(int(float(each)) for each in sys.argv[1:3]), *sys.argv[3:])
+        sizes = [int(float(each)) for each in sys.argv[1:3]]
+        p, n = [*sizes, *(4_200_000, 1000)[len(sizes) :]]
+        main(p, n, *sys.argv[3:])

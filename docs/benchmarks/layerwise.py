@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from l0quad_adapters.torch import StageReport, prune, prune_layers, recalibrate_batchnorm
-from measure import RESULTS, PeakMemory, machine, report, table
+from measure import RESULTS, PeakMemory, machine, machines, report, table
 from torch import nn
 
 import l0quad
@@ -112,7 +112,7 @@ def antiberty(method: str | None, sparsity: str) -> dict[str, Any]:
 class _Logits(nn.Module):
     """The language model alone: tokens to logits."""
 
-    def __init__(self, bert: nn.Module) -> None:
+    def __init__(self, bert: Any) -> None:
         super().__init__()
         self.bert, self.cls = bert.bert, bert.cls
 
@@ -126,7 +126,7 @@ def _antiberty() -> nn.Module:
     package = importlib.util.find_spec("antiberty")
     assert package is not None
     folder = Path(str(package.origin)).parent / "trained_models" / "AntiBERTy_md_smooth"
-    model = BertForMaskedLM(BertConfig(**json.loads((folder / "config.json").read_text())))
+    model = BertForMaskedLM(BertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8"))))
     state = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     missing = model.load_state_dict(state, strict=False).missing_keys
     assert not missing, missing
@@ -201,14 +201,17 @@ def killed() -> None:
     keep({"network": "kill", "after": done, "first": first, "same": same})
 
 
+def every() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.exists() else []
+
+
 def kept(network: str) -> list[dict[str, Any]]:
-    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
-    return [each for line in lines if (each := json.loads(line))["network"] == network]
+    return [each for each in every() if each["network"] == network]
 
 
 def keep(told: dict[str, Any]) -> None:
-    with KEPT.open("a") as file:
-        file.write(json.dumps(told) + "\n")
+    with KEPT.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(told | {"machine": machine(1)}) + "\n")
     print(str(told)[:200], flush=True)
 
 
@@ -234,7 +237,7 @@ def cell(told: dict[str, Any] | None, value: str, scale: float = 1.0, digits: in
 
 def pruned_together() -> dict[tuple[str, str], str]:
     """Return ResNet20's accuracies after `prune`, by sparsity and method, from the first table of their own page."""
-    lines = (RESULTS / "pruning-resnet20.md").read_text().split("| sparsity |")[1].splitlines()
+    lines = (RESULTS / "pruning-resnet20.md").read_text(encoding="utf-8").split("| sparsity |")[1].splitlines()
     cells = [[part.strip() for part in line.strip("| ").split("|")] for line in lines if line.strip()]
     rows = [row for row in cells[2:] if len(row) == len(cells[0]) + 1]
     return {(row[0], name): value for row in rows for name, value in zip(cells[0], row[1:], strict=True)}
@@ -326,7 +329,8 @@ def page() -> None:
     report(
         "layerwise",
         "Pruning layer by layer",
-        f"`prune_layers` with its defaults, {machine(1)}. CPU seconds; private memory over what was there before. "
+        f"`prune_layers` with its defaults. {machines(each.get('machine') for each in every())}. "
+        "CPU seconds; private memory over what was there before. "
         "Published rules are our own implementations, as their papers state them, on the same inputs, damping and "
         "budgets (of a whole layer, Wanda too).",
         "## ResNet20\n\nTest accuracy, %, with the statistics of batch normalisation as they were and, after the "

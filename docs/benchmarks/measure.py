@@ -6,9 +6,10 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numba
@@ -60,7 +61,7 @@ class PeakMemory:
 
 def anonymous_bytes() -> int:
     """Return the process's resident memory that no file stands behind."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("no RssAnon in /proc/self/status")
@@ -68,18 +69,26 @@ def anonymous_bytes() -> int:
 
 def machine(n_threads: int | None = None) -> str:
     """Return one line that says what the figures were measured with: hardware, versions and commit."""
+    torch = f"PyTorch {sys.modules['torch'].__version__}, " if "torch" in sys.modules else ""
     return (
         f"{threads.available() if n_threads is None else n_threads} thread(s), {processor()}, "
         f"{os.cpu_count()} cores, {memory_gib():.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, "
-        f"numba {numba.__version__}, l0quad {l0quad.__version__}{commit()}"
+        f"numba {numba.__version__}, {torch}l0quad {l0quad.__version__}{commit()}"
+    )
+
+
+def machines(told: Iterable[str | None]) -> str:
+    """Return what figures that were kept run by run were measured with, each machine once."""
+    return "Measured with: " + "; ".join(
+        dict.fromkeys("an earlier commit, whose machine was not kept" if each is None else each for each in told)
     )
 
 
 def processor() -> str:
     """Return the processor's own name, or what the system says of it."""
     told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return f"{next(names, platform.processor())} ({platform.machine()})"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import gradual
 from l0quad_adapters.torch import Refit
-from measure import RESULTS, report, table
+from measure import RESULTS, machine, machines, report, table
 
 import l0quad
 
@@ -133,7 +133,7 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
                 "method": method, "sparsity": sparsity, "seed": seed, "accuracy": network.accuracy(network.model),
                 "seconds": seconds, "gradients": total.gradient_seconds, "solving": total.solve_seconds,
                 "achieved": found.achieved_sparsity, "settings": settings,
-                "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "machine": machine(1),
             },
             default=repr,
         )
@@ -142,7 +142,7 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
 
 def run_all(name: str, kept: Path, again: bool) -> list[dict[str, Any]]:
     """Run what is not in the file yet, the first seed and the cheap methods first; return all runs."""
-    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    done = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
     keys = {
         (run["method"], run["sparsity"], run["seed"])
         for run in done
@@ -166,13 +166,13 @@ def run_all(name: str, kept: Path, again: bool) -> list[dict[str, Any]]:
             print(key, out.stderr[-500:], flush=True)
             return
         line = json.dumps(json.loads(out.stdout) | ({"again": True} if again else {}))
-        with kept.open("a") as file:
+        with kept.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         print(line, flush=True)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(one, todo))
-    return [json.loads(line) for line in kept.read_text().splitlines()]
+    return [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
 
 
 def _plain(name: str, run: dict[str, Any]) -> dict[str, Any] | None:
@@ -253,7 +253,7 @@ def main(name: str, again: bool) -> None:
         f"pruning-{name.lower()}",
         f"Pruning {name}",
         "Every run starts from the trained network; a row is a sample's, or the mean of batch_size samples'. "
-        f"{NOTES[name]}",
+        f"{NOTES[name]} {machines(run.get('machine') for run in runs)}.",
         *tables(name, runs),
     )
 

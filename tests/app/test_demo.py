@@ -9,6 +9,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
+from l0quad import path
 from l0quad.app import demo
 from l0quad.app.cli import main
 
@@ -77,7 +78,7 @@ def test_demo_picture_options(folder, capsys, short_path):
     assert "icture" not in capsys.readouterr().out
     assert not list(folder.glob("*.png"))
     assert main(["demo", "--picture", "path.svg"]) == 0
-    assert (folder / "path.svg").read_text().startswith("<?xml")
+    assert (folder / "path.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
 def test_demo_picture_that_cannot_be_written(folder, capsys, monkeypatch, short_path):
@@ -97,7 +98,7 @@ def test_demo_picture_that_cannot_be_written(folder, capsys, monkeypatch, short_
 @pytest.mark.parametrize("iteration", [1, 5, 15])
 def test_demo_stops_at_an_interrupt(folder, capsys, monkeypatch, iteration):
     """Ctrl-C in the search: the rows so far, and no picture."""
-    original = demo.path
+    original = path
 
     def interrupted(state):
         if state.n_iter == iteration:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import nn
 
 from l0quad_adapters.torch.checks import check_choice, check_integers
-from l0quad_adapters.torch.network.data import Batch, LossFn, as_batch, on_device, part_of, regrouped
+from l0quad_adapters.torch.network.data import Batch, Batches, LossFn, as_batch, on_device, part_of, regrouped
 from l0quad_adapters.torch.network.shards import RowFiles, Shards, digest, digest_of
 from l0quad_adapters.torch.network.trees import leaves, samples_in
 from l0quad_adapters.torch.network.ways import (
@@ -35,13 +36,13 @@ from l0quad_adapters.torch.network.weights import Choice, Weights, choose, requi
 def gradient_matrix(
     model: nn.Module,
     loss_fn: LossFn,
-    batches: Iterable[Batch],
+    batches: Batches,
     *,
     weights: Choice | Iterable[Choice] | Weights | None = ...,
     columns: np.ndarray | None = ...,
     rows: str = ...,
     n_rows: int,
-    dtype: Any = ...,
+    dtype: DTypeLike = ...,
     out: str | PathLike[str],
     shards: int = ...,
     losses: np.ndarray | None = ...,
@@ -56,13 +57,13 @@ def gradient_matrix(
 def gradient_matrix(
     model: nn.Module,
     loss_fn: LossFn,
-    batches: Iterable[Batch],
+    batches: Batches,
     *,
     weights: Choice | Iterable[Choice] | Weights | None = ...,
     columns: np.ndarray | None = ...,
     rows: str = ...,
     n_rows: int | None = ...,
-    dtype: Any = ...,
+    dtype: DTypeLike = ...,
     out: np.ndarray | None = ...,
     shards: int = ...,
     losses: np.ndarray | None = ...,
@@ -76,13 +77,13 @@ def gradient_matrix(
 def gradient_matrix(
     model: nn.Module,
     loss_fn: LossFn,
-    batches: Iterable[Batch],
+    batches: Batches,
     *,
     weights: Choice | Iterable[Choice] | Weights | None = None,
     columns: np.ndarray | None = None,
     rows: str = "sample",
     n_rows: int | None = None,
-    dtype: Any = np.float32,
+    dtype: DTypeLike = np.float32,
     out: np.ndarray | str | PathLike[str] | None = None,
     shards: int = 1,
     losses: np.ndarray | None = None,
