@@ -181,8 +181,10 @@ def sweep_blocks(
 def _widened(piece: RealArray, buffer: FloatArray) -> FloatArray:
     """Return a piece in float64, in the order that it has: itself, or on the buffer."""
     if piece.dtype == np.float64:
-        return piece
-    wide = np.ndarray(piece.shape, np.float64, buffer, order="F" if piece.strides[0] < piece.strides[1] else "C")
+        return np.asarray(piece, dtype=np.float64)
+    wide: FloatArray = np.ndarray(
+        piece.shape, np.float64, buffer, order="F" if piece.strides[0] < piece.strides[1] else "C"
+    )
     wide[...] = piece
     return wide
 
