@@ -40,6 +40,8 @@ _AS_THE_STAGES = Refit()
 # What l0quad's own magnitude pruning is called here, where the baseline has the plain name.
 _REFITTED = "magnitude_refit"
 _BOUNDS = ("none", "fast", "tight")
+# Methods that were measured to need less memory than a relaxation.
+_WITHOUT_RELAXATION = ("backsolve", "block_backsolve", "active_set")
 
 
 def prune(
@@ -200,7 +202,8 @@ def prune(
         plan = replace(plan, gradients=Gradients(model, loss_fn, chosen, rows=rows, chunk=chunk, way=way))
     width = chosen.size if plan.columns is None else max(1, plan.columns.size)
     _check_shards(plan, out, shards, client)
-    check_memory(memory_needed(width, most, in_file=out is not None), out, shards=shards is not None)
+    needed = memory_needed(width, most, in_file=out is not None, relaxation=_relaxes(plan.method, bound))
+    check_memory(needed, out, shards=shards is not None)
     told = {
         "sparsity": sparsity, "samples": samples.size, "weights": chosen, "method": method, "l2": l2, "n_rows": n_rows,
         "batch_size": batch_size, "stages": stages, "schedule": schedule, "refit_stages": refit_stages, "refit": refit,
@@ -286,6 +289,11 @@ def _check(n_rows: int, batch_size: int, stages: int, refit_stages: int, seed: i
     if refit.average > refit_stages:
         raise ValueError(f"refit.average: must be at most refit_stages ({refit_stages}), got {refit.average}")
     check_choice(bound, "bound", _BOUNDS)
+
+
+def _relaxes(method: Any, bound: str) -> bool:
+    """Return whether a relaxation may be solved, for a bound or by the method."""
+    return not isinstance(method, Baseline) and (bound != "none" or name_of(method) not in _WITHOUT_RELAXATION)
 
 
 def _check_shards(plan: Plan, out: PathLike | None, shards: Any, client: Any) -> None:
