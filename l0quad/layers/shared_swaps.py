@@ -28,11 +28,13 @@ def shared_swaps(
     movable, enterable = layer.pattern.movable()[0], layer.pattern.enterable()[0]
     at_zero = 0.5 * float(np.sum(layer.W0 * G))
     P, fresh = inverse(Q, S), True
-    for _ in range(_MOST_EXCHANGES):
+    for left in reversed(range(_MOST_EXCHANGES + 1)):
         W, mask = np.zeros(G.shape), np.zeros(chosen.size, dtype=np.bool_)
         W[:, S], mask[S] = G[:, S] @ P, True
         if report(W, np.broadcast_to(mask, G.shape), layer.at_zero - 0.5 * np.einsum("ij,ij->i", W, G)):
             return W, None
+        if not left:
+            break
         N = np.flatnonzero(~mask & enterable)
         changes = _changes(Q, G, W[:, S], S, N, P)
         changes[~movable[S]] = np.inf

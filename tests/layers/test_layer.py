@@ -78,6 +78,28 @@ def test_no_exchange_within_a_column_is_better(k):
                 assert value <= at_most * sum(least_of_support(Q, W0[:, c], other) for c in columns)
 
 
+def test_the_last_exchange_of_a_shared_support_counts(monkeypatch):
+    """At the limit of exchanges the answer is the best exchange of the start, and so on."""
+    from l0quad.layers import shared_swaps
+
+    d, m, S = 12, 5, frozenset(range(4))
+    H, W0 = gram(d, n=40), weights(d, m)
+    layer = l0quad.Layer(W0, H=H, k=SharedSupport(4), ridge=0.01)
+    for limit in (1, 2):
+        others = [S - {i} | {n} for i in S for n in set(range(d)) - S]
+        values = [
+            sum(least_of_support(layer.quadratic.Q, W0[:, c], np.array(sorted(T))) for c in range(m)) for T in others
+        ]
+        S = others[int(np.argmin(values))]
+        monkeypatch.setattr(shared_swaps, "_MOST_EXCHANGES", limit)
+        start = np.zeros((d, m), dtype=np.bool_)
+        start[:4] = True
+        result = layer.solve(start=start, bound="none")
+        assert set(np.flatnonzero(result.mask.any(axis=1))) == S
+        assert result.objective == pytest.approx(min(values), rel=1e-9)
+        assert result.status is Status.CONVERGED
+
+
 @pytest.mark.parametrize("k", [PerColumn(16), 300, NofM(2, 4)])
 def test_lists_of_candidates_lead_to_the_same_kind_of_answer(monkeypatch, k):
     """With a list of all inputs nothing is passed over; with a short one, little is lost."""

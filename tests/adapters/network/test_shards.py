@@ -136,6 +136,16 @@ def test_a_full_disk_loses_no_finished_rows(data, folder, monkeypatch):
     assert contents(again) == contents(whole)
 
 
+def test_a_chunk_in_which_batches_ended_is_computed_again(data, folder):
+    model, batches = data
+    whole = gradient_matrix(model, cross_entropy, batches, n_rows=N, out="whole", chunk=3)
+    with pytest.raises(ValueError, match="n_rows: 11 rows are asked for, but batches gives 8"):
+        gradient_matrix(model, cross_entropy, batches[:2], n_rows=N, out="gradients", chunk=3)
+    assert contents(gradient_matrix(model, cross_entropy, batches, n_rows=N, out="gradients", chunk=3)) == contents(
+        whole
+    )
+
+
 def test_what_is_refused(data, folder):
     model, batches = data
     options: dict[str, Any] = {"n_rows": N, "out": "gradients", "chunk": 3}
@@ -208,27 +218,60 @@ def test_a_file_is_no_folder(name, data, folder):
         shards.RowFiles(name, (N, 48), 2)
 
 
-DIFFERENT = """
-import sys
+# The second process differs from the first, in one thing after the other.
+TOGETHER = """
+import datetime, pathlib, sys
 rank = int(sys.argv[1])
-torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-with torch.no_grad():
-    model[0].weight += rank
-try:
-    gradient_matrix(model, cross_entropy, batches, n_rows=11, out="gradients", chunk=3)
-except ValueError as error:
-    print(error)
+torch.distributed.init_process_group(
+    "gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60)
+)
+def call(model=model, loss_fn=cross_entropy, batches=batches, out="gradients"):
+    try:
+        gradient_matrix(model, loss_fn, batches, n_rows=11, out=out, chunk=3)
+        print("whole", flush=True)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+def failing(outputs, targets):
+    raise ValueError("no loss")
+other = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).eval()
+call(model=other if rank else model)
+call(batches=[] if rank else batches)
+call(batches=[1] if rank else batches)
+call(model=model.train(bool(rank)))
+model.eval()
+call(out=f"file{rank}")
+call(batches=batches[:2] if rank else batches)
+call(loss_fn=failing if rank else cross_entropy)
+call()
 torch.distributed.destroy_process_group()
 """
+# Whose error it is (None: of both), and what it says.
+TOLD = [
+    (None, "ValueError: model, batches: must be the same in all processes of the group"),
+    (1, "ValueError: n_rows: 11 rows are asked for, but batches gives 0"),
+    (1, "TypeError: data: a batch must be (inputs, targets)"),
+    (1, "ValueError: model: 0 (Linear) is in train mode"),
+    (0, "ValueError: out: must be a folder, got 'file0'"),
+    (1, "ValueError: n_rows: 11 rows are asked for, but batches gives 8"),
+    (1, "ValueError: no loss"),
+    (None, "whole"),
+]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo elsewhere is not of l0quad's making")
-def test_processes_of_different_models_are_refused(folder):
-    command = [sys.executable, "-c", SETUP + DIFFERENT]
+def test_no_process_waits_for_one_that_ended_with_an_error(data, folder):
+    (folder / "file0").touch()
+    command = [sys.executable, "-c", SETUP + TOGETHER]
     running = [
         subprocess.Popen([*command, str(rank), str(folder / "meet")], stdout=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    for process in running:
-        assert "model, batches: must be the same in all processes" in process.communicate(timeout=120)[0]
-    assert not (folder / "gradients").exists()
+    said = [process.communicate(timeout=120)[0].splitlines() for process in running]
+    for lines, (place, told) in zip(zip(*said, strict=True), TOLD, strict=True):
+        for own, line in enumerate(lines):
+            others = place not in (None, own)
+            assert line.startswith(
+                f"OtherProcessError: process {place} of the group ended with {told}" if others else told
+            )
+    whole = gradient_matrix(data[0], cross_entropy, data[1], n_rows=N, out="whole", chunk=3)
+    assert contents(sorted((folder / "gradients").glob("*.npy"))) == contents(whole)

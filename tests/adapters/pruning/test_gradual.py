@@ -182,6 +182,27 @@ def test_refits_come_last_and_are_kept_where_they_lower_the_loss():
     assert (report.stages[-1].status == "taken back") == same(harmed, plain.state_dict())
 
 
+def test_statistics_are_renewed_at_the_end_where_that_is_better():
+    found = {}
+    for recalibrate in (False, True, None):
+        report = run(model := net(), recalibrate=recalibrate, evaluate=accuracy)
+        assert report.metric_after == accuracy(model)
+        assert torch.equal(report.buffers["1.running_mean"], model[1].running_mean)
+        found[recalibrate] = model, report.statistics
+    (kept, told_kept), (renewed, told_renewed), (chosen, told) = found.values()
+    inputs = renewed[0](data()[0]).detach()
+    torch.testing.assert_close(renewed[1].running_mean, inputs.mean(0))
+    torch.testing.assert_close(renewed[1].running_var, inputs.var(0))
+    assert (kept[1].running_mean - inputs.mean(0)).abs().max() > 1e-3
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), renewed.parameters(), strict=True))
+    assert [told_kept, told_renewed] == [f"batch statistics {word}, as asked" for word in ("kept", "renewed")]
+    better = loss_of(renewed) < loss_of(kept)
+    assert same(chosen, (renewed if better else kept).state_dict())
+    assert told.startswith(
+        f"batch statistics {'renewed' if better else 'kept'}: the pruned network's loss on samples of"
+    )
+
+
 def test_defaults_are_enough():
     report = gradual_prune(model := net(), cross_entropy, data(), 0.8, epochs=100)
     assert report.method == "magnitude"
@@ -255,7 +276,7 @@ def test_batches_without_a_length_are_counted():
         asked.append(share)
         return 0.1
 
-    run(net(), samples=samples, learning_rate=rate, steps=1, epochs=2)
+    run(net(), samples=samples, learning_rate=rate, steps=1, epochs=2, recalibrate=False)
     assert asked[4:] == pytest.approx([batch / 10 for batch in range(10)])
     assert samples.epochs == 1 + 1 + 2
 
@@ -281,7 +302,7 @@ def test_training_that_diverges_is_refused():
     *((name, value, TypeError) for name in ("learning_rate", "optimizer") for value in (0.1, None)),
     *(("sparsity", value, ValueError) for value in (1.0, -0.1, math.nan)), ("sparsity", True, TypeError),
     ("schedule", "steep", ValueError), ("weights", "fc", ValueError), ("method", "fastest", ValueError),
-    ("l2", -1.0, ValueError),
+    ("l2", -1.0, ValueError), ("recalibrate", 1, TypeError),
 ])  # fmt: skip
 def test_wrong_arguments_are_refused_by_name(name, wrong, error):
     model = net()

@@ -158,6 +158,7 @@ def test_a_loader_that_shuffles_goes_on_to_the_same_bytes(tmp_path):
 OTHERS = {
     "sparsity": 0.7, "steps": 4, "epochs": 1, "schedule": "linear", "method": "backsolve", "l2": 0.1, "n_rows": 30,
     "batch_size": 2, "train_batch_size": 16, "seed": 6, "weights": "4", "rise": 0.5, "refit_stages": 1,
+    "recalibrate": True,
     "learning_rate": lambda share: 0.01, "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
 }  # fmt: skip
 

@@ -12,12 +12,15 @@ pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch import PruneReport, attach_masks, prune_layers
 from l0quad_adapters.torch.budgets import kept
+from l0quad_adapters.torch.network import gramians
 from l0quad_adapters.torch.pruning import layerwise
 from prune_runs import BOTH, DATA, again, conv, mlp, nonzeros, same, state
 from refusals import refuse
 from torch import nn
 
 import l0quad
+from l0quad.layers import admm
+from l0quad.layers.arrays import host
 
 X = DATA[0]
 DAMPING = 0.01
@@ -266,11 +269,39 @@ def test_the_memory_that_is_asked_for_is_what_is_taken(method, bound, monkeypatc
     monkeypatch.setattr(
         layerwise, "_memory", lambda *given, own=layerwise._memory: asked.append(own(*given)) or asked[-1]
     )
+    # What is compiled, or loaded, once.
+    run(again(mlp), method=method, bound=bound)
+    asked.clear()
     tracemalloc.start()
     run(model, 0.5, x, method=method, bound=bound)
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert taken < asked[0] < 4 * taken
+
+
+@pytest.mark.parametrize("method", ["auto", "admm"])
+def test_torch_computes_where_the_weights_are(method, monkeypatch):
+    seen, gather = [], gramians.gramians
+    own = run(again(mlp), method=method)
+    monkeypatch.setattr(admm, "host", lambda array: seen.append(array) or host(array))
+
+    def gathered(*given):
+        """Return the sums, and have torch make arrays without values until the next ones, unless told where."""
+        torch.set_default_device(None)
+        found = gather(*given)
+        torch.set_default_device("meta")
+        return found
+
+    monkeypatch.setattr(layerwise, "gramians", gathered)
+    try:
+        report = run(again(mlp), method=method, xp=torch)
+    finally:
+        torch.set_default_device(None)
+    assert [each.device.type for each in seen] == ["cpu", "cpu"]
+    for found, expected in zip(report.stages, own.stages, strict=True):
+        assert found.kept == expected.kept
+        assert found.objective == pytest.approx(expected.objective, rel=0.1)
+        assert found.lower_bound == pytest.approx(expected.lower_bound, rel=0.1)
 
 
 def test_progress_tells_the_layer_and_the_time_left(capsys):
@@ -315,6 +346,7 @@ def test_wrong_input_is_refused_before_the_model_is_changed(monkeypatch):
         (lambda: run(again(mlp), keep_finished=1), TypeError, ["keep_finished:"]),
         (lambda: run(again(mlp), batch_size=0), ValueError, ["batch_size:"]),
         (lambda: run(again(mlp), n_threads=0), ValueError, ["n_threads:"]),
+        (lambda: run(again(mlp), xp=copy), ValueError, ["xp:", "numpy or torch"]),
         (lambda: run(again(mlp), checkpoint="/"), ValueError, ["checkpoint:"]),
     ]
     for call, error, words in cases:

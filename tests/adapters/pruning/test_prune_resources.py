@@ -1,6 +1,7 @@
 """prune: memory told and kept to, runs that go on, statistics that are compared, names that tell methods apart."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from l0quad_adapters.torch import MagnitudePruning, Refit, choose, gradient_matr
 from l0quad_adapters.torch.network.batchnorm import better_statistics, has_batchnorm, mean_loss, recalibrate_batchnorm
 from l0quad_adapters.torch.network.data import Samples
 from l0quad_adapters.torch.pruning import memory, stages
+from l0quad_adapters.torch.pruning import prune as prune_module
 from l0quad_adapters.torch.pruning.problem import pruning_problem
 from l0quad_adapters.torch.pruning.window import Window
 from prune_runs import BOTH, DATA, again, conv, equal, loss, mlp, nonzeros, run, same, state, supports
@@ -85,6 +87,25 @@ def test_what_cannot_fit_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.undo()
     refuse(lambda: run(model, 0.5, loss_fn=None, out=tmp_path), ValueError, "out:", "file")
     assert same(model, before)
+
+
+@pytest.mark.parametrize(("method", "bound", "in_file"), [
+    ("backsolve", "none", False), ("backsolve", "none", True), ("backsolve", "fast", False), ("rounding", "none", True),
+    ("woodfisher", "none", False),
+])  # fmt: skip
+def test_the_memory_that_is_asked_for_is_what_is_taken(method, bound, in_file, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    net, data = torch.nn.Linear(200, 25).eval(), (torch.randn(800, 200), torch.randint(25, (800,)))
+    asked, own = [], memory.memory_needed
+    monkeypatch.setattr(prune_module, "memory_needed", lambda *a, **k: asked.append(own(*a, **k)) or asked[-1])
+    options = {"method": method, "bound": bound, "out": tmp_path / "A" if in_file else None}
+    # What is compiled, or loaded, once.
+    run(again(mlp), 0.5, **options)
+    tracemalloc.start()
+    run(net, 0.8, data=data, n_rows=800, **options)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < asked[1].peak < 4 * taken
 
 
 class Stop(Exception):

@@ -17,6 +17,7 @@ from torch import nn
 
 from l0quad_adapters.torch.checks import check_choice, check_integers
 from l0quad_adapters.torch.network.data import Batch, Batches, LossFn, as_batch, on_device, part_of, regrouped
+from l0quad_adapters.torch.network.processes import ended_together
 from l0quad_adapters.torch.network.shards import RowFiles, Shards, digest, digest_of
 from l0quad_adapters.torch.network.trees import leaves, samples_in
 from l0quad_adapters.torch.network.ways import (
@@ -148,6 +149,8 @@ def gradient_matrix(
         Naming the argument: a module is in train mode, a weight requires no gradient, the loss is not a scalar, there
         are fewer samples than rows, a gradient or a loss is not finite, model and batches are on different devices, the
         folder holds other gradients or lacks a file, the processes of a group have different models or batches.
+    RuntimeError
+        Another process of the group ended with an error, which is told, or cannot be reached.
 
     Examples
     --------
@@ -159,19 +162,19 @@ def gradient_matrix(
     >>> gradient_matrix(model, torch.nn.functional.cross_entropy, [data], n_rows=10).shape
     (10, 24)
     """
-    gradients = Gradients(model, loss_fn, choose(model, weights), rows=rows, chunk=chunk, device=device, way=way)
-    width = gradients.weights.size if columns is None else len(columns)
+    how: dict[str, Any] = {"rows": rows, "chunk": chunk, "device": device, "way": way}
     if isinstance(out, (str, PathLike)):
-        if losses is not None:
-            raise ValueError("losses: must be None where out is a folder")
-        check_integers(n_rows=n_rows, shards=shards)
-        if shards > width:
-            raise ValueError(f"shards: must be at most the {width} columns, got {shards}")
-        _checked_dtype(dtype)
-        return gradients.fill_shards(batches, out, (n_rows or 0, width), dtype, shards, columns, progress)
+        with ended_together():
+            if losses is not None:
+                raise ValueError("losses: must be None where out is a folder")
+            check_integers(n_rows=n_rows, shards=shards)
+            _checked_dtype(dtype)
+            gradients = Gradients(model, loss_fn, choose(model, weights), **how)
+            return gradients.fill_shards(batches, out, n_rows or 0, dtype, shards, columns, progress)
     if shards != 1:
         raise ValueError("shards: needs out=, a folder")
-    out = _prepared(out, n_rows, width, dtype)
+    gradients = Gradients(model, loss_fn, choose(model, weights), **how)
+    out = _prepared(out, n_rows, gradients.width(columns), dtype)
     _check_losses(losses, len(out))
     gradients.fill(batches, out, losses, columns, progress)
     return out
@@ -211,6 +214,10 @@ class Gradients:
         self._loss_fn: LossFn = lambda outputs, targets: scalar(loss_fn(outputs, targets))
         self._compute: Rows | None = None
 
+    def width(self, columns: np.ndarray | None) -> int:
+        """Return how many columns the rows have."""
+        return self.weights.size if columns is None else len(columns)
+
     def fill(
         self,
         batches: Iterable[Any],
@@ -233,28 +240,31 @@ class Gradients:
         self,
         batches: Iterable[Any],
         folder: str | PathLike[str],
-        shape: tuple[int, int],
+        n: int,
         dtype: Any,
         count: int,
         columns: np.ndarray | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> list[Path]:
-        """Write a matrix of this shape to so many files in a folder, and return them; see `gradient_matrix`."""
+        """Write n rows to so many files in a folder, and return them; see `gradient_matrix`."""
+        width = self.width(columns)
+        if count > width:
+            raise ValueError(f"shards: must be at most the {width} columns, got {count}")
         batches = iter(batches)
         first = next(batches, None)
         if first is None:
-            raise ValueError(f"n_rows: {shape[0]} rows are asked for, but batches gives 0")
+            raise ValueError(f"n_rows: {n} rows are asked for, but batches gives 0")
         inputs, targets = as_batch(first)
         about: dict[str, Any] = {"rows": self._rows, "way": self._way, "weights": self.weights.names}
         about["of"] = digest_of(self._model, inputs, targets)
         about["columns"] = None if columns is None else digest([torch.from_numpy(np.asarray(columns))])
-        shards = Shards(folder, shape, dtype, count, self._at_once(inputs, shape[0]), about)
+        shards = Shards(folder, (n, width), dtype, count, self._at_once(inputs, n), about)
         wanted = shards.wanted()
         if wanted.any():
-            for start, rows, _ in self._chunks(itertools.chain([first], batches), shape[0], dtype, columns, wanted):
+            for start, rows, _ in self._chunks(itertools.chain([first], batches), n, dtype, columns, wanted):
                 shards.put(start, rows)
                 if progress is not None:
-                    progress(start + len(rows), shape[0])
+                    progress(start + len(rows), n)
         return shards.finish()
 
     def _at_once(self, inputs: Any, n: int) -> int:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from l0quad_adapters.torch.files import PathLike, write_atomically
+from l0quad_adapters.torch.network.processes import meet, own_place
 from l0quad_adapters.torch.network.trees import leaves
 
 _ABOUT, _DONE = "gradients.json", "done"
@@ -27,7 +27,7 @@ class Shards:
     """The files of a matrix of gradients, in a folder of their own, laid out by rows, as these are computed.
 
     With a process group (``torch.distributed``), its processes share the rows: each has a range of the chunks, and all
-    make the same calls.
+    make the same calls, within `ended_together`.
 
     Parameters
     ----------
@@ -52,23 +52,12 @@ class Shards:
         self._folder, self._shape, self._dtype, self._chunk = Path(folder), shape, np.dtype(dtype), chunk
         self.paths, self._edges = _layout(self._folder, shape[1], count)
         self._about = json.dumps({"shape": shape, "dtype": self._dtype.name, "shards": count, "chunk": chunk} | about)
-        self._share, self._shares = (dist.get_rank(), dist.get_world_size()) if _in_group() else (0, 1)
-        if _in_group():
-            abouts = [""] * self._shares
-            dist.all_gather_object(abouts, self._about)
-            if len(set(abouts)) > 1:
-                raise ValueError("model, batches: must be the same in all processes of the group")
-        refused = None
+        self._share, self._shares = own_place()
+        if len(set(meet(self._about))) > 1:
+            raise ValueError("model, batches: must be the same in all processes of the group")
         if self._share == 0:
-            try:
-                self._prepare()
-            except (OSError, ValueError) as error:
-                refused = error
-        told = [refused]
-        if _in_group():
-            dist.broadcast_object_list(told)
-        if told[0] is not None:
-            raise told[0]
+            self._prepare()
+        meet()
 
     def wanted(self) -> np.ndarray:
         """Return for each chunk of rows whether this process is to compute it."""
@@ -78,16 +67,16 @@ class Shards:
         return mine & ~done
 
     def put(self, first: int, rows: np.ndarray) -> None:
-        """Write a chunk of rows to all files, and then that it is there."""
+        """Write a chunk of rows to all files, and then that it is there, unless batches ended within it."""
         for path, (start, stop) in zip(self.paths, pairwise(self._edges), strict=True):
             at = self._offsets[path] + first * (stop - start) * self._dtype.itemsize
             _write(path, at, np.ascontiguousarray(rows[:, start:stop]).data)
-        _write(self._folder / _DONE, first // self._chunk, memoryview(b"\1"))
+        if len(rows) == min(self._chunk, self._shape[0] - first):
+            _write(self._folder / _DONE, first // self._chunk, memoryview(b"\1"))
 
     def finish(self) -> list[Path]:
         """Wait until all processes have written their rows; return the files in the order of their columns."""
-        if _in_group():
-            dist.barrier()
+        meet()
         return self.paths
 
     @property
@@ -204,10 +193,6 @@ def digest(tensors: Iterable[torch.Tensor]) -> str:
 def digest_of(model: torch.nn.Module, inputs: Any, targets: Any) -> str:
     """Return a hash of a model's parameters and buffers, and of a batch."""
     return digest([*model.parameters(), *model.buffers(), *leaves(inputs), *leaves(targets)])
-
-
-def _in_group() -> bool:
-    return dist.is_available() and dist.is_initialized()
 
 
 def _write(path: Path, position: int, content: memoryview) -> None:

@@ -13,10 +13,10 @@ import l0quad
 from l0quad_adapters.torch.baselines.magnitude import MagnitudePruning
 from l0quad_adapters.torch.baselines.registry import Baseline
 from l0quad_adapters.torch.budgets import Budget
-from l0quad_adapters.torch.checks import check_integers, real
+from l0quad_adapters.torch.checks import check_flags, check_integers, real
 from l0quad_adapters.torch.files import PathLike
-from l0quad_adapters.torch.network.batchnorm import mean_loss, modes_kept
-from l0quad_adapters.torch.network.data import Data, LossFn, Samples
+from l0quad_adapters.torch.network.batchnorm import mean_loss, modes_kept, recalibrate_batchnorm
+from l0quad_adapters.torch.network.data import Batch, Data, LossFn, Samples
 from l0quad_adapters.torch.network.gradients import Gradients
 from l0quad_adapters.torch.network.masks import refuse_masked
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
@@ -26,7 +26,7 @@ from l0quad_adapters.torch.pruning.prune import DEFAULT_L2, method_of, name_of, 
 from l0quad_adapters.torch.pruning.refit import Refit
 from l0quad_adapters.torch.pruning.run import report_of, run_stages, shown
 from l0quad_adapters.torch.pruning.schedules import targets_of
-from l0quad_adapters.torch.pruning.stages import Plan, Stage, rows_of
+from l0quad_adapters.torch.pruning.stages import STATISTICS, Plan, Stage, rows_of, statistics
 from l0quad_adapters.torch.pruning.training import LearningRate, Optimizer, Training, batches_of
 from l0quad_adapters.torch.pruning.window import Window
 from l0quad_adapters.torch.report.parts import StageReport
@@ -63,6 +63,7 @@ class _Course:
     starts: list[int]
     total: int
     n_refits: int
+    recalibrate: bool | None
     seed: int
     evaluate: Callable[[nn.Module], float]
 
@@ -88,6 +89,7 @@ def gradual_prune(
     refit: Refit = _REFIT,
     weights: Choice | Iterable[Choice] | Weights | None = None,
     exclude: Choice | Iterable[Choice] | None = None,
+    recalibrate: bool | None = None,
     seed: int = 0,
     checkpoint: PathLike | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
@@ -99,7 +101,8 @@ def gradual_prune(
     First the gradual pruning of Zhu and Gupta ("To prune, or not to prune", 2017): all parameters are trained, and in
     the first part of the training the weights are pruned, step by step, to the sparsity; a weight that is zero stays
     zero, its momentum too. Then refits (`Refit`), each by the gradients of the weights that are left, which are kept
-    where they lower the loss. If anything fails, and on Ctrl-C, the model has its old weights.
+    where they lower the loss; last, new statistics of batch normalisation, likewise. If anything fails, and on Ctrl-C,
+    the model has its old weights.
 
     With ``checkpoint``, called again in the same way after it was stopped, even killed, it goes on after the last
     finished step, and ends with the same bytes as a run that was not stopped, where training is deterministic at all:
@@ -137,6 +140,9 @@ def gradual_prune(
         training has seen, at most 40; none where that is fewer than ten.
     weights, exclude : optional
         As for `prune`.
+    recalibrate : bool, optional
+        Whether batch normalisation gets new statistics at the end. By default where the pruned network has the smaller
+        loss with new ones, on samples of the training; the report says which. Frozen statistics (a momentum of 0) stay.
     seed : int
         Of what is drawn at random; the same one gives the same answer.
     checkpoint : path, optional
@@ -152,6 +158,7 @@ def gradual_prune(
     -------
     PruneReport
         Of the whole run; its stages are the steps, their metrics those after the training that follows, and the refits.
+        The last metric is that of the network as it is returned.
         It has the pruned parameters and the buffers, but no others that were trained, such as biases: keep the network
         by `save_sparse`.
 
@@ -180,6 +187,8 @@ def gradual_prune(
     _check_training(optimizer, epochs, learning_rate, rise)
     if isinstance(data, Iterator):
         raise TypeError(f"data: must not be an iterator, for it is read several times, got {type(data).__name__}")
+    if recalibrate is not None:
+        check_flags(recalibrate=recalibrate)
     if not isinstance(refit, Refit):
         raise TypeError(f"refit: must be a Refit, got {refit!r}")
     refuse_masked(model)
@@ -206,7 +215,7 @@ def gradual_prune(
         "learning_rate": [learning_rate(share) for share in (0.0, 0.25, 0.5, 0.75)],
         "optimizer": str(optimizer([nn.Parameter(torch.zeros(1))])),
         "refit": refit, "refit_stages": refit_stages, "method": plan.method, "l2": l2, "n_rows": n_rows,
-        "batch_size": batch_size,
+        "batch_size": batch_size, "recalibrate": recalibrate,
     }  # fmt: skip
     saved = None if checkpoint is None else Checkpoint.of(checkpoint, model, told)
     devices = list({parameter.device for parameter in model.parameters() if parameter.is_cuda})
@@ -217,7 +226,8 @@ def gradual_prune(
             gradients = Gradients(model, loss_fn, chosen, rows="sample" if batch_size == 1 else "batch")
             plan = replace(plan, gradients=gradients)
         starts = [int(rise * total * step / steps) for step in range(steps)]
-        course = _Course(plan, data, targets, starts, total, refit_stages, seed, evaluate or (lambda _: math.nan))
+        metric = evaluate or (lambda _: math.nan)
+        course = _Course(plan, data, targets, starts, total, refit_stages, recalibrate, seed, metric)
         training = Training(
             model, loss_fn, samples, chosen, optimizer=optimizer, learning_rate=learning_rate,
             batch_size=train_batch_size, n_batches=n_batches, total=total, seed=seed,
@@ -226,7 +236,7 @@ def gradual_prune(
         return report_of(
             model, chosen, tuple(done.stages), sparsity=sparsity, method=name_of(plan.method),
             l2=done.l2, seed=seed, n_rows=n_rows, batch_size=batch_size, first_order=True,
-            metric_before=done.metric_before, seconds=done.seconds,
+            metric_before=done.metric_before, seconds=done.seconds, statistics=done.more["statistics"],
         )  # fmt: skip
 
 
@@ -270,9 +280,10 @@ def _run(
             saved.write(model, done)
         if callback is not None:
             callback(stage)
-    # A checkpoint ends with the last step: refits are run again, and end with the same bytes.
+    # A checkpoint ends with the last step: what follows is run again, and ends with the same bytes.
     if course.n_refits:
         done.stages += _refitted(model, course, callback)
+    done.more["statistics"] = _recalibrated(model, course, done.stages)
     done.seconds = time.perf_counter() - begin
     return done
 
@@ -318,6 +329,25 @@ def _refitted(model: nn.Module, course: _Course, callback: Callable[[StageReport
         weights.write(model, w)
         stages[-1] = replace(stages[-1], status="taken back", metric=float(course.evaluate(model)))
     return stages
+
+
+def _recalibrated(model: nn.Module, course: _Course, stages: list[StageReport]) -> str:
+    """Renew the statistics of batch normalisation where that is wanted or better; return a line for the report."""
+    drawn, compared = np.random.SeedSequence((course.seed, len(course.targets) + 1)).generate_state(2).tolist()
+    torch.manual_seed(drawn)
+    model.eval()
+    plan = replace(course.plan, samples=Samples(course.data))
+
+    def compared_on() -> tuple[Batch, str]:
+        return next(
+            plan.samples.all_batches(_COMPARED, compared)
+        ), "the pruned network's loss on samples of the training"
+
+    renews, told = statistics(model, plan, course.recalibrate, drawn, compared_on)
+    if renews:
+        recalibrate_batchnorm(model, plan.samples, n_samples=STATISTICS, seed=drawn)
+        stages[-1] = replace(stages[-1], metric=float(course.evaluate(model)))
+    return told
 
 
 def _run_here(

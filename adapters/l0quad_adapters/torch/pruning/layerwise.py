@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ class _Plan(NamedTuple):
     per_output: bool
     bound: str
     n_threads: int | None
+    xp: ModuleType
 
     def of(self, name: str) -> float | l0quad.NofM:
         """Return the sparsity of one layer."""
@@ -79,6 +81,7 @@ def prune_layers(
     keep_finished: bool = False,
     checkpoint: PathLike | None = None,
     n_threads: int | None = None,
+    xp: ModuleType = np,
     evaluate: Callable[[nn.Module], float] | None = None,
     callback: Callable[[StageReport], object] | None = None,
     progress: bool | None = None,
@@ -123,6 +126,8 @@ def prune_layers(
         it was stopped, even killed, a run goes on after the last finished layer and ends with the same bytes.
     n_threads : int, optional
         Threads over a layer's outputs; the answer is the same for every number.
+    xp : namespace
+        What computes the dense parts, see `l0quad.Layer.solve`: NumPy, or torch, on the device of each weight.
     evaluate : callable, optional
         ``evaluate(model)``, a number that the report keeps for before, after and each layer.
     callback : callable, optional
@@ -157,8 +162,10 @@ def prune_layers(
         per_output=per_output, keep_finished=keep_finished, **({} if progress is None else {"progress": progress})
     )
     check_integers(batch_size=batch_size, **({} if n_threads is None else {"n_threads": n_threads}))
+    if xp not in (np, torch):
+        raise ValueError(f"xp: must be numpy or torch, got {xp!r}")
     shares = resolved(model, chosen, sparsity)
-    plan = _Plan(shares, method, real(damping, "damping"), per_output, bound, n_threads)
+    plan = _Plan(shares, method, real(damping, "damping"), per_output, bound, n_threads, xp)
     refuse_training(model)
     refuse_masked(model)
     layers = layers_of(model, [name for name in chosen.names if plan.of(name) != 0.0])
@@ -170,7 +177,7 @@ def prune_layers(
     if checkpoint is not None:
         told = {
             "sparsity": sparsity, "batches": fingerprint(inputs), "weights": chosen, "method": method,
-            "damping": damping, "per_output": per_output, "bound": bound,
+            "damping": damping, "per_output": per_output, "bound": bound, "xp": xp.__name__,
         }  # fmt: skip
         saved = Checkpoint.of(checkpoint, model, told)
     seen = in_order(model, inputs, layers)
@@ -215,9 +222,9 @@ def _prune_one(
         W0 = wide[places].numpy()
         ridge = 0.5 * plan.damping * float(H.diagonal().mean())
         padded = _Padded(H, W0, layer.line, wanted)
-        result = l0quad.Layer(padded.W0, H=padded.H, k=k, ridge=ridge, never=padded.never).solve(
-            plan.method, bound=plan.bound, n_threads=plan.n_threads
-        )
+        problem = l0quad.Layer(padded.W0, H=padded.H, k=k, ridge=ridge, never=padded.never)
+        with torch.device(weight.device):
+            result = problem.solve(plan.method, bound=plan.bound, n_threads=plan.n_threads, xp=plan.xp)
         if result.status is l0quad.Status.INTERRUPTED:
             raise KeyboardInterrupt
         found[places] = torch.from_numpy(result.W[padded.real])

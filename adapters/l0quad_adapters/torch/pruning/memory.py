@@ -8,10 +8,10 @@ from typing import NamedTuple
 from l0quad_adapters.torch.files import PathLike, takes_files
 from l0quad_adapters.torch.network.shards import column_files
 
-# Vectors of p float64 numbers that are there at once: weights, centre, scores, the solver's iterates, the budgets.
-_VECTORS = 14
-# Of n x n float64 matrices.
-_SQUARES = 4
+# Measured: vectors of p float64 numbers that are there at once, and n x n matrices, without and with a relaxation.
+_VECTORS, _SQUARES = {False: 14, True: 18}, {False: 2, True: 5}
+# What is gathered of A's columns at a time: a third of it where A is in memory.
+_GATHERED = 64_000_000
 
 
 class Memory(NamedTuple):
@@ -39,7 +39,9 @@ class Memory(NamedTuple):
     disk: int
 
 
-def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool = False) -> Memory:
+def memory_needed(
+    n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool = False, relaxation: bool = True
+) -> Memory:
     """Estimate what pruning needs.
 
     Parameters
@@ -50,6 +52,8 @@ def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool 
         How many rows are computed at once.
     in_file : bool
         Whether A is in a file (``out=``).
+    relaxation : bool
+        Whether a relaxation is solved: for a bound, and by the methods "auto" and "rounding".
 
     Returns
     -------
@@ -64,7 +68,8 @@ def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool 
     """
     matrix = 4 * n_rows * n_weights
     # A chunk's rows, and what the layers keep for them.
-    beside = 8 * _VECTORS * n_weights + 8 * _SQUARES * n_rows**2 + 3 * 4 * chunk * n_weights
+    beside = _GATHERED + 8 * (_VECTORS[relaxation] * n_weights + _SQUARES[relaxation] * n_rows**2)
+    beside += 3 * 4 * chunk * n_weights
     return Memory(matrix, beside + (0 if in_file else matrix), matrix if in_file else 0)
 
 

@@ -17,8 +17,7 @@ from l0quad_adapters.torch.baselines.registry import BASELINES, Baseline
 from l0quad_adapters.torch.budgets import Budget
 from l0quad_adapters.torch.checks import check_choice, check_flags, check_integers, real
 from l0quad_adapters.torch.files import PathLike
-from l0quad_adapters.torch.network.batchnorm import better_statistics, has_batchnorm
-from l0quad_adapters.torch.network.data import Data, LossFn, Samples
+from l0quad_adapters.torch.network.data import Batch, Data, LossFn, Samples
 from l0quad_adapters.torch.network.gradients import Gradients, refuse_training
 from l0quad_adapters.torch.network.masks import flat_mask, refuse_masked
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
@@ -29,7 +28,7 @@ from l0quad_adapters.torch.pruning.refit import Refit
 from l0quad_adapters.torch.pruning.run import report_of, run_stages
 from l0quad_adapters.torch.pruning.schedules import targets_of
 from l0quad_adapters.torch.pruning.shard_window import ShardWindow
-from l0quad_adapters.torch.pruning.stages import STATISTICS, Plan, Stage, held_out, rows_of
+from l0quad_adapters.torch.pruning.stages import STATISTICS, Plan, Stage, held_out, rows_of, statistics
 from l0quad_adapters.torch.pruning.window import Window
 from l0quad_adapters.torch.report.parts import StageReport
 from l0quad_adapters.torch.report.report import PruneReport
@@ -44,6 +43,8 @@ _AS_THE_STAGES = Refit()
 # What l0quad's own magnitude pruning is called here, where the baseline has the plain name.
 _REFITTED = "magnitude_refit"
 _BOUNDS = ("none", "fast", "tight")
+# Methods that were measured to need less memory than a relaxation.
+_WITHOUT_RELAXATION = ("backsolve", "block_backsolve", "active_set")
 
 
 def prune(
@@ -204,7 +205,8 @@ def prune(
         plan = replace(plan, gradients=Gradients(model, loss_fn, chosen, rows=rows, chunk=chunk, way=way))
     width = chosen.size if plan.columns is None else max(1, plan.columns.size)
     _check_shards(plan, out, shards, client)
-    check_memory(memory_needed(width, most, in_file=out is not None), out, shards=shards is not None)
+    needed = memory_needed(width, most, in_file=out is not None, relaxation=_relaxes(plan.method, bound))
+    check_memory(needed, out, shards=shards is not None)
     told = {
         "sparsity": sparsity, "samples": samples.size, "weights": chosen, "method": method, "l2": l2, "n_rows": n_rows,
         "batch_size": batch_size, "stages": stages, "schedule": schedule, "refit_stages": refit_stages, "refit": refit,
@@ -220,7 +222,9 @@ def prune(
             window = ShardWindow(max(1, most), width, out, shards, client)
         if done is None:
             done = Done(math.nan if evaluate is None else float(evaluate(model)), [], math.nan, 0.0)
-            done.more["recalibrate"], done.more["statistics"] = _statistics(model, plan, recalibrate)
+            done.more["recalibrate"], done.more["statistics"] = statistics(
+                model, plan, recalibrate, (seed, 0), lambda: _compared_on(plan, (seed, 0))
+            )
         plan = replace(plan, recalibrate=done.more["recalibrate"])
         plan, done = run_stages(model, plan, window, todo, saved, done, callback, progress)
         return report_of(
@@ -290,6 +294,11 @@ def _check(n_rows: int, batch_size: int, stages: int, refit_stages: int, seed: i
     check_choice(bound, "bound", _BOUNDS)
 
 
+def _relaxes(method: Any, bound: str) -> bool:
+    """Return whether a relaxation may be solved, for a bound or by the method."""
+    return not isinstance(method, Baseline) and (bound != "none" or name_of(method) not in _WITHOUT_RELAXATION)
+
+
 def _check_shards(plan: Plan, out: PathLike | None, shards: Any, client: "Client | None") -> None:
     """Refuse what column files are not for."""
     if shards is None:
@@ -313,17 +322,9 @@ def _rows_by_default(samples: Samples, batch_size: int) -> int:
     return max(1, min(_MOST_ROWS, (9 * samples.about // 10) // batch_size))
 
 
-def _statistics(model: nn.Module, plan: Plan, wanted: bool | None) -> tuple[bool, str]:
-    """Return whether stages renew the statistics of batch normalisation, and a line for the report."""
-    if not has_batchnorm(model):
-        return False, ""
-    if wanted is not None:
-        return wanted, f"batch statistics {'renewed' if wanted else 'kept'}, as asked"
-    seed = (plan.seed, 0)
+def _compared_on(plan: Plan, seed: tuple[int, int]) -> tuple[Batch, str]:
+    """Return the samples on which statistics of batch normalisation are compared, and whose loss it is."""
     batch = held_out(plan, seed)
-    where = "on other samples" if batch is not None else "on the same samples"
-    if batch is None:
-        batch = next(plan.samples.all_batches(STATISTICS, seed))
-    better, own, new = better_statistics(model, plan.loss_fn, plan.samples, batch, n_samples=STATISTICS, seed=seed)
-    told = f"the dense network's loss {where} is {own:.4g} with its own and {new:.4g} with new ones"
-    return better, f"batch statistics {'renewed' if better else 'kept'}: {told}"
+    if batch is not None:
+        return batch, "the dense network's loss on other samples"
+    return next(plan.samples.all_batches(STATISTICS, seed)), "the dense network's loss on the same samples"

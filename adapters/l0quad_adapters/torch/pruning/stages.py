@@ -19,7 +19,12 @@ import l0quad
 from l0quad_adapters.torch.baselines.magnitude import MagnitudePruning
 from l0quad_adapters.torch.baselines.registry import Baseline, pruned
 from l0quad_adapters.torch.budgets import Budget
-from l0quad_adapters.torch.network.batchnorm import mean_loss, recalibrate_batchnorm
+from l0quad_adapters.torch.network.batchnorm import (
+    better_statistics,
+    has_batchnorm,
+    mean_loss,
+    recalibrate_batchnorm,
+)
 from l0quad_adapters.torch.network.data import Batch, LossFn, Samples
 from l0quad_adapters.torch.network.gradients import Gradients
 from l0quad_adapters.torch.network.weights import Weights
@@ -164,6 +169,23 @@ def held_out(plan: Plan, seed: tuple[int, int]) -> Batch | None:
     used = plan.n_rows * plan.batch_size
     spare = min(_HELD_OUT, used if plan.samples.size is None else plan.samples.size - used)
     return None if spare < 1 else next(plan.samples.batches(1, spare, seed, skip=used))
+
+
+def statistics(
+    model: nn.Module, plan: Plan, wanted: bool | None, seed: Any, compared_on: Callable[[], tuple[Batch, str]]
+) -> tuple[bool, str]:
+    """Return whether batch normalisation is to get new statistics, and a line for the report.
+
+    Where ``wanted`` is None, the loss on the samples of ``compared_on`` decides, which also says whose loss it is.
+    """
+    if not has_batchnorm(model):
+        return False, ""
+    if wanted is not None:
+        return wanted, f"batch statistics {'renewed' if wanted else 'kept'}, as asked"
+    batch, loss = compared_on()
+    better, own, new = better_statistics(model, plan.loss_fn, plan.samples, batch, n_samples=STATISTICS, seed=seed)
+    told = f"{loss} is {own:.4g} with its own and {new:.4g} with new ones"
+    return better, f"batch statistics {'renewed' if better else 'kept'}: {told}"
 
 
 def _rows(plan: Plan, window: Window, stage: Stage, columns: np.ndarray | None) -> tuple[Any, np.ndarray]:
