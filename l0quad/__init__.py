@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from l0quad.matrix.sweeps import Swept as Swept
     from l0quad.matrix.sweeps import Wanted as Wanted
     from l0quad.problem.constraints.base import Constraint as Constraint
+    from l0quad.problem.constraints.base import Kind as Kind
     from l0quad.problem.constraints.cardinality import Cardinality as Cardinality
     from l0quad.problem.constraints.groups import Groups as Groups
     from l0quad.problem.constraints.n_of_m import NofM as NofM
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from l0quad.solvers.forward import Forward as Forward
     from l0quad.solvers.iht import IHT as IHT
     from l0quad.solvers.magnitude import Magnitude as Magnitude
+    from l0quad.solvers.needs import Options as Options
     from l0quad.solvers.obs import OBS as OBS
     from l0quad.solvers.registry import METHODS as METHODS
     from l0quad.solvers.rounding import Rounding as Rounding
@@ -100,6 +102,7 @@ _HOME = {
     "Swept": "matrix.sweeps",
     "as_matrix": "matrix",
     "open_columns": "files.columns",
+    "Kind": "problem.constraints.base",
     "Constraint": "problem.constraints.base",
     "Cardinality": "problem.constraints.cardinality",
     "PerBlock": "problem.constraints.per_block",
@@ -111,6 +114,7 @@ _HOME = {
     "PerColumn": "layers.budgets",
     "SharedSupport": "layers.budgets",
     "METHODS": "solvers.registry",
+    "Options": "solvers.needs",
     "Magnitude": "solvers.magnitude",
     "IHT": "solvers.iht",
     "CoordinateDescent": "solvers.coordinate_descent",

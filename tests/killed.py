@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+from typing import Any
 
-from problems import gaussian, pruning
+from problems import Instance, gaussian, pruning
 
 import l0quad
 import l0quad.api.checkpoint
 
-SOLVES = {
+SOLVES: dict[str, tuple[Instance, Any]] = {
     "exact": (gaussian(60, 40, 8, seed=3, rho=0.8, ridge=0.05), "exact"),
     "descent": (pruning(12, 40, 20), l0quad.CoordinateDescent(30)),
 }

@@ -79,7 +79,7 @@ def supports(p):
 def snapshot(A):
     if isinstance(A, Matrix):
         return A.shape, A.dtype, A.nbytes
-    if sp.issparse(A):
+    if isinstance(A, sp.csc_array | sp.csc_matrix | sp.csr_array | sp.csr_matrix):
         return A.data.tobytes(), A.indices.tobytes(), A.indptr.tobytes(), A.data.flags.writeable
     return A.tobytes(), A.flags.writeable, A.strides
 

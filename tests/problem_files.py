@@ -19,7 +19,7 @@ MTX_ARRAY = "%%MatrixMarket matrix array real general\n"
 
 
 def dense(matrix):
-    return matrix.toarray() if sp.issparse(matrix) else np.asarray(matrix)
+    return matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
 
 
 def write(path, content):

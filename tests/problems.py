@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import reference
 import scipy.sparse as sp
+from problem_files import dense
 
 from l0quad import METHODS, Cardinality, Groups, NofM, PerBlock, Problem
 from l0quad.bounds.trivial import trivial_bound
@@ -42,7 +43,7 @@ class Instance:
 
     @property
     def dense(self) -> np.ndarray:
-        return np.asarray(self.A.toarray() if sp.issparse(self.A) else self.A, dtype=np.float64)
+        return dense(self.A).astype(np.float64)
 
     @property
     def p(self) -> int:
@@ -105,7 +106,7 @@ def gaussian(n: int, p: int, k: Any, seed: int = 0, rho: float = 0.0, **rest: An
     return Instance(A, A @ truth + 0.3 * rng.standard_normal(n), k, **rest)
 
 
-def pruning(n: int, p: int, k: int, seed: int = 0, **rest: Any) -> Instance:
+def pruning(n: int, p: int, k: Any, seed: int = 0, **rest: Any) -> Instance:
     """The pruning form: b = A w0, more kept columns than rows."""
     rng = np.random.default_rng(seed)
     A, w0 = rng.standard_normal((n, p)), rng.standard_normal(p)

@@ -1,6 +1,7 @@
 """Small layers, every kind of budget for them, and their optima by brute force."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def brute_force(Q, W0, k, must=None, never=None):
     )
 
 
-BUDGETS = {
+BUDGETS: dict[str, Any] = {
     "layer": 8,
     "columns": PerColumn(2),
     "each its own": PerColumn([1, 4, 2]),

@@ -46,6 +46,7 @@ def constraints(draw, p: int):
     kind = draw(st.sampled_from(["k", "Cardinality", "PerBlock", "NofM", "Groups"]))
     if kind == "k":
         return draw(st.integers(0, p + 2))
+    k: Cardinality | Groups | NofM | PerBlock
     if kind == "Cardinality":
         k = Cardinality(draw(st.integers(0, p + 2)))
     elif kind == "Groups":

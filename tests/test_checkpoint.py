@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ ABLE = [name for name, method in METHODS.items() if method.needs.resumes]
 NAMES = ["gaussian", "no_ridge", "pruning", "groups", "tall", "must_never", "gram"]
 LARGER = SOLVES["exact"][0]
 # Options under which a method takes several steps.
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "swap": l0quad.Swap(kicks=4),
     "coordinate_descent": l0quad.CoordinateDescent(12),
     "auto": l0quad.Auto("thorough"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from narrowed import a
 from problems import PROBLEMS, Instance, gaussian, memory_mapped, suited
 from reference import brute_force, swaps
 
@@ -206,12 +207,13 @@ def test_an_altered_tree_is_not_ok():
     result = solve(problem, "exact")
     tree = result.certificate
     assert isinstance(tree, l0quad.Tree)
+    root = a(l0quad.Separable, tree.root)
     check = result.check(problem)
     assert check.ok
     assert f"the root of its tree of {tree.n_nodes} nodes" in check.message
     for certificate in (
         replace(tree, root_bound=tree.root_bound + 1e-6 * abs(tree.root_bound)),
-        replace(tree, root=l0quad.Separable(tree.root.w, 2 * tree.root.d)),
+        replace(tree, root=l0quad.Separable(root.w, 2 * root.d)),
         replace(tree, lower_bound=tree.lower_bound - 1e-9 * abs(tree.lower_bound)),
     ):
         assert not replace(result, certificate=certificate).check(problem).ok

@@ -1,12 +1,13 @@
 """What is claimed of tiny instances, beside their exact optimum: to the last bit, and no claim false."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
-from claims import case, judge
 from exact import Exact
+from judged import case, judge
 
 import l0quad
 from l0quad import BlockBacksolve, Cardinality, Groups, NofM, PerBlock, Problem, Status, solve
@@ -149,7 +150,7 @@ def test_a_time_stamp_is_not_lost_where_a_tall_problem_is_reduced(method):
         assert result.objective <= best * (1 + 1e-6) <= 0.01
 
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "cardinality": 4,
     "must": Cardinality(4, must=[3], never=[0, 5]),
     "per_block": PerBlock(np.arange(14) % 3, [2, 1, 2]),

@@ -57,7 +57,7 @@ def test_cutting_planes_by_highs(seed):
         return 0.5 * made.b @ alpha, -((made.A.T @ alpha) ** 2) / (2 * mu)
 
     z, t = cp.Variable(made.p, boolean=True), cp.Variable()
-    cuts, best, chosen = [cp.sum(z) <= made.k, t >= 0], np.inf, None
+    cuts, best, chosen = [cp.sum(z) <= made.k, t >= 0], np.inf, np.zeros(made.p)
     at = np.arange(made.p) < made.k
     for _ in range(200):
         value, gradient = value_and_gradient(at.astype(float))

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def random_instance(seed: int) -> Instance:
     """Small, of any shape, correlation, ridge and constraint."""
     rng = np.random.default_rng(seed)
     p, n = int(rng.integers(1, 10)), int(rng.integers(1, 16))
-    k = [int(rng.integers(0, p + 1)), NofM(int(rng.integers(0, 3)), int(rng.integers(1, 5)))][seed % 3 == 0]
+    k: Any = [int(rng.integers(0, p + 1)), NofM(int(rng.integers(0, 3)), int(rng.integers(1, 5)))][seed % 3 == 0]
     if seed % 3 == 1:
         k = PerBlock(rng.integers(0, 3, p), rng.integers(0, 4, 3))
     if seed % 4 == 1:

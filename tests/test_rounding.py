@@ -103,8 +103,8 @@ def test_a_tensor_that_requires_a_gradient_is_refused_by_name():
         def __array__(self, *args, **kwargs):
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
 
-    for name, arguments in {"A": (Tensor(), [1.0]), "b": (np.eye(2), Tensor())}.items():
+    for name, A, b in (("A", Tensor(), [1.0]), ("b", np.eye(2), Tensor())):
         with pytest.raises(TypeError, match=rf"{name}: must be .*detach"):
-            Problem(*arguments, 1)
+            Problem(A, b, 1)
     with pytest.raises(TypeError, match=r"start: must be .*detach"):
         l0quad.minimize(np.eye(2), np.ones(2), 1, start=Tensor())

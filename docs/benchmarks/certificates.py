@@ -4,6 +4,7 @@ CPU seconds on one thread, medians of runs taken in turn.
 """
 
 import os
+from functools import partial
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -75,11 +76,11 @@ def costs() -> str:
     for name in ("P0", "P1", "P3", "P3h"):
         instance = make(name, 0)
         candidates: dict[str, Callable[[], object]] = {
-            "solve": lambda instance=instance: solve(instance, "none"),
-            "whole": lambda instance=instance: solve(instance, "fast"),
-            "A'A": lambda instance=instance: instance.A.T @ instance.A,
+            "solve": partial(solve, instance, "none"),
+            "whole": partial(solve, instance, "fast"),
+            "A'A": partial(np.matmul, instance.A.T, instance.A),
         }
-        candidates |= {other: lambda call=call, instance=instance: call(instance) for other, call in others.items()}
+        candidates |= {other: partial(call, instance) for other, call in others.items()}
         seconds = cpu_medians(candidates, 3 if instance.A.size > 10**7 else 9)
         rows.append([name, *(f"{seconds[each]:.4f}" if each in seconds else "-" for each in HEADER)])
         print(*rows[-1], flush=True)
@@ -102,15 +103,15 @@ def small_ridges() -> str:
     wide = table(["instance", "ridge", "bound", *(f"k={k}" for k in range(1, 11))], rows)
     rows = []
     for ridge in (0.0, 1e-3, 1.0):
-        found = gaps(Instance(*uncentred(), 5, ridge, np.zeros(50)))
-        rows.append(["2000 x 50, uncentred, k = 5", f"{ridge:g}", *(percent(gap) for gap in found)])
+        both = gaps(Instance(*uncentred(), 5, ridge, np.zeros(50)))
+        rows.append(["2000 x 50, uncentred, k = 5", f"{ridge:g}", *map(percent, both)])
     return wide + "\n\n" + table(["instance", "ridge", "gap, default", "gap, tight"], rows)
 
 
 def long_columns() -> str:
     """A million rows in float32: the time of the bound beside that of the solve."""
     instance = tall()
-    seconds = cpu_medians({mode: lambda mode=mode: solve(instance, mode) for mode in ("none", "fast")}, 2)
+    seconds = cpu_medians({mode: partial(solve, instance, mode) for mode in ("none", "fast")}, 2)
     gap = solve(instance, "fast").relative_gap
     row = [
         "10^6 x 50 float32, ridge 1",

@@ -8,7 +8,7 @@ from measure import machine, report, table
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from claims import case, judge
+from judged import case, judge
 
 INSTANCES = 10_000
 KINDS = {

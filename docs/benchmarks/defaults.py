@@ -2,6 +2,7 @@
 
 import copy
 import statistics
+from typing import Any
 
 import torch
 from l0quad_adapters.torch import prune
@@ -12,7 +13,7 @@ from torch import nn
 
 SPARSITY, SEEDS = 0.9, 5
 README = {"method": "backsolve", "stages": 10, "refit_stages": 5, "n_rows": 25, "batch_size": 16, "l2": 3e-3}
-CALLS = {
+CALLS: dict[str, dict[str, Any]] = {
     "`prune(model, loss_fn, data, 0.9)`": {},
     "the README's call, new statistics": README | {"recalibrate": True},
     "the README's call, old statistics": README | {"recalibrate": False},

@@ -85,7 +85,7 @@ def memory(model: nn.Module, data: Samples, method: str) -> list[str]:
     pruned = copy.deepcopy(model)
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as peak:
         begin = time.process_time()
-        options = SINGLE | ONE | {"n_rows": ROWS, "l2": 1e-4, "out": Path(folder) / "A"}
+        options: dict[str, Any] = SINGLE | ONE | {"n_rows": ROWS, "l2": 1e-4, "out": Path(folder) / "A"}
         prune(pruned, loss_fn, data, 0.5, method=method, **options)
         seconds = time.process_time() - begin
     a = 4 * ROWS * choose(model).size
@@ -100,7 +100,8 @@ def agreement(model: nn.Module, data: Samples, test: torch.Tensor, sparsity: flo
     for options in METHODS.values():
         pruned = copy.deepcopy(model)
         with tempfile.TemporaryDirectory() as folder:
-            prune(pruned, loss_fn, data, sparsity, out=Path(folder) / "A", **{"n_rows": ROWS} | SINGLE | options)
+            given: dict[str, Any] = {"n_rows": ROWS} | SINGLE | options
+            prune(pruned, loss_fn, data, sparsity, out=Path(folder) / "A", **given)
         with torch.no_grad():
             cells.append(f"{100 * float((pruned(test).argmax(1) == dense).float().mean()):.0f}")
         print(sparsity, cells, flush=True)

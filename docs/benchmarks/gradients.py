@@ -1,6 +1,7 @@
 """Per-sample gradient matrices: rows a second and memory of each way, and how far they are from the loop."""
 
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import networks
@@ -25,7 +26,7 @@ def measured(name: str) -> list[list[object]]:
         return gradient_matrix(network.model, network.loss_fn, batch, way=way, out=out)
 
     reference = computed("loop").copy()
-    seconds = medians({way: lambda way=way: computed(way) for way in WAYS}, repeats=5)
+    seconds = medians({way: partial(computed, way) for way in WAYS}, repeats=5)
     rows: list[list[object]] = []
     exact = _float64_errors(name)
     for way in WAYS:

@@ -57,7 +57,7 @@ WAYS |= {
     },
 }
 # As MLPNet's in pruning.py, with as many rows of 16 samples as nine tenths of the data have.
-STAGES = {"method": "backsolve", "l2": 0.003, "refit": Refit(momentum=0.8), "bound": "none"}
+STAGES: dict[str, Any] = {"method": "backsolve", "l2": 0.003, "refit": Refit(momentum=0.8), "bound": "none"}
 SECONDS = {"MLPNet": 45, **dict.fromkeys(SAMPLES, 3), "ResNet20": 540}
 SPARSITIES = {"MLPNet": (0.9, 0.98), **dict.fromkeys(SAMPLES, (0.9, 0.98)), "ResNet20": (0.9,)}
 SEEDS = {"MLPNet": 3, **dict.fromkeys(SAMPLES, 3), "ResNet20": 2}
@@ -99,7 +99,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
     if name in SAMPLES:
         torch.manual_seed(seed)
         few = torch.randperm(len(network.train[1]))[: SAMPLES[name]]
-        network = network._replace(train=tuple(part[few] for part in network.train))
+        network = network._replace(train=(network.train[0][few], network.train[1][few]))
     stages = settings["name"] == "prune"
     if stages:
         # What is compiled once.
@@ -110,7 +110,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
         network = networks.softened(network)
     given = (network.model, network.loss_fn, network.train, sparsity)
     if stages:
-        prune(*given, batch_size=batch, refit_stages=refits, seed=seed, **STAGES, **options)
+        prune(*given, batch_size=batch, refit_stages=refits, seed=seed, **(STAGES | options))
     else:
         optimizer = functools.partial(getattr(torch.optim, settings["name"]), **options)
         gradual_prune(

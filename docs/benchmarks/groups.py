@@ -5,7 +5,6 @@ noise. Every second instance has a ridge and a Gaussian w0. The optimum is that 
 """
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 from measure import machine, report, table
@@ -37,6 +36,7 @@ def instance(seed: int) -> l0quad.Problem:
 
 def optimum(problem: l0quad.Problem) -> float:
     """Return the least objective over all choices of k groups, by least squares on each."""
+    assert isinstance(problem.k, l0quad.Groups)
     A, labels, ridge = problem.matrix.take(np.arange(problem.shape[1])), problem.k.labels, problem.ridge
     best = np.inf
     for chosen in itertools.combinations(np.unique(labels), problem.k.k):
@@ -49,13 +49,13 @@ def optimum(problem: l0quad.Problem) -> float:
     return best
 
 
-def share(solve: Callable[[l0quad.Problem], float], seeds: range) -> float:
+def share(method: l0quad.Options, seeds: range) -> float:
     """Return for which share of the instances the optimum is found."""
-    found = [solve(problem) <= optimum(problem) * (1 + 1e-9) for problem in map(instance, seeds)]
-    return float(np.mean(found))
+    problems = [instance(seed) for seed in seeds]
+    return float(np.mean([l0quad.solve(each, method).objective <= optimum(each) * (1 + 1e-9) for each in problems]))
 
 
-METHODS: dict[str, object] = {
+METHODS: dict[str, l0quad.Options] = {
     "auto": l0quad.Auto(),
     'auto, effort="thorough"': l0quad.Auto("thorough"),
     "forward": l0quad.Forward(),
@@ -69,7 +69,7 @@ METHODS: dict[str, object] = {
 def main() -> None:
     rows = []
     for name, method in METHODS.items():
-        found = share(lambda problem, method=method: l0quad.solve(problem, method).objective, range(INSTANCES))
+        found = share(method, range(INSTANCES))
         rows.append([name, f"{100 * found:.2f}"])
     report(
         "groups",

@@ -51,7 +51,7 @@ def against_floor(instance: Instance) -> list[list[object]]:
     further = hard_thresholding_step(problem, *step)
     assert further is not None
 
-    def run(method: object) -> l0quad.Result:
+    def run(method: str | l0quad.Options) -> l0quad.Result:
         return l0quad.solve(whole, method, start=support, bound="none")
 
     pairs = {

@@ -108,7 +108,7 @@ def measured(
         path = Path(folder) / "A.npy"
         make(path, n, p, order)
         for share, name in itertools.product(shares, names):
-            command = [sys.executable, __file__, "run", path, name, str(share)]
+            command = [sys.executable, __file__, "run", str(path), name, str(share)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             found = [line for line in done.stdout.splitlines() if line.startswith("row|")]
             failed = "Unsuited" if "Unsuited" in done.stderr else done.stderr[-300:]
@@ -149,7 +149,7 @@ def scale(n: int = 200, *sizes: int) -> None:
     )
 
 
-def main(p: int = 4_200_000, n: int = 1000, *names: str) -> None:
+def main(p: int, n: int, *names: str) -> None:
     """Make the file and run the figures' methods, or those that are named; keep their rows and report all kept."""
     kept = RESULTS / "larger-than-memory.jsonl"
     for name, _, cells in measured(n, p, names or FIGURES):
@@ -185,4 +185,6 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["scale"]:
         scale(*(int(float(each)) for each in sys.argv[2:]))
     else:
-        main(*(int(float(each)) for each in sys.argv[1:3]), *sys.argv[3:])
+        sizes = [int(float(each)) for each in sys.argv[1:3]]
+        p, n = [*sizes, *(4_200_000, 1000)[len(sizes) :]]
+        main(p, n, *sys.argv[3:])

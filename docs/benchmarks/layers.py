@@ -168,7 +168,7 @@ def resnet() -> str:
     """Mean over the layers of the error, and of the gap, of every method."""
     found: dict[str, list[list[tuple[float, float]]]] = {}
     for name, W0, gram in convolutions():
-        for sparsity, k in budgets(*W0.shape, (0.5, 0.6, 0.7, 0.8, 0.9)).items():
+        for sparsity, k in budgets(len(W0), W0.shape[1], (0.5, 0.6, 0.7, 0.8, 0.9)).items():
             if sparsity.endswith("columns"):
                 continue
             layer = l0quad.Layer(W0, gram=gram, k=k, damping=DAMPING)

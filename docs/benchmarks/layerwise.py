@@ -112,7 +112,7 @@ def antiberty(method: str | None, sparsity: str) -> dict[str, Any]:
 class _Logits(nn.Module):
     """The language model alone: tokens to logits."""
 
-    def __init__(self, bert: nn.Module) -> None:
+    def __init__(self, bert: Any) -> None:
         super().__init__()
         self.bert, self.cls = bert.bert, bert.cls
 

@@ -27,8 +27,8 @@ def instance(name: str) -> l0quad.Problem:
         "sparse": (10_000, 50_000, 50, 0.1),
     }[name]
     if name == "sparse":
-        A = sp.random(n, p, density=1e6 / (n * p), random_state=0, format="csc")
-        return l0quad.Problem(A, A @ np.eye(1, p)[0] + rng.standard_normal(n), k, ridge=ridge)
+        few = sp.random(n, p, density=1e6 / (n * p), random_state=0, format="csc")
+        return l0quad.Problem(few, few @ np.eye(1, p)[0] + rng.standard_normal(n), k, ridge=ridge)
     A = rng.standard_normal((n, p))
     if name == "centred, no ridge":
         A -= A.mean(axis=0)

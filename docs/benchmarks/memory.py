@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from measure import PeakMemory, anonymous_bytes, machine, report, table
@@ -21,9 +22,11 @@ ON_DISK_METHODS = ("backsolve", "block_backsolve")
 
 def pruning_problem(A: np.ndarray) -> l0quad.Problem:
     """Return a pruning-shaped problem: w0 dense, b = A w0."""
-    p = A.shape[1]
-    w0 = np.random.default_rng(1).standard_normal(p)
-    b = sum(A[:, i : i + 10_000].astype(np.float64) @ w0[i : i + 10_000] for i in range(0, p, 10_000))
+    n, p = A.shape
+    w0 = np.random.default_rng(1).standard_normal((p,))
+    b = np.zeros(n)
+    for i in range(0, p, 10_000):
+        b += A[:, i : i + 10_000].astype(np.float64) @ w0[i : i + 10_000]
     return l0quad.Problem(A, b, int(SHARE * p), ridge=1.0, w0=w0)
 
 
@@ -37,7 +40,7 @@ def warm_up() -> None:
     np.linalg.cholesky(B @ B.T + 1500 * np.eye(1500))
 
 
-def child(kind: str, order: str, method: str, bound: str) -> None:
+def child(kind: str, order: Literal["C", "F"], method: str, bound: str) -> None:
     """Measure one run and print the extra and the total private bytes at the peak."""
     warm_up()
     n, p = IN_MEMORY if kind == "memory" else ON_DISK
@@ -99,6 +102,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        child(*sys.argv[1:])
+        kind, order, method, bound = sys.argv[1:]
+        child(kind, "C" if order == "C" else "F", method, bound)
     else:
         main()

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
@@ -33,15 +34,13 @@ def alone(case: Instance, k: int, ridge: float | None = None) -> l0quad.Result:
 
 
 def walks() -> list[tuple[object, ...]]:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name, seeds in (("P1", 3), ("P2", 1)):
         for seed in range(seeds):
             case = make(name, seed)
             alone(case, KS[-1]), l0quad.path(case.A, case.b, KS, case.ridge, bound="none", n_threads=1)
-            _, largest = timed(lambda case=case: alone(case, KS[-1]))
-            found, seconds = timed(
-                lambda case=case: l0quad.path(case.A, case.b, KS, case.ridge, bound="none", n_threads=1)
-            )
+            _, largest = timed(partial(alone, case, KS[-1]))
+            found, seconds = timed(partial(l0quad.path, case.A, case.b, KS, case.ridge, bound="none", n_threads=1))
             begin = time.process_time()
             singles = [alone(case, k).objective for k in KS]
             loop = time.process_time() - begin
@@ -68,7 +67,8 @@ def ridges() -> tuple[object, ...]:
 
 def bands() -> list[tuple[object, ...]]:
     """Bounds of a path from a few ascents, and of one ascent for each k, from the same points, without trees."""
-    rows, few_ascents = [], path_run._ASCENTS
+    rows: list[tuple[object, ...]] = []
+    few_ascents = path_run._ASCENTS
     for name, ks, mode in (("P0", range(1, 21), "tight"), ("P5", range(1, 41), "tight"), ("P5", range(1, 41), "fast")):
         case = make(name, 0)
 
@@ -78,8 +78,8 @@ def bands() -> list[tuple[object, ...]]:
 
         run(few_ascents, mode)
         _, points = timed(lambda: run(few_ascents, "none"), 1)
-        shared, few = timed(lambda mode=mode: run(few_ascents, mode), 1)
-        own, many = timed(lambda mode=mode, ks=ks: run(len(ks), mode), 1)
+        shared, few = timed(partial(run, few_ascents, mode), 1)
+        own, many = timed(partial(run, len(ks), mode), 1)
         loss = [100 * (a.result.relative_gap - b.result.relative_gap) for a, b in zip(shared, own, strict=True)]
         rows.append((
             f"{name}, k = 1 ... {ks[-1]}, {mode}",
@@ -100,14 +100,14 @@ def validation() -> list[tuple[object, ...]]:
     run("fast")
     rows: list[tuple[object, ...]] = []
     for bound in ("none", "fast"):
-        found, seconds = timed(lambda bound=bound: run(bound))
+        found, seconds = timed(partial(run, bound))
         rows.append((f"l0quad, bound={bound!r}", f"{seconds:.3f}", found.best("cv").k, found.best("1se").k))
     try:
         from abess import LinearRegression
     except ImportError:
         return rows
 
-    def other() -> object:
+    def other() -> Any:
         return LinearRegression(support_size=range(1, 11), cv=10, thread=1).fit(A, b)
 
     other()
@@ -119,10 +119,11 @@ def validation() -> list[tuple[object, ...]]:
 def designs() -> list[tuple[object, ...]]:
     """A tall design with weights and an intercept beside the same columns as they are."""
     rng = np.random.default_rng(0)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for dtype in (np.float32, np.float64):
         for deviations in (1.0, 10.0):
-            X = rng.standard_normal((10**6, 50)).astype(dtype) + dtype(deviations)
+            X: np.ndarray = rng.standard_normal((10**6, 50)).astype(dtype)
+            X += dtype(deviations)
             y, weights = X[:, :5].sum(axis=1, dtype=float) + rng.standard_normal(10**6), rng.uniform(0.5, 2, 10**6)
 
             def designed(X: np.ndarray = X, y: np.ndarray = y, weights: np.ndarray = weights) -> l0quad.Result:
@@ -130,7 +131,7 @@ def designs() -> list[tuple[object, ...]]:
                 return l0quad.minimize(design.matrix, design.target(y), 5, n_threads=1)
 
             l0quad.minimize(X[:1000], y[:1000], 5), designed()
-            bare, plain = timed(lambda X=X, y=y: l0quad.minimize(X, y, 5, n_threads=1))
+            bare, plain = timed(partial(l0quad.minimize, X, y, 5, n_threads=1))
             found, seconds = timed(designed)
             rows.append((
                 np.dtype(dtype).name, f"{deviations:g}", f"{plain:.2f}", f"{seconds:.2f}", f"{seconds / plain:.2f}",

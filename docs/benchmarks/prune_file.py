@@ -4,6 +4,7 @@ import copy
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import networks
 import torch
@@ -27,9 +28,9 @@ def wide() -> networks.Network:
 def peak_of(network: networks.Network, method: str, sparsity: float, rows: int) -> tuple[int, float]:
     """Return the bytes that pruning holds over what was there before, its copy of the network too; and CPU seconds."""
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as peak:
-        begin, model = time.process_time(), copy.deepcopy(network.model)
-        settings = {"stages": 2, "refit_stages": 1, "n_rows": rows, "batch_size": 1, "l2": 1e-2, "bound": "none"}
-        prune(model, network.loss_fn, network.train, sparsity, method=method, out=Path(folder) / "A", **settings)
+        begin, model, out = time.process_time(), copy.deepcopy(network.model), Path(folder) / "A"
+        settings: dict[str, Any] = {"stages": 2, "refit_stages": 1, "n_rows": rows, "batch_size": 1, "l2": 1e-2}
+        prune(model, network.loss_fn, network.train, sparsity, method=method, out=out, bound="none", **settings)
         seconds = time.process_time() - begin
     return peak.extra, seconds
 

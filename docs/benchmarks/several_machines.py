@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 from measure import machine, report, table
@@ -50,7 +52,8 @@ def cluster() -> Iterator[str]:
         free.bind(("localhost", 0))
         address = f"tcp://localhost:{free.getsockname()[1]}"
     dask, environment = str(Path(sys.executable).with_name("dask")), os.environ | ONE_THREAD
-    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    nowhere = subprocess.DEVNULL
+    quiet: dict[str, Any] = {"env": environment, "stdout": nowhere, "stderr": nowhere, "start_new_session": True}
     scheduler = subprocess.Popen([dask, "scheduler", "--port", address.rpartition(":")[2], "--no-dashboard"], **quiet)
     options = ["--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]
     workers = subprocess.Popen([dask, "worker", address, *options], **quiet)
@@ -123,18 +126,17 @@ def kills(
     """Return for each run: the workers killed, tasks begun over those that it takes, and whether the bytes agree."""
     from l0quad_adapters.dask import cluster as asked
 
-    rows, plain = [], asked.answer
+    rows = []
     for seed in range(runs):
         with tempfile.TemporaryDirectory() as folder:
-            log, over = Path(folder) / "log", threading.Event()
-            A, asked.answer = opened(), logged(str(log))
-            killer = killed(log, seed, over)
-            begin = time.perf_counter()
-            found = solved(A, *data)
-            wall = time.perf_counter() - begin
-            over.set()
-            killer.join()
-            asked.answer = plain
+            log, over, A = Path(folder) / "log", threading.Event(), opened()
+            with mock.patch.object(asked, "answer", logged(str(log))):
+                killer = killed(log, seed, over)
+                begin = time.perf_counter()
+                found = solved(A, *data)
+                wall = time.perf_counter() - begin
+                over.set()
+                killer.join()
             extra = len(log.read_text().splitlines()) - 2 * SHARDS
             same = found.w.tobytes() == expected.w.tobytes() and found.lower_bound == expected.lower_bound
             rows.append(
@@ -164,9 +166,9 @@ def main(p: int = 4_200_000, n: int = 200, runs: int = 10) -> None:
                 begin, cpu = time.perf_counter(), time.process_time()
                 two = solved(sharded(paths, client), b, w0)
                 wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
-                wire = (on_the_wire() - wire) / p
+                sent = (on_the_wire() - wire) / p
                 theirs = sum(client.run(time.process_time).values()) - theirs
-                walls["two workers"].append((wall, cpu, theirs, wire))
+                walls["two workers"].append((wall, cpu, theirs, sent))
                 print(walls, flush=True)
             for name, found in walls.items():
                 wall, cpu, theirs, wire = np.mean(found, axis=0)

@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 import l0quad
 
 SETS = {"seeds 0 to 399": range(400), "seeds 1000 to 1399": range(1000, 1400)}
-METHODS = {
+METHODS: dict[str, l0quad.Options] = {
     "auto": l0quad.Auto(),
     "auto, thorough": l0quad.Auto(effort="thorough"),
     "forward": l0quad.Forward(),

@@ -12,7 +12,7 @@ from measure import RESULTS, machine, report, table
 import l0quad
 
 LIMIT = 60.0
-METHODS = {
+METHODS: dict[str, l0quad.Options] = {
     "auto, fast": l0quad.Auto(effort="fast"),
     "auto, thorough": l0quad.Auto(effort="thorough"),
     "magnitude": l0quad.Magnitude(),
@@ -50,7 +50,7 @@ def measured(instance: Instance, known: float | None) -> tuple[Found, float]:
         print(name, *ran[name], flush=True)
     best = min(objective for objective, _, _ in ran.values())
     best = best if known is None else min(best, known)
-    return {name: (100 * (objective / best - 1), *rest) for name, (objective, *rest) in ran.items()}, best
+    return {name: (100 * (objective / best - 1), seconds, cut) for name, (objective, seconds, cut) in ran.items()}, best
 
 
 def draw(panels: dict[str, Found]) -> None:

@@ -86,7 +86,22 @@ class Needs:
 
 
 class Options(Protocol):
-    """The options of a method: an object that carries its name and what it needs."""
+    """The options of a method: what ``method=`` takes beside a name.
+
+    Attributes
+    ----------
+    name : str
+        The method's.
+    needs : object
+        What it asks of a problem.
+
+    Examples
+    --------
+    >>> import l0quad
+    >>> methods: dict[str, l0quad.Options] = {"fast": l0quad.IHT(), "good": l0quad.Swap(kicks=4)}
+    >>> [each.name for each in methods.values()]
+    ['iht', 'swap']
+    """
 
     name: ClassVar[str]
     needs: ClassVar[Needs]

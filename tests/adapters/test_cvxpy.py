@@ -97,7 +97,7 @@ def test_constraints_of_ones_own():
 
 def test_wrong_arguments():
     problem = PROBLEMS["plain"]
-    refuse(lambda: to_cvxpy(A), TypeError, "problem: must be a Problem, got ndarray")
+    refuse(lambda: to_cvxpy(A), TypeError, "problem: must be a Problem, got ndarray")  # type: ignore[arg-type]
     refuse(lambda: to_cvxpy(problem, "cone"), ValueError, "form: must be one of 'perspective', 'bigm', 'relaxation'")
     refuse(lambda: to_cvxpy(problem, "bigm", diagonal=np.ones(P)), ValueError, "diagonal: is not used")
     refuse(lambda: to_cvxpy(problem, big_m=1.0), ValueError, "big_m: is used by form='bigm' alone")

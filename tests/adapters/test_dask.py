@@ -13,6 +13,7 @@ import l0quad
 from l0quad.problem import core
 
 distributed = pytest.importorskip("distributed")
+import dask
 from l0quad_adapters.dask import cluster as adapter
 from l0quad_adapters.dask import matrix, sharded
 
@@ -25,7 +26,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and SIGSTOP are o
 def client():
     settings = {"distributed.worker.profile.enabled": False}
     with (
-        adapter.dask.config.set(settings),
+        dask.config.set(settings),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0", silence_logs=50
         ) as cluster,
@@ -132,7 +133,8 @@ def test_every_product(exponent, client, tmp_path):
     A = rng.standard_normal((12, 23)).astype(np.float32)
     M = sharded(shards(A, tmp_path, 3, "C"), client).scaled(exponent)
     A = np.ldexp(A.astype(np.float64), exponent)
-    r, factor, scale = rng.standard_normal(12), np.linalg.cholesky(np.eye(12) + 0.1), 2.0**exponent
+    r, scale = rng.standard_normal(12), 2.0**exponent
+    factor = np.linalg.cholesky(np.eye(12) + 0.1).astype(np.float64)
     for columns in (None, np.array([20, 3, 9]), np.array([4, 17]), np.arange(23)):
         A_S = A if columns is None else A[:, columns]
         w = rng.standard_normal(A_S.shape[1])

@@ -1,7 +1,9 @@
 """What options, solve(), minimize() and the constraints refuse as an argument, and what they accept."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def test_amounts(name, value, error, words):
     refuse(call, error, f"{name}: {words}")
 
 
-INTEGERS = {
+INTEGERS: dict[str, list[Callable[[Any], object]]] = {
     "max_iter": [lambda v: IHT(max_iter=v), lambda v: CoordinateDescent(max_iter=v), lambda v: ActiveSet(max_iter=v)],
     "steps": [lambda v: Backsolve(steps=v)],
     "block_size": [lambda v: BlockBacksolve(block_size=v)],
@@ -62,8 +64,8 @@ def test_integers(name):
 
 def test_options():
     refuse(lambda: ActiveSet(extra=1.5), ValueError, "extra: must be at most 1, got 1.5")
-    refuse(lambda: ActiveSet(inner="iht"), TypeError, "inner: must be IHT options, got 'iht'")
-    refuse(lambda: IHT(refit=1), TypeError, "refit: must be True or False, got 1")
+    refuse(lambda: ActiveSet(inner="iht"), TypeError, "inner: must be IHT options, got 'iht'")  # type: ignore[arg-type]
+    refuse(lambda: IHT(refit=1), TypeError, "refit: must be True or False, got 1")  # type: ignore[arg-type]
     refuse(lambda: CoordinateDescent(tol=-1), ValueError, "tol: must be finite and at least 0, got -1")
     for each in l0quad.METHODS.values():
         with pytest.raises(TypeError, match="no_such_option"):
@@ -134,14 +136,14 @@ def test_solve(options, error, words):
 
 
 def test_solve_needs_a_problem():
-    refuse(lambda: l0quad.solve(A), TypeError, "problem: must be a Problem, got ndarray; minimize() takes A and b")
+    refuse(lambda: l0quad.solve(A), TypeError, "problem: must be a Problem, got ndarray; minimize() takes A and b")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"minimize\(\) .*'no_such_option'"):
-        l0quad.minimize(A, B, 2, no_such_option=1)
+        l0quad.minimize(A, B, 2, no_such_option=1)  # type: ignore[call-arg]
     with pytest.raises(AttributeError, match="no_such_name"):
         l0quad.no_such_name  # noqa: B018
 
 
-@pytest.mark.parametrize("start", [[], [1], np.array([False, True, True]), [0.0, 2.0, 0.0], np.float32([1, 2, 3])])
+@pytest.mark.parametrize("start", [[], [1], np.arange(3) > 0, [0.0, 2.0, 0.0], np.array([1, 2, 3], np.float32)])
 def test_allowed_start(start):
     assert l0quad.minimize(A, B, 2, start=start, method="magnitude").support.size <= 2
 

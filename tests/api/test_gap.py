@@ -1,5 +1,7 @@
 """Ends at a proven gap, bounds by themselves, certificates, and many solves on one A."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from problems import PROBLEMS, gaussian, pruning, suited
@@ -19,8 +21,8 @@ def test_any_method_ends_once_its_gap_is_proven(method):
         method = l0quad.Exact(node_limit=50)
     free = solve(problem, method, bound="tight")
     asked = max(1.2 * free.relative_gap, 1e-3)
-    for limit in ({"gap_tol": asked}, {"gap_tol_abs": asked * free.objective}):
-        result = solve(problem, method, bound="tight", **limit)
+    for tol, tol_abs in ((asked, None), (None, asked * free.objective)):
+        result = solve(problem, method, bound="tight", gap_tol=tol, gap_tol_abs=tol_abs)
         assert result.relative_gap <= asked * (1 + 1e-6)
         assert f"relative gap {result.relative_gap:.3g}" in result.message
         assert result.n_iter <= free.n_iter
@@ -58,17 +60,18 @@ def test_a_bound_for_any_point(name):
 
 def test_bound_refuses_by_name():
     problem = PROBLEMS["gaussian"].problem()
-    refuse(lambda: l0quad.bound(3), TypeError, "problem: must be a Problem")
+    refuse(lambda: l0quad.bound(3), TypeError, "problem: must be a Problem")  # type: ignore[arg-type]
     refuse(lambda: l0quad.bound(problem, mode="none"), ValueError, "mode: must be one of 'tight', 'fast'")
     refuse(lambda: solve(problem, gap_tol=-1), ValueError, "gap_tol: must be finite and at least 0")
-    refuse(lambda: solve(problem, gap_tol_abs="a"), TypeError, "gap_tol_abs: must be a real number")
-    refuse(lambda: solve(problem).check(3), TypeError, "problem: must be a Problem")
+    refuse(lambda: solve(problem, gap_tol_abs="a"), TypeError, "gap_tol_abs: must be a real number")  # type: ignore[arg-type]
+    refuse(lambda: solve(problem).check(3), TypeError, "problem: must be a Problem")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-150, 1e150])
 def test_certificates_are_in_the_users_units(scale):
     instance = gaussian(20, 30, 3, seed=4, ridge=0.1)
     result = solve(Problem(instance.A, scale * instance.b, 3, 0.1), "swap", bound="tight")
+    assert isinstance(result.certificate, Dual)
     nu = result.certificate.nu / scale
     v = -instance.A.T @ nu / 0.2
     value = -0.5 * nu @ nu - instance.b @ nu - 0.1 * np.sort(v**2)[-3:].sum()
@@ -82,6 +85,7 @@ def test_separable_certificates_are_in_the_users_units(scale):
     A, b = rng.standard_normal((20, 6)) + rng.standard_normal((20, 1)), rng.standard_normal(20)
     problem = Problem(scale * A, b, 2)
     result = solve(problem, "swap", bound="tight")
+    assert isinstance(result.certificate, Separable)
     w, d = result.certificate.w * scale, result.certificate.d / scale**2
     r = A @ w - b
     q = -A.T @ r
@@ -112,7 +116,7 @@ def test_a_dual_point_bounds_what_is_fixed_in_and_out():
         assert free <= dual_value(core, nu, instance.A.T @ nu, inside, outside) + 1e-12 * abs(free)
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "k": {"k": 2},
     "ridge": {"ridge": 3.0},
     "no ridge": {"ridge": 0.0},

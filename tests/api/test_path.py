@@ -2,10 +2,12 @@
 
 import itertools
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from problem_files import dense
 
 import l0quad
 from l0quad import Status
@@ -47,7 +49,7 @@ def test_every_fit_is_what_it_says_and_none_is_worse_than_a_smaller_one(kind, ri
     ks = range(6)
     found = l0quad.path(A, b, ks, ridge)
     assert [fit.k for fit in found] == list(ks)
-    exact = A.toarray() if sp.issparse(A) else A.astype(np.float64)
+    exact = dense(A).astype(np.float64)
     for fit in found:
         result = fit.result
         assert result.check(l0quad.Problem(A, b, fit.k, ridge)).ok, result.check(l0quad.Problem(A, b, fit.k, ridge))
@@ -118,7 +120,7 @@ def test_constraints(constraint):
 def test_a_centre_an_intercept_scales_and_weights():
     A, b = data()
     A, b, weights, w0 = A * np.arange(1, 10) + 100, b + 7, np.linspace(0.1, 2, 40), np.full(9, 0.05)
-    options = {"fit_intercept": True, "standardize": True, "weights": weights}
+    options: dict[str, Any] = {"fit_intercept": True, "standardize": True, "weights": weights}
     found = l0quad.path(A, b, [1, 3], 0.01, w0=w0, **options)
     design = l0quad.Design(A, **options)
     for fit in found:
@@ -305,7 +307,8 @@ def test_a_picture(found, tmp_path):
     assert len(drawn.axes) == 4
     band = drawn.axes[0].lines[0].get_ydata()
     assert list(band) == [fit.result.objective for fit in found if fit.ridge == 1.0]
-    assert len(l0quad.path(*data(), [1, 4]).plot().axes) == 3
+    A, b = data()
+    assert len(l0quad.path(A, b, [1, 4]).plot().axes) == 3
     with pytest.raises(ValueError, match="ridge: 7 is not on the path"):
         found.plot(7)
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from narrowed import some
 from problems import PROBLEMS, gaussian, pruning
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -160,14 +161,15 @@ print(result.status.name, result.support.size, flush=True)
 @needs_sigint
 def test_ctrl_c_in_a_process_of_its_own():
     process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+    stdout = some(process.stdout)
     try:
-        assert process.stdout.readline() == "running\n"
+        assert stdout.readline() == "running\n"
         process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "INTERRUPTED 300\n"
+        assert stdout.readline() == "INTERRUPTED 300\n"
         assert process.wait() == 0
     finally:
         process.kill()
-        process.stdout.close()
+        stdout.close()
         process.wait()
 
 
@@ -298,7 +300,7 @@ def test_problem_and_result_are_immutable():
             array[0] = 1.0
     result = solve(problem)
     with pytest.raises(AttributeError):
-        result.objective = 0.0
+        result.objective = 0.0  # type: ignore[misc]
 
 
 def test_a_problem_does_not_follow_later_changes_of_its_vectors():

@@ -9,6 +9,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
+from l0quad import path
 from l0quad.app import demo
 from l0quad.app.cli import main
 
@@ -97,7 +98,7 @@ def test_demo_picture_that_cannot_be_written(folder, capsys, monkeypatch, short_
 @pytest.mark.parametrize("iteration", [1, 5, 15])
 def test_demo_stops_at_an_interrupt(folder, capsys, monkeypatch, iteration):
     """Ctrl-C in the search: the rows so far, and no picture."""
-    original = demo.path
+    original = path
 
     def interrupted(state):
         if state.n_iter == iteration:

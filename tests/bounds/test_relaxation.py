@@ -258,7 +258,7 @@ def test_jacobian_is_the_slope_of_the_prox(k, beta):
 
 @pytest.mark.parametrize("rows", [0, 4096], ids=["conjugate gradients", "factorization"])
 def test_newton_directions_solve_their_system(monkeypatch, k, rows):
-    monkeypatch.setattr(l0quad.bounds.relaxation, "DENSE_ROWS", rows)
+    monkeypatch.setattr("l0quad.bounds.relaxation.DENSE_ROWS", rows)
     A, b, w0 = instance(8, n=12)
     problem, relaxed = relaxation(A, b, k, 0.3, w0)
     for _ in range(6):

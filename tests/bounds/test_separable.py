@@ -7,6 +7,7 @@ import pytest
 import reference
 import scipy.sparse as sp
 from exact import Exact, rational
+from narrowed import a, some
 
 from l0quad import Cardinality, Groups, NofM, PerBlock, Problem, Separable
 from l0quad.bounds.diagonal import curvature, proven, scaled_diagonal
@@ -37,7 +38,7 @@ def diagonal(problem):
     usable = problem.constraint.usable
     d = np.zeros(P)
     part = shape.H[np.ix_(usable, usable)]
-    d[usable] = proven(shape._replace(H=part, error=shape.error[usable]), scaled_diagonal(part))
+    d[usable] = proven(shape._replace(H=part, error=shape.error[usable]), some(scaled_diagonal(part)))
     return d
 
 
@@ -96,7 +97,7 @@ def test_every_kind_of_problem(k, kind):
         core = problem.core
         for moves in (0, 3):
             point = core.restricted(core.constraint.select(np.ones(P)))
-            bound = reweighted_bound(core, point, moves)
+            bound = some(reweighted_bound(core, point, moves))
             assert Fraction(problem.units.lower(bound.value)) <= exact.optimum()
             assert isinstance(bound.certificate, Separable)
             assert is_proven(core, bound.certificate.w, bound.certificate.d)
@@ -108,7 +109,8 @@ def test_the_relaxation_is_solved(k, ridge):
     A, b, _ = instance(11)
     problem = Problem(A, b, k, ridge).core
     point = problem.restricted(problem.constraint.select(np.ones(P)))
-    bound = reweighted_bound(problem, point, 0)
+    bound = some(reweighted_bound(problem, point, 0))
+    assert isinstance(bound.certificate, Separable)
     w, d = bound.certificate.w, bound.certificate.d
     Q, root = A.T @ A + 2 * ridge * np.eye(P) - np.diag(d), np.sqrt(d)
 
@@ -131,7 +133,7 @@ def test_moves_raise_the_bound():
         A = rng.standard_normal((60, 20)) + rng.standard_normal((60, 1))
         problem = Problem(A, A[:, :5] @ np.ones(5) + 3 * rng.standard_normal(60), 4, 0.1 * (seed % 2)).core
         point = problem.restricted(np.arange(4))
-        values = [reweighted_bound(problem, point, moves).value for moves in (0, 1, 6)]
+        values = [some(reweighted_bound(problem, point, moves)).value for moves in (0, 1, 6)]
         assert values[0] < values[1] <= values[2] <= point.objective
         assert values[2] - values[0] > 0.01 * (point.objective - values[0])
 
@@ -140,15 +142,16 @@ def test_columns_that_play_no_part():
     A, b, _ = instance(3)
     A[:, 4] = 0.0
     problem = Problem(A, b, Cardinality(2, never=[1])).core
-    bound = reweighted_bound(problem, problem.restricted(np.array([0, 2])), 2)
-    assert np.array_equal(np.flatnonzero(bound.certificate.d == 0), [1, 4])
-    assert is_proven(problem, *(getattr(bound.certificate, name) for name in ("w", "d")))
+    bound = some(reweighted_bound(problem, problem.restricted(np.array([0, 2])), 2))
+    certificate = a(Separable, bound.certificate)
+    assert np.array_equal(np.flatnonzero(certificate.d == 0), [1, 4])
+    assert is_proven(problem, certificate.w, certificate.d)
     assert Fraction(bound.value) <= Exact.of(A, b, Cardinality(2, never=[1])).optimum()
     # Column 0 is not one of them.
-    d = bound.certificate.d * (np.arange(P) != 0)
-    assert not is_proven(problem, bound.certificate.w * (d > 0), d)
-    assert not is_proven(problem, bound.certificate.w[:-1], bound.certificate.d[:-1])
-    assert not is_proven(problem, bound.certificate.w, -bound.certificate.d)
+    d = certificate.d * (np.arange(P) != 0)
+    assert not is_proven(problem, certificate.w * (d > 0), d)
+    assert not is_proven(problem, certificate.w[:-1], certificate.d[:-1])
+    assert not is_proven(problem, certificate.w, -certificate.d)
 
 
 def test_there_is_none_without_full_rank():
@@ -165,7 +168,8 @@ def test_the_ridge_alone(k):
         A, b, w0 = instance(seed, n)
         problem = Problem(A, b, k, 0.2, w0).core
         bound, exact = ridge_bound(problem), Exact.of(A, b, k, 0.2, w0)
-        assert is_proven(problem, bound.certificate.w, bound.certificate.d)
+        certificate = a(Separable, bound.certificate)
+        assert is_proven(problem, certificate.w, certificate.d)
         assert Fraction(bound.value) <= exact.optimum()
         least = float(exact.least(problem.constraint.usable))
         assert bound.value >= least - 1e-9 * abs(least)

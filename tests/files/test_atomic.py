@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_what_cannot_be_removed_does_not_hide_why(folder, monkeypatch):
 def test_a_file_that_another_process_has_open(folder, monkeypatch, times, written):
     """Windows refuses to replace it; it is tried again for less than a second."""
     (folder / "out").write_bytes(b"old")
-    held = PermissionError(13, "Permission denied")
+    held: Any = PermissionError(13, "Permission denied")
     held.winerror = 32
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)

@@ -5,13 +5,14 @@ import pytest
 import reference
 
 from l0quad.kernels.groups import group_gains, group_pivots, subtract_outer_blocks
+from l0quad.types import IntArray
 
 pytestmark = pytest.mark.no_jit
 
 UNITS = [[np.array([3, 0, 5])], [np.array([2]), np.array([6, 1]), np.array([4, 0, 3, 5])], []]
 
 
-def layout(units):
+def layout(units) -> tuple[IntArray, IntArray, IntArray]:
     sizes = np.array([each.size for each in units], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     offsets = (np.cumsum(sizes**2) - sizes**2).astype(np.int64)

@@ -45,7 +45,9 @@ class Made:
         return self.y + self.M @ self.c
 
     def columns(self, units):
-        return np.concatenate([np.arange(self.starts[g], self.starts[g + 1]) for g in [*units]] or [[]]).astype(int)
+        return np.concatenate(
+            [np.arange(self.starts[g], self.starts[g + 1]) for g in [*units]] or [np.empty(0)]
+        ).astype(int)
 
     def supports(self, state):
         """The sets of units that a node allows."""

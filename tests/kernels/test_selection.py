@@ -55,7 +55,7 @@ def test_one_long_part(budget, order):
 @pytest.mark.parametrize("ulps", [200, 1000, 4000])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
 def test_scores_that_differ_in_their_last_digits_alone(ulps, share):
-    scores = 1 + np.random.default_rng(0).integers(-ulps, ulps, 4000) * 2.0**-53
+    scores = 1 + np.random.default_rng(0).integers(-ulps, ulps, 4000).astype(np.float64) * 2.0**-53
     k = int(share * scores.size)
     chosen = np.zeros(scores.size, dtype=np.bool_)
     select_parts(scores, np.array([0, scores.size]), np.array([k]), chosen)

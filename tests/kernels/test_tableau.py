@@ -54,8 +54,8 @@ def test_best_swap_with_parts(seed):
 def test_no_part_fits():
     part, home = np.array([0, 0, 1]), np.array([2, 2])
     arguments = *table((2, 3)), np.arange(2), home, part
-    assert best_swap(*arguments, np.array([0, 0, 5])) == (-1, -1, 0.0)
-    assert best_swap(*arguments, np.array([0, 1, 0]))[1] == 2
+    assert best_swap(*(*arguments, np.array([0, 0, 5]))) == (-1, -1, 0.0)
+    assert best_swap(*(*arguments, np.array([0, 1, 0])))[1] == 2
 
 
 @pytest.mark.parametrize("leaving", [[], [2], [0, 3]], ids=str)

@@ -72,7 +72,12 @@ def test_a_callback_and_ctrl_c_end_exact_with_the_best_point(k):
     optimum, rule = layer.solve("exact").objective, layer.solve("wanda").objective
     for count in (1, 2, 3):
         seen = []
-        stopped = layer.solve("exact", callback=lambda state, n=count, seen=seen: seen.append(state) or len(seen) == n)
+
+        def stop(state, n=count, seen=seen):
+            seen.append(state)
+            return len(seen) == n
+
+        stopped = layer.solve("exact", callback=stop)
         assert stopped.status is Status.INTERRUPTED
         # What an output that is cut short has found comes last.
         assert count <= len(seen) == stopped.n_iter <= count + 1

@@ -150,6 +150,7 @@ def test_a_factor_in_place_of_its_matrix(thin, order):
     def work(pause):
         with factored_in_place(gram, 0.5, pause) as factored:
             assert order == 1 or not np.array_equal(gram, given)
+            assert factored is not None
             return factored.solve(x), factored.product(x), factored.solve(x)
 
     try:

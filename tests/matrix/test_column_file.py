@@ -4,10 +4,12 @@ import os
 import pickle
 import re
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
 from matrices import column_files, values
+from narrowed import some
 from problems import PROBLEMS, monitor_of, suited
 
 import l0quad
@@ -16,6 +18,7 @@ from l0quad.bounds.dual import dual_bound, dual_bound_at, with_bound
 from l0quad.matrix import sweeps
 from l0quad.problem import core
 from l0quad.problem.constraints import ranking
+from l0quad.problem.counted import counted_refit
 from l0quad.solvers.working_set import exchanged
 
 
@@ -139,13 +142,14 @@ def test_what_a_refit_brings(size, pruning):
     A = A.astype(np.float64)
     problem = l0quad.Problem(M, b, size, ridge=0.1, w0=w0)
     point = problem.core.restricted(np.sort(np.argsort(-np.abs(w0))[:size]))
-    refit = point.refit
-    np.testing.assert_allclose(refit.residual, A[:, point.support] @ point.w - b, atol=1e-11)
-    np.testing.assert_allclose(refit.nu, refit.residual, atol=1e-4)
-    np.testing.assert_allclose(refit.Atnu, A.T @ refit.nu, atol=1e-11)
+    refit = some(point.refit)
+    nu = some(refit.nu)
+    np.testing.assert_allclose(some(refit.residual), A[:, point.support] @ point.w - b, atol=1e-11)
+    np.testing.assert_allclose(nu, some(refit.residual), atol=1e-4)
+    np.testing.assert_allclose(some(refit.Atnu), A.T @ nu, atol=1e-11)
     assert M.bytes_read == M.nbytes * 2
     dual = l0quad.Problem(A, b, size, ridge=0.1, w0=w0).core
-    assert dual_bound_at(problem.core, point).value == pytest.approx(dual_bound(dual, refit.nu).value, rel=1e-10)
+    assert dual_bound_at(problem.core, point).value == pytest.approx(dual_bound(dual, nu).value, rel=1e-10)
     assert M.bytes_read == M.nbytes * 2
 
 
@@ -237,7 +241,7 @@ def test_a_round_of_the_active_set_takes_one_sweep_beside_its_refits(tmp_path, m
     A = rng.standard_normal((40, 900)) / 8
     b = A[:, :30] @ rng.standard_normal(30) + 0.1 * rng.standard_normal(40)
     M = column_files(A, "C", tmp_path, 1 << 16)
-    refits, found = [], core.counted_refit
+    refits, found = [], counted_refit
     monkeypatch.setattr(core, "counted_refit", lambda *terms: refits.append(terms[0].shape[1]) or found(*terms))
     result = l0quad.solve(l0quad.Problem(M, b, 60, ridge=0.01), l0quad.ActiveSet(max_iter=1, extra=0.1), bound="none")
     # By rows whole chunks are read, of the working set too; those of a small support alone may be fewer.
@@ -264,7 +268,7 @@ def test_exchanges_on_files_take_two_sweeps_and_a_refit(tmp_path):
     np.testing.assert_array_equal(better.support, expected.support)
 
 
-FRUGAL = {
+FRUGAL: dict[str, Any] = {
     "magnitude": "magnitude",
     "iht": l0quad.IHT(max_iter=2),
     "iht, refit": l0quad.IHT(max_iter=2, refit=True),

@@ -1,6 +1,7 @@
 """Every product of every kind of matrix against NumPy's."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from matrices import KINDS, SHAPES, SPARSE, mapped, set_chunk, snapshot, support
 
 import l0quad.matrix.dense
 from l0quad.matrix import DenseMatrix, as_matrix
+from l0quad.matrix.sparse import SparseMatrix
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["f4", "f8"])
@@ -147,6 +149,7 @@ def test_usable_arrays_are_shared(kind, dtype, tmp_path):
 def test_canonical_csc_is_shared(kind, dtype, tmp_path):
     array = KINDS[kind](values((17, 9), dtype), tmp_path)
     M = as_matrix(array)
+    assert isinstance(M, SparseMatrix)
     assert np.shares_memory(M._A.data, array.data)
 
 
@@ -156,6 +159,7 @@ def test_duplicate_entries_are_added_up(form, dtype):
     """Entries stored twice count once, as their sum, in the squared norms too."""
     rows, columns = np.array([0, 0, 2, 2, 1, 2]), np.array([1, 1, 0, 0, 2, 2])
     data = np.array([1, 2, 3, -3, 5, 7], dtype=dtype)
+    array: Any
     if form == "coo":
         array = sp.coo_array((data, (rows, columns)), shape=(3, 4))
     elif form == "csc":
@@ -218,8 +222,8 @@ def test_scaled_float32_loses_nothing():
 
 def test_nan_is_not_hidden():
     A = np.ones((5, 40))
-    for order in "CF":
-        M = as_matrix(np.asarray(A, order=order))
+    for array in (A, np.asfortranarray(A)):
+        M = as_matrix(array)
         w = np.zeros(40)
         w[3] = np.nan
         assert np.isnan(M.matvec(None, w)).all()

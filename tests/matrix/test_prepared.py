@@ -4,6 +4,8 @@ import gc
 import pickle
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import l0quad
 import l0quad.matrix.base
 from l0quad import as_matrix
 
-FORMS = {
+FORMS: dict[str, Callable[[np.ndarray], Any]] = {
     "float64": np.asarray,
     "float32": lambda A: A.astype(np.float32),
     "fortran": np.asfortranarray,

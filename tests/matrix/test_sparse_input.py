@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,7 +223,7 @@ DICTS = {"negative": (-1, 0), "row too large": (3, 0), "column too large": (0, 4
 
 @pytest.mark.parametrize("kind", DICTS)
 def test_corrupt_dok(kind):
-    array = sp.dok_array(LIKE)
+    array: Any = sp.dok_array(LIKE)
     array._dict[DICTS[kind]] = 1.0
     refuse(lambda: Problem(array, np.ones(3), 2), ValueError, "A: ")
 

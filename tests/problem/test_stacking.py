@@ -72,9 +72,11 @@ def test_the_door_says_how():
 
 def test_wrong_arguments():
     refuse(lambda: stack_complex(A, B[1:], 2), ValueError, "b: must have shape (18,)")
-    refuse(lambda: stack_complex(A, B, 1.5), TypeError, "k: must be an integer")
+    refuse(lambda: stack_complex(A, B, 1.5), TypeError, "k: must be an integer")  # type: ignore[arg-type]
     refuse(
-        lambda: stack_complex(A, B, PerBlock([0] * 6, [2])), TypeError, "k: must be an integer, Cardinality or Groups"
+        lambda: stack_complex(A, B, PerBlock([0] * 6, [2])),  # type: ignore[arg-type]
+        TypeError,
+        "k: must be an integer, Cardinality or Groups",
     )
     refuse(lambda: stack_complex(A[0], B, 2), ValueError, "A: must be a 2-D array")
     refuse(lambda: stack_complex(A, B, 2)[1](np.ones(6)), ValueError, "answer: must have shape (12,)")

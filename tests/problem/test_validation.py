@@ -1,6 +1,8 @@
 """The door: what is refused names the argument, the rule and the value; what is accepted means what it says."""
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ NOT_NUMBERS = {
     "None": (lambda a: None if a.ndim == 2 else np.full(a.shape, None), "object"),
     "masked": (masked, "masked"),
 }
-VECTORS = {
+VECTORS: dict[str, Callable[..., Any]] = {
     "b": lambda value: Problem(A, value, 2),
     "w0": lambda value: Problem(A, B, 2, 1.0, value),
     "linear": lambda value: Problem(A, B, 2, 1.0, None, value),
@@ -163,7 +165,7 @@ def test_allowed_ridge(ridge):
 
 
 def test_none_for_ridge():
-    refuse(lambda: Problem(A, B, 2, None), TypeError, "ridge: must be a real number, got None")
+    refuse(lambda: Problem(A, B, 2, None), TypeError, "ridge: must be a real number, got None")  # type: ignore[arg-type]
 
 
 def test_linear_needs_ridge():
@@ -298,13 +300,13 @@ def test_what_only_looks_like_a_matrix_says_what_to_do():
     from scipy.sparse.linalg import aslinearoperator
 
     words = ["A: is a linear operator", "subclass l0quad.Matrix", "A @ np.eye(A.shape[1])"]
-    refuse(lambda: Problem(aslinearoperator(A), B, 2), TypeError, *words)
+    refuse(lambda: Problem(aslinearoperator(A), B, 2), TypeError, *words)  # type: ignore[arg-type]
 
     class Tensor:
         requires_grad = True
 
-    refuse(lambda: Problem(Tensor(), B, 2), TypeError, "A: is a tensor that requires a gradient", "A.detach()")
-    refuse(lambda: Problem(A, Tensor(), 2), TypeError, "b: is a tensor that requires a gradient", "b.detach()")
+    refuse(lambda: Problem(Tensor(), B, 2), TypeError, "A: is a tensor that requires a gradient", "A.detach()")  # type: ignore[arg-type]
+    refuse(lambda: Problem(A, Tensor(), 2), TypeError, "b: is a tensor that requires a gradient", "b.detach()")  # type: ignore[arg-type]
 
 
 def test_a_stored_entry_of_a_sparse_matrix_is_named_by_its_place():

@@ -1,6 +1,7 @@
 """Time limits: when a solve stops, what may follow, and how often it reports. Time is mostly counted in questions."""
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,16 +55,19 @@ def test_time_limit_by_the_clock(slow):
     ended_by_time(result, 300)
 
 
+UNUSED: Any = None
+
+
 def test_work_after_the_limit_is_judged_by_its_size(ticking):
     """A tenth of the limit, or after a stop a quarter of a second, at the speeds of `monitor`."""
-    monitor = SolveMonitor(None, None, None, Limits(100.0))
+    monitor = SolveMonitor(UNUSED, UNUSED, UNUSED, Limits(100.0))
     for stopped, seconds, most in ((None, 49, 60), (Status.TIME_LIMIT, 99, 10), (Status.INTERRUPTED, 1e6, 0.25)):
         monitor.stopped = stopped
         for bytes_read, flops in ((BYTES_PER_SECOND, 0.0), (0.0, FLOPS_PER_SECOND)):
             for share, affordable in ((0.99, True), (1.01, False)):
                 ticking["seconds"] = seconds
                 assert monitor.affords(share * most * bytes_read, share * most * flops) is affordable
-    assert SolveMonitor(None, None, None).affords(1e30, 1e30)
+    assert SolveMonitor(UNUSED, UNUSED, UNUSED).affords(1e30, 1e30)
 
 
 @pytest.fixture

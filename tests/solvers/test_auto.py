@@ -51,7 +51,7 @@ def test_small_instances_are_solved():
 @pytest.mark.parametrize("shape", [(40, 60, 6), (60, 120, 10), (100, 30, 8)], ids=str)
 def test_planted_supports_are_found(shape, ridge, effort):
     for seed in range(4 if effort == "fast" else 1):
-        A, b, support = planted(*shape, seed)
+        A, b, support = planted(*(*shape, seed))
         result = solve(Problem(A, b, shape[2], ridge), Auto(effort))
         np.testing.assert_array_equal(result.support, support)
         assert result.objective <= 1e-7 * (b @ b)
@@ -119,7 +119,7 @@ def test_a_budget_of_the_rank_needs_the_right_columns(monkeypatch):
 @pytest.mark.parametrize("shape", [(30, 12), (8, 20), (70, 12)], ids=str)
 def test_no_budget_and_the_whole_budget(shape, ridge, effort):
     w0 = np.random.default_rng(1).standard_normal(shape[1])
-    base = gaussian(*shape, 0, ridge=ridge, w0=w0)
+    base = gaussian(*(*shape, 0), ridge=ridge, w0=w0)
     nothing = solve(base.problem(), Auto(effort))
     assert nothing.support.size == 0
     assert nothing.objective == pytest.approx(base.objective(np.zeros(shape[1])), rel=1e-12)

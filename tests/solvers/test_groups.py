@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from narrowed import some
 from problems import Instance, gaussian, pruning, stored_as, thinned
 
 import l0quad.solvers.swap
@@ -87,7 +88,7 @@ def test_costs_and_gains_after_any_sequence_of_changes(name):
         elif step % 5 == 4:
             tableau = tableau.copy()
         elif removable.size and (rng.random() < 0.5 or not gains.any()):
-            unit = core.constraint.units[move := int(rng.choice(removable))]
+            unit = some(core.constraint.units)[move := int(rng.choice(removable))]
             assert sorted(tableau.take_out(move)) == unit.tolist()
         elif gains.any():
             assert tableau.join(int(rng.choice(np.flatnonzero(gains))))
@@ -96,7 +97,7 @@ def test_costs_and_gains_after_any_sequence_of_changes(name):
 @over_small
 def test_best_swap_is_the_best_of_all_refits(name):
     instance, ends = SMALL[name], 0
-    units = instance.core().constraint.units
+    units = some(instance.core().constraint.units)
     for seed in range(4):
         tableau = tableau_of(instance.core(), random_support(instance, seed))
         for _ in range(20):
@@ -183,10 +184,10 @@ def test_singles_are_a_cardinality():
 def test_group_scores_are_what_a_refit_changes(name):
     instance = KEPT[name]
     problem = instance.core()
-    units = problem.constraint.units
+    units = some(problem.constraint.units)
     support = random_support(instance, 1)
     before = value(instance, support)
-    scores = group_scores(problem, problem.restricted(support), units)
+    scores = some(group_scores(problem, problem.restricted(support), units))
     assert np.all(np.delete(scores, [each[0] for each in units]) == 0)
     for each in units:
         other = np.setdiff1d(support, each) if each[0] in support else np.append(support, each)

@@ -13,6 +13,7 @@ import l0quad.solvers.auto
 import l0quad.solvers.obs
 from l0quad import ADMM, METHODS, OBS, Auto, Forward, Problem, Rounding, Status, Swap, Unsuited, solve
 from l0quad.solvers.admm import _Passes, _Tall, _Wide
+from l0quad.solvers.swap import saliency
 
 IMPROVERS = ["swap", "admm", "rounding", "obs", "auto"]
 improvers = pytest.mark.parametrize("method", IMPROVERS)
@@ -20,7 +21,7 @@ FORMS = [np.asarray, np.asfortranarray, sp.csc_array, np.float32]
 
 
 def removals(monkeypatch):
-    sizes, found = [], l0quad.solvers.obs.saliency
+    sizes, found = [], saliency
 
     def spied(problem, point):
         sizes.append(point.support.size)
@@ -70,7 +71,7 @@ def test_obs_within_the_budgets(name):
 @pytest.mark.parametrize("shape", [(7, 20), (20, 7), (9, 9), (1, 5), (5, 1)], ids=str)
 def test_the_iterates_of_admm(shape, form):
     """Each step as it is defined, from A'A, whatever spares passes over A."""
-    instance = stored_as(gaussian(*shape, 1, w0=CENTRE[:1].repeat(shape[1]), ridge=0.2), form)
+    instance = stored_as(gaussian(*(*shape, 1), w0=CENTRE[:1].repeat(shape[1]), ridge=0.2), form)
     A, core, g = instance.dense, instance.core(), instance.dense.T @ instance.b + 0.4 * instance.w0
     passes = _Passes(core, core.evaluate(np.arange(1), np.ones(1)))
     split = (_Wide if shape[1] >= shape[0] else _Tall)(core, passes)

@@ -74,7 +74,7 @@ def test_wrong_arguments_are_named(argument, value, error):
 
 def test_solve_wants_a_problem():
     with pytest.raises(TypeError, match="problem"):
-        solve(np.eye(3))
+        solve(np.eye(3))  # type: ignore[arg-type]
 
 
 def test_forward_does_not_begin_a_table_of_gigabytes():

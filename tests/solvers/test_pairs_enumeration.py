@@ -43,6 +43,7 @@ def test_the_best_exchange_of_two_columns_is_the_best_of_all_refits(name):
             assert pair is None or pair.change >= -1e-6 * before
             continue
         found += 1
+        assert pair is not None
         assert pair.change == pytest.approx(best - before, rel=1e-6)
         exchange_pair(tableau, pair)
         assert instance.allows(tableau.support)

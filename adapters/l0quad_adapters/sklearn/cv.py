@@ -73,7 +73,7 @@ class L0RegressorCV(MultiOutputMixin, RegressorMixin, Linear):
         standardize: bool = True,
         must: Sequence[int] | Sequence[str] | None = None,
         never: Sequence[int] | Sequence[str] | None = None,
-        groups: Sequence[int] | None = None,
+        groups: ArrayLike | None = None,
         effort: str = "fast",
         bound: str = "fast",
         time_limit: float | None = None,

@@ -126,7 +126,7 @@ class L0Regressor(MultiOutputMixin, RegressorMixin, Linear):
         standardize: bool = True,
         must: Sequence[int] | Sequence[str] | None = None,
         never: Sequence[int] | Sequence[str] | None = None,
-        groups: Sequence[int] | None = None,
+        groups: ArrayLike | None = None,
         joint_support: bool = False,
         effort: str = "fast",
         bound: str = "fast",

@@ -14,6 +14,9 @@ import numpy as np
 from l0quad import frames, validation
 from l0quad.types import BoolArray, FloatArray, IntArray
 
+# Columns by number or by name.
+Columns = Sequence[int] | Sequence[str] | IntArray
+
 
 class Exchanges(NamedTuple):
     """Which columns may take whose place: j that of slot i where ``part[j] == home[i]`` or ``room[part[j]] > 0``.
@@ -188,7 +191,7 @@ class Constraint(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(ABC):
-    """A constraint as the user states it.
+    """A constraint as the user states it: what ``k`` may be beside an integer.
 
     Parameters
     ----------
@@ -197,10 +200,17 @@ class Kind(ABC):
         By number or, where A's columns have names, by name.
     never : array of int, or of str
         Columns that are zero.
+
+    Examples
+    --------
+    >>> import l0quad
+    >>> kinds: list[l0quad.Kind] = [l0quad.Cardinality(3), l0quad.NofM(2, 4)]
+    >>> [kind.bind(8).total for kind in kinds]
+    [3, 4]
     """
 
-    must: Sequence[int] | Sequence[str] | IntArray = ()
-    never: Sequence[int] | Sequence[str] | IntArray = ()
+    must: Columns = ()
+    never: Columns = ()
 
     def __post_init__(self) -> None:
         for name in ("must", "never"):

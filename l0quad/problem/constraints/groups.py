@@ -5,16 +5,17 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
-from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, Kind, Parts, RankOnes
+from l0quad.problem.constraints.base import Columns, Constraint, Exchanges, Jacobian, Kind, Parts, RankOnes
 from l0quad.problem.constraints.per_block import numbers
 from l0quad.problem.constraints.ranking import top_k
 from l0quad.problem.constraints.shares import clipped_ratio, thresholds
 from l0quad.types import BoolArray, FloatArray, IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Groups(Kind):
     """At most ``k`` groups of columns have nonzeros; within these, every column may have one.
 
@@ -40,10 +41,11 @@ class Groups(Kind):
     labels: IntArray
     k: int
 
-    def __post_init__(self) -> None:
-        Kind.__post_init__(self)
-        object.__setattr__(self, "labels", numbers(self.labels, "labels"))
-        validation.integer(self.k, "k", 0)
+    def __init__(self, labels: ArrayLike, k: int, *, must: Columns = (), never: Columns = ()) -> None:
+        Kind.__init__(self, must=must, never=never)
+        object.__setattr__(self, "labels", numbers(labels, "labels"))
+        validation.integer(k, "k", 0)
+        object.__setattr__(self, "k", k)
 
     def bind(self, n_columns: int) -> "GroupBudget":
         """Return the constraint over this many columns."""

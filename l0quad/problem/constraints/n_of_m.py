@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
-from l0quad.problem.constraints.base import Kind
+from l0quad.problem.constraints.base import Columns, Kind
 from l0quad.problem.constraints.partition import Partition
 from l0quad.types import IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class NofM(Kind):
     """At most ``n`` nonzeros in each group of ``m`` consecutive columns (the last group may be smaller).
 
@@ -35,19 +36,17 @@ class NofM(Kind):
 
     n: int
     m: int
-    order: IntArray | None = None
+    order: IntArray | None
 
-    def __post_init__(self) -> None:
-        Kind.__post_init__(self)
-        validation.integer(self.n, "n", 0)
-        validation.integer(self.m, "m", 1)
-        if self.order is not None:
-            order = validation.integers(self.order, "order")
-            if not np.array_equal(np.sort(order), np.arange(order.size)):
-                raise ValueError(f"order: must hold each of 0 to {order.size - 1} once")
-            own = order.astype(np.int64)
-            own.flags.writeable = False
-            object.__setattr__(self, "order", own)
+    def __init__(
+        self, n: int, m: int, order: ArrayLike | None = None, *, must: Columns = (), never: Columns = ()
+    ) -> None:
+        Kind.__init__(self, must=must, never=never)
+        validation.integer(n, "n", 0)
+        validation.integer(m, "m", 1)
+        own = None if order is None else _permutation(order)
+        for name, value in (("n", n), ("m", m), ("order", own)):
+            object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NofM):
@@ -71,3 +70,13 @@ class NofM(Kind):
             along, part = part, np.empty_like(part)
             part[self.order] = along
         return Partition.build(part, budgets, n_columns, *self.fixed(n_columns))
+
+
+def _permutation(value: ArrayLike) -> IntArray:
+    """Return ``value``, each of 0 to p - 1 once, as an array of its own, read-only."""
+    order = validation.integers(value, "order")
+    if not np.array_equal(np.sort(order), np.arange(order.size)):
+        raise ValueError(f"order: must hold each of 0 to {order.size - 1} once")
+    own = order.astype(np.int64)
+    own.flags.writeable = False
+    return own

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from l0quad import validation
-from l0quad.problem.constraints.base import Kind
+from l0quad.problem.constraints.base import Columns, Kind
 from l0quad.problem.constraints.partition import Partition
 from l0quad.types import IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class PerBlock(Kind):
     """A budget for each part of a partition of the columns.
 
@@ -35,10 +36,10 @@ class PerBlock(Kind):
     labels: IntArray
     budgets: IntArray
 
-    def __post_init__(self) -> None:
-        Kind.__post_init__(self)
-        for name in ("labels", "budgets"):
-            object.__setattr__(self, name, numbers(getattr(self, name), name))
+    def __init__(self, labels: ArrayLike, budgets: ArrayLike, *, must: Columns = (), never: Columns = ()) -> None:
+        Kind.__init__(self, must=must, never=never)
+        object.__setattr__(self, "labels", numbers(labels, "labels"))
+        object.__setattr__(self, "budgets", numbers(budgets, "budgets"))
         if int(self.labels.max()) >= self.budgets.size:
             raise ValueError(
                 f"labels: must be below the number of budgets ({self.budgets.size}), got {int(self.labels.max())}"

@@ -1,5 +1,7 @@
 """The published baselines against dense references: an explicit inverse of F, and all supports or all swaps."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import reference
@@ -224,7 +226,7 @@ def test_registry():
     assert all(BASELINES[name].name == name and BASELINES[name]() == BASELINES[name]() for name in BASELINES)
 
 
-INVALID = {
+INVALID: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "options": (TypeError, "options: must be one of .*, got 'mfac'", {"options": "mfac"}),
     "type": (TypeError, "A: must be a float32 or float64 array, got list", {"A": [[1.0]]}),
     "dtype": (TypeError, "A: must be .*, got int64", {"A": np.eye(2, dtype=np.int64)}),
@@ -249,18 +251,18 @@ INVALID = {
 def test_invalid_arguments_are_named(case):
     error, message, changes = INVALID[case]
     A, w0 = gradients(5)
-    arguments = {"options": WoodFisher(), "A": A, "w0": w0, "k": 5, "l2": L2} | changes
+    arguments: dict[str, Any] = {"options": WoodFisher(), "A": A, "w0": w0, "k": 5, "l2": L2}
     with pytest.raises(error, match=message):
-        pruned(**arguments)
+        pruned(**arguments | changes)
 
 
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
         (lambda: WoodFisher(0), ValueError, "block_size: must be at least 1, got 0"),
-        (lambda: WoodFisher(2.5), TypeError, "block_size: must be an integer, got 2.5"),
+        (lambda: WoodFisher(2.5), TypeError, "block_size: must be an integer, got 2.5"),  # type: ignore[arg-type]
         (lambda: CBS(least_gain=1.0), ValueError, r"least_gain: must lie in \[0, 1\), got 1.0"),
-        (lambda: CBS(least_gain="0.1"), TypeError, "least_gain: must be a number, got '0.1'"),
+        (lambda: CBS(least_gain="0.1"), TypeError, "least_gain: must be a number, got '0.1'"),  # type: ignore[arg-type]
         (lambda: CBS(max_rounds=0), ValueError, "max_rounds: must be at least 1, got 0"),
         (lambda: CBS(candidates=True), TypeError, "candidates: must be an integer, got True"),
     ],

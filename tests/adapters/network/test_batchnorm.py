@@ -1,6 +1,7 @@
 """Statistics of batch normalisation, computed anew."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ def net():
     )  # fmt: skip
     with torch.no_grad():
         for layer in (model[0], model[3]):
+            assert isinstance(layer, nn.BatchNorm2d)
             layer.weight.uniform_(0.5, 2)
             layer.bias.normal_()
     model(torch.randn(7, 2, 3, 3) * 5 - 1)
@@ -158,7 +160,8 @@ def test_no_samples_and_single_values_are_refused(net):
     assert equal(net, before)
     for name in ("n_samples", "batch_size"):
         for wrong, error in ((0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError), (None, TypeError)):
-            call = partial(recalibrate_batchnorm, net, data(), **{name: wrong})
+            given: dict[str, Any] = {name: wrong}
+            call = partial(recalibrate_batchnorm, net, data(), **given)
             refuse(call, error, f"{name}:", repr(wrong))
     assert equal(net, before)
 
@@ -181,6 +184,7 @@ def test_a_layer_that_is_not_run_keeps_its_statistics():
     before = copied(model)
     recalibrate_batchnorm(model, data())
     assert all(torch.equal(value, before[f"aux.{name}"]) for name, value in model.aux.state_dict().items())
+    assert model.main.running_mean is not None
     assert torch.allclose(model.main.running_mean.double(), statistics(data()[0])[0], rtol=1e-5)
 
 

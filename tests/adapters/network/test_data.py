@@ -1,6 +1,7 @@
 """Samples: batches from tensors, data sets and loaders, the same ones for the same seed."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_a_loader_that_is_too_short_is_an_error():
 def test_an_iterator_can_be_read_once():
     samples = Samples(iter(loader()))
     assert numbers(samples.batches(1, 6, 0)) == [[0, 1, 2, 3, 4, 5]]
-    batches = samples.batches(5, 1, 0)
+    batches: Any = samples.batches(5, 1, 0)
     assert next(batches)[1].tolist() == [6]
     batches.close()
     assert numbers(samples.batches(1, 8, 0)) == [list(range(12, 20))]

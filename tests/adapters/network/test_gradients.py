@@ -1,7 +1,10 @@
 """Gradient matrices: a loop over samples and plain autograd are the reference of every other way."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from narrowed import some
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -54,19 +57,22 @@ class Several(nn.Module):
 def test_inputs_may_be_several(form, way):
     torch.manual_seed(0)
     model, x, y, labels = Several().eval(), torch.randn(N, 5), torch.randn(N, 4), torch.randint(3, (N,))
-    batch, loss_fn = ((x, y), labels), lambda out, labels: cross_entropy(out["logits"], labels)
-    if form == "dict":
-        batch = {"x": x, "y": y}, labels
-    elif form == "one dict":
-        batch, loss_fn = {"x": x, "y": y, "labels": labels}, lambda out, batch: out["loss"]
-    expected = []
+    forms: dict[str, Any] = {
+        "tuple": ((x, y), labels), "dict": ({"x": x, "y": y}, labels), "one dict": {"x": x, "y": y, "labels": labels},
+    }  # fmt: skip
+    batch = forms[form]
+
+    def loss_fn(out, targets):
+        return out["loss"] if form == "one dict" else cross_entropy(out["logits"], targets)
+
+    rows = []
     for i in range(N):
         model.zero_grad()
         cross_entropy(model(x[i : i + 1], y[i : i + 1])["logits"], labels[i : i + 1]).backward()
-        expected.append(np.concatenate([model.a.weight.grad.numpy().ravel(), model.b.weight.grad.numpy().ravel()]))
-    expected = np.array(expected, dtype=np.float64)
-    for options in ({}, {"chunk": 3}):
-        close(gradient_matrix(model, loss_fn, [batch], n_rows=N, way=way, **options), expected)
+        rows.append(np.concatenate([some(layer.weight.grad).numpy().ravel() for layer in (model.a, model.b)]))
+    expected = np.array(rows, dtype=np.float64)
+    for chunk in ("auto", 3):
+        close(gradient_matrix(model, loss_fn, [batch], n_rows=N, way=way, chunk=chunk), expected)
     mean = gradient_matrix(model, loss_fn, [batch], n_rows=1, rows="batch")
     close(mean, expected.mean(axis=0, keepdims=True))
 
@@ -204,6 +210,7 @@ def test_a_batch_row_is_the_gradient_of_the_mean_loss(name):
 def test_chunks_and_batches_do_not_matter(name, way):
     model, inputs, targets = setting(name)
     expected = rows_of(model, inputs, targets, way="loop")
+    chunk: Any
     for chunk in (1, 3, N, 100, np.int64(4)):
         found = rows_of(model, inputs, targets, chunk=chunk, way=way)
         close(found, expected)

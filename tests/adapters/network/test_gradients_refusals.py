@@ -1,6 +1,8 @@
 """gradient_matrix: what it refuses, by the argument's name."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +68,7 @@ def test_fewer_rows_than_asked_for_are_an_error(rows):
     model, inputs, targets = setting("mlp")
     batches = list(zip(inputs.split(4), targets.split(4), strict=True))
     there = 3 if rows == "batch" else N
-    call = partial(gradient_matrix, model, cross_entropy, rows=rows)
+    call: Callable[..., Any] = partial(gradient_matrix, model, cross_entropy, rows=rows)
     refuse(lambda: call(batches, n_rows=there + 1), ValueError, "n_rows:", str(there + 1), str(there))
     refuse(lambda: call([], n_rows=2), ValueError, "n_rows:", "2", "0")
     assert call(batches, n_rows=there).shape[0] == there

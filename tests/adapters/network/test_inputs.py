@@ -1,6 +1,9 @@
 """What layers multiply: rows times matrices are a layer's outputs, whatever its geometry."""
 
+from typing import Any
+
 import pytest
+from narrowed import some
 
 torch = pytest.importorskip("torch")
 
@@ -9,7 +12,7 @@ from l0quad_adapters.torch.network.inputs import sources_of
 from torch import nn
 
 IMAGE, SIGNAL, VOLUME = (3, 4, 7, 6), (3, 4, 9), (2, 2, 4, 5, 4)
-LAYERS = {
+LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "linear": (nn.Linear(5, 3), (4, 5)),
     "linear, of sequences": (nn.Linear(5, 3), (4, 2, 5)),
     "convolution": (nn.Conv2d(4, 6, 3), IMAGE),
@@ -41,7 +44,7 @@ def test_rows_times_matrices_are_the_outputs(name, entries, monkeypatch):
     layer, shape = LAYERS[name]
     torch.manual_seed(0)
     layer, x = layer.double(), torch.randn(shape, dtype=torch.float64)
-    (source,) = sources_of(layer, layer.weight)
+    (source,) = some(sources_of(layer, layer.weight))
     assert sorted(source.places.reshape(-1).tolist()) == list(range(layer.weight.numel()))
     with torch.no_grad():
         y = layer(x)
@@ -63,7 +66,7 @@ def test_rows_times_matrices_are_the_outputs(name, entries, monkeypatch):
 @pytest.mark.parametrize("bias", [False, True])
 def test_an_attentions_projections(given, batch_first, bias):
     torch.manual_seed(0)
-    layer = nn.MultiheadAttention(
+    layer: Any = nn.MultiheadAttention(
         4, 2, bias=bias, batch_first=batch_first, dtype=torch.float64, **WEIGHTS[given]
     ).eval()
     sizes = (4, layer.kdim, layer.vdim)
@@ -71,7 +74,7 @@ def test_an_attentions_projections(given, batch_first, bias):
     query = query[:2] if not batch_first else query[:, :2]
     with torch.no_grad():
         y = layer(query, key, value)[0]
-        (out,) = sources_of(layer, layer.out_proj.weight)
+        (out,) = some(sources_of(layer, layer.out_proj.weight))
         (rows,) = out.rows((query,), {"key": key, "value": value}, y)
         offset = layer.out_proj.bias if bias else 0.0
         torch.testing.assert_close(outputs(out, layer.out_proj.weight, rows), y.reshape(-1, 4) - offset)
@@ -80,7 +83,7 @@ def test_an_attentions_projections(given, batch_first, bias):
         seen, products = [], []
         for name in names:
             weight = layer.get_parameter(name)
-            (source,) = sources_of(layer, weight)
+            (source,) = some(sources_of(layer, weight))
             (rows,) = source.rows((query, key, value), {}, y)
             seen += list(rows)
             products += list(rows @ weight.reshape(-1)[source.places])
@@ -95,14 +98,15 @@ def test_an_attentions_projections(given, batch_first, bias):
 def test_transformers_linear_layer_has_its_inputs_first():
     made = type("Conv1D", (nn.Module,), {"__module__": "transformers.pytorch_utils"})()
     made.weight = nn.Parameter(torch.randn(5, 3))
-    (source,) = sources_of(made, made.weight)
+    (source,) = some(sources_of(made, made.weight))
     assert torch.equal(made.weight.detach().reshape(-1)[source.places[0]], made.weight.detach())
 
 
 def test_a_shared_weight_has_a_source_in_each_layer():
-    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5), nn.Linear(4, 5))
-    model[0].weight = model[2].weight = model[1].weight
-    assert [source.module for source in sources_of(model, model[1].weight)] == [model[1], model[2]]
+    first, second = nn.Linear(4, 5), nn.Linear(4, 5)
+    model = nn.Sequential(nn.Embedding(5, 4), first, second)
+    model[0].weight = second.weight = first.weight
+    assert [source.module for source in some(sources_of(model, first.get_parameter("weight")))] == [first, second]
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM(2, 3), nn.Bilinear(2, 3, 4), nn.Embedding(3, 4), nn.LayerNorm((2, 3))])

@@ -1,8 +1,10 @@
 """Kinds of parameters: nothing is left dense in silence."""
 
 import warnings
+from typing import Any
 
 import pytest
+from narrowed import a
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -122,12 +124,12 @@ def zeros(model):
 ], ids=str)  # fmt: skip
 def test_names_patterns_and_types_work_in_a_sparsity(sparsity):
     model = net()
-    options = {"stages": 2, "n_rows": 30, "batch_size": 1, "refit_stages": 0}
+    options: dict[str, Any] = {"stages": 2, "n_rows": 30, "batch_size": 1, "refit_stages": 0}
     report = prune(model, cross_entropy, DATA, sparsity, exclude="*.bias", **options)
     found = zeros(model)
     assert found["0.weight"] == 0.5
     assert found["2.weight"] == (0.75 if "[24]*" in sparsity or sparsity.get("2") == 0.75 else 0.5)
-    assert set(report.sparsity) == {name if isinstance(name, str) else name.__name__ for name in sparsity}
+    assert set(a(dict, report.sparsity)) == {name if isinstance(name, str) else name.__name__ for name in sparsity}
     refuse(lambda: budget(model, {nn.Conv2d: 0.5}), ValueError, "sparsity:", "Conv2d")
     refuse(lambda: budget(model, {"0": 0.5, nn.Linear: 0.5}), ValueError, "sparsity:", "once", "0.weight")
 

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,14 @@ def test_a_killed_call_goes_on_to_the_same_bytes(data, folder):
     assert computed == [9, 11]
     assert contents(again) == contents(whole)
     gradient_matrix(
-        model, cross_entropy, batches, n_rows=N, out="gradients", shards=2, chunk=3, progress=computed.append
+        model,
+        cross_entropy,
+        batches,
+        n_rows=N,
+        out="gradients",
+        shards=2,
+        chunk=3,
+        progress=lambda rows, _: computed.append(rows),
     )
     assert computed == [9, 11]
 
@@ -130,7 +138,7 @@ def test_a_full_disk_loses_no_finished_rows(data, folder, monkeypatch):
 
 def test_what_is_refused(data, folder):
     model, batches = data
-    options = {"n_rows": N, "out": "gradients", "chunk": 3}
+    options: dict[str, Any] = {"n_rows": N, "out": "gradients", "chunk": 3}
     gradient_matrix(model, cross_entropy, batches, **options)
     for changed in (
         {"batches": batches[1:] + batches[:1]},
@@ -158,7 +166,7 @@ def test_what_is_refused(data, folder):
 def test_gradients_of_other_weights_are_refused(data, folder):
     _, batches = data
     model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5)).eval()
-    options = {"n_rows": N, "out": "gradients"}
+    options: dict[str, Any] = {"n_rows": N, "out": "gradients"}
     gradient_matrix(model, cross_entropy, batches, weights="0.weight", **options)
     with pytest.raises(ValueError, match="out: gradients holds gradients of another call"):
         gradient_matrix(model, cross_entropy, batches, weights="1.weight", **options)
@@ -166,7 +174,7 @@ def test_gradients_of_other_weights_are_refused(data, folder):
 
 def test_rows_of_another_kind_replace_gradients(data, folder):
     model, batches = data
-    options = {"n_rows": N, "out": "gradients", "chunk": 3}
+    options: dict[str, Any] = {"n_rows": N, "out": "gradients", "chunk": 3}
     whole = contents(gradient_matrix(model, cross_entropy, batches, shards=4, **options))
     paths = shards.RowFiles("gradients", (N, 48), 3).paths
     assert sorted((folder / "gradients").iterdir()) == [folder / path for path in paths]
@@ -178,7 +186,7 @@ def test_rows_of_another_kind_replace_gradients(data, folder):
 
 def test_a_file_that_was_harmed_is_refused(data, folder):
     model, batches = data
-    options = {"n_rows": N, "out": "gradients", "shards": 2, "chunk": 3}
+    options: dict[str, Any] = {"n_rows": N, "out": "gradients", "shards": 2, "chunk": 3}
     paths = gradient_matrix(model, cross_entropy, batches, **options)
     for path in (paths[1], paths[0].with_name("done")):
         content = path.read_bytes()

@@ -84,9 +84,10 @@ def test_masked_networks_are_written_as_they_are_used(tmp_path, path):
 
 
 def test_prefixes_of_wrappers_do_not_matter(tmp_path, path):
-    wrapped = nn.ModuleDict({"module": nn.ModuleDict({"_orig_mod": network(1)})})
+    inner = network(1)
+    wrapped = nn.ModuleDict({"module": nn.ModuleDict({"_orig_mod": inner})})
     load_sparse(wrapped, path)
-    assert same(wrapped["module"]["_orig_mod"], state(pruned()))
+    assert same(inner, state(pruned()))
     save_sparse(wrapped, tmp_path / "wrapped")
     load_sparse(fresh := network(2), tmp_path / "wrapped")
     assert same(fresh, state(pruned()))

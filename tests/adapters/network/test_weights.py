@@ -1,6 +1,7 @@
 """Which parameters are chosen, and their values as one flat vector."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_what_is_excluded_is_what_would_be_chosen(net, choice, names):
 def test_nothing_left_and_what_is_no_exclusion_are_refused(net):
     refuse(lambda: choose(net, exclude=[nn.Linear, "first"]), ValueError, "exclude:", "nothing")
     refuse(lambda: choose(net, exclude="nothing"), ValueError, "exclude:", "'nothing'")
-    refuse(lambda: choose(net, exclude=5), TypeError, "exclude:", "5")
+    refuse(lambda: choose(net, exclude=5), TypeError, "exclude:", "5")  # type: ignore[arg-type]
     refuse(lambda: choose(net, exclude=[]), ValueError, "exclude:", "empty")
 
 
@@ -179,7 +180,8 @@ def test_each_parameter_keeps_its_dtype(dtype):
 
 def test_weights_in_another_memory_order_are_read_in_theirs():
     torch.manual_seed(0)
-    model = nn.Conv2d(2, 3, 2).to(memory_format=torch.channels_last)
+    model: Any = nn.Conv2d(2, 3, 2)
+    model = model.to(memory_format=torch.channels_last)
     weights = choose(model)
     assert not model.weight.is_contiguous()
     w = weights.read(model)
@@ -193,4 +195,4 @@ def test_weights_are_values():
     assert a == b
     assert hash(a) == hash(b)
     with pytest.raises(AttributeError):
-        a.names = ()
+        a.names = ()  # type: ignore[misc]

@@ -1,5 +1,7 @@
 """N:M along the inputs of every parameter, as sparse kernels expect it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,7 @@ AXES = {"0.weight": 1, "1.weight": 0, "3.weight": 1}
 def test_groups_lie_along_the_inputs_of_one_output(n, m):
     model = mixed()
     found = budget(model, l0quad.NofM(n, m))
+    assert isinstance(found, l0quad.PerBlock)
     weights = choose(model)
     numbers = np.arange(weights.size)
     by_hand = []
@@ -52,7 +55,7 @@ def test_pruned_networks_have_the_pattern(method, how):
     model = mixed()
     data = torch.randn(60, 6, 4, 4), torch.arange(60) % 7
     if how == "prune":
-        options = {"n_rows": 30, "batch_size": 1, "stages": 2}
+        options: dict[str, Any] = {"n_rows": 30, "batch_size": 1, "stages": 2}
         prune(model, cross_entropy, data, l0quad.NofM(2, 4), method=method, **options)
     else:
         gradual_prune(model, cross_entropy, data, l0quad.NofM(2, 4), method=method, epochs=2, steps=2, n_rows=30,
@@ -69,7 +72,7 @@ def test_torch_converts_a_pruned_layer_and_back():
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)).eval()
     prune(model, cross_entropy, (torch.randn(40, 64), torch.arange(40) % 3), {"0": l0quad.NofM(2, 4)}, stages=1,
           n_rows=30, batch_size=1)  # fmt: skip
-    dense = model[0].weight.detach().half()
+    dense = model.get_parameter("0.weight").detach().half()
     sparse, metadata = conversions.sparse_semi_structured_from_dense_cutlass(dense)
     assert torch.equal(conversions.sparse_semi_structured_to_dense_cutlass(sparse, metadata), dense)
     assert sparse.numel() == dense.numel() // 2

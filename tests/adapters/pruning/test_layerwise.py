@@ -2,6 +2,7 @@
 
 import copy
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_groups_of_a_pattern_end_with_the_channels(method):
         run(pruned, pattern, torch.randn(9, 3, 5, 5), method=method)
         for layer, n in zip(pruned, most, strict=True):
             # Three channels are one group of four, or one of two and one of its own.
-            assert ((layer.weight != 0).sum(dim=1) == n).all()
+            assert ((layer.get_parameter("weight") != 0).sum(dim=1) == n).all()
 
 
 def test_what_exchanges_reach_is_no_worse_than_the_published_rules():
@@ -166,7 +167,7 @@ def test_batches_of_any_form_give_the_same_network():
         model = again(mlp)
         run(model, batches=batches, batch_size=60)
         assert same(model, expected)
-    wrapped = nn.Module()
+    wrapped: Any = nn.Module()
     wrapped.inner = again(mlp)
     wrapped.forward = lambda x, label: wrapped.inner(x)
     run(wrapped.eval(), batches=[{"x": x, "label": None} for x in X.split(60)])

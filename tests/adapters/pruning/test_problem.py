@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from narrowed import a, some
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -54,7 +55,7 @@ def test_the_slope_at_w0_is_that_of_the_loss(batch_size):
     w0 = weights.read(model)
     problem = pruning_problem(gradients, w0, 0.5, L2, batch_size=batch_size)
     cross_entropy(model(inputs), targets).backward()
-    slope = np.concatenate([parameter.grad.numpy().ravel() for parameter in weights.tensors(model).values()])
+    slope = np.concatenate([some(each.grad).numpy().ravel() for each in weights.tensors(model).values()])
     assert np.abs(slope).max() > 0.01
     assert np.allclose(problem.gradient(w0), slope * n / batch_size, rtol=1e-10, atol=1e-12)
     share = pruning_problem(gradients, w0, 0.5, L2, 0.25, batch_size)
@@ -213,12 +214,13 @@ def test_a_sparsity_by_layer_is_a_budget_for_each(net):
     assert isinstance(by_layer, l0quad.PerBlock)
     assert by_layer.budgets.tolist() == [20 - 15, 15 - 8, 9], "the layer that is not named is kept whole"
     assert by_layer.labels.tolist() == [0] * 20 + [1] * 15 + [2] * 9
-    assert budget(net, {}).budgets.tolist() == [20, 15, 9]
+    assert a(l0quad.PerBlock, budget(net, {})).budgets.tolist() == [20, 15, 9]
     assert budget(net, 0.5) == l0quad.Cardinality(22)
 
 
 def test_a_layer_may_be_called_as_its_parameter(net):
-    assert budget(net, {"0": 0.5, "0.bias": 0.4}, "*").budgets.tolist() == [10, 3, 15, 3, 9, 3]
+    found = a(l0quad.PerBlock, budget(net, {"0": 0.5, "0.bias": 0.4}, "*"))
+    assert found.budgets.tolist() == [10, 3, 15, 3, 9, 3]
 
 
 @pytest.mark.parametrize("wrong", [

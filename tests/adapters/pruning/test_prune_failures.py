@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def normed():
     return again(conv)
 
 
-def untouched(loss_fn):
+def untouched(*_: Any) -> Any:
     pytest.fail("work has begun")
 
 

@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch import MagnitudePruning, Refit, choose, gradient_matrix, memory_needed, prune
-from l0quad_adapters.torch.network.batchnorm import better_statistics, has_batchnorm
+from l0quad_adapters.torch.network.batchnorm import better_statistics, has_batchnorm, mean_loss, recalibrate_batchnorm
 from l0quad_adapters.torch.network.data import Samples
 from l0quad_adapters.torch.pruning import memory, stages
+from l0quad_adapters.torch.pruning.problem import pruning_problem
 from l0quad_adapters.torch.pruning.window import Window
 from prune_runs import BOTH, DATA, again, conv, equal, loss, mlp, nonzeros, run, same, state, supports
 from refusals import refuse
@@ -53,7 +54,7 @@ def test_the_way_and_the_chunk_are_those_asked_for(way, chunk, samples):
 
 
 def test_refits_hold_the_columns_of_the_support_alone(monkeypatch):
-    seen, solve = [], stages.pruning_problem
+    seen, solve = [], pruning_problem
     monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A) or solve(A, *rest))
     run(again(mlp), 0.8, refit_stages=2)
     first, *refits = seen
@@ -79,7 +80,7 @@ def test_what_cannot_fit_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     refuse(lambda: run(model, 0.5, loss_fn=None), ValueError, "n_rows:", "0.0264 MB", "out=")
     monkeypatch.undo()
-    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10})())
     refuse(lambda: run(model, 0.5, loss_fn=None, out=tmp_path / "A"), ValueError, "out:", "0.0264 MB")
     monkeypatch.undo()
     refuse(lambda: run(model, 0.5, loss_fn=None, out=tmp_path), ValueError, "out:", "file")
@@ -174,7 +175,7 @@ def test_frozen_statistics_stay():
 
 
 def test_l2_is_compared_with_the_statistics_that_it_would_have(monkeypatch):
-    calls, renew, measure = [], stages.recalibrate_batchnorm, stages.mean_loss
+    calls, renew, measure = [], recalibrate_batchnorm, mean_loss
     monkeypatch.setattr(stages, "recalibrate_batchnorm", lambda *a, **k: calls.append("renew") or renew(*a, **k))
     monkeypatch.setattr(stages, "mean_loss", lambda *a: calls.append("loss") or measure(*a))
     run(again(conv), 0.5, l2="auto", recalibrate=True)
@@ -258,7 +259,7 @@ def test_a_folder_that_cannot_be_filled_is_refused_and_not_made(tmp_path, monkey
         refuse(lambda name=name: run(model, 0.5, out=tmp_path / name, shards=2), ValueError, "out: must be a folder")
     options = {"stages": 1, "out": tmp_path / "new" / "A", "shards": 2}
     free = type("Usage", (), {"free": 25000})()
-    monkeypatch.setattr(memory.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
     refuse(lambda: run(model, 0.5, loss_fn=None, **options), ValueError, "out:", "0.0264 MB")
     assert not (tmp_path / "new").exists()
     free.free = 26400

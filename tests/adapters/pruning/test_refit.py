@@ -10,7 +10,9 @@ pytest.importorskip("safetensors")
 
 from l0quad_adapters.torch import Refit, choose, gradient_matrix, prune
 from l0quad_adapters.torch.network.data import Samples
+from l0quad_adapters.torch.network.gradients import Gradients
 from l0quad_adapters.torch.pruning import stages
+from l0quad_adapters.torch.pruning.problem import pruning_problem
 from prune_runs import BOTH, DATA, ONE_STAGE, again, conv, equal, loss, mlp, run, same, state, supports
 from refusals import refuse
 from torch.nn.functional import cross_entropy
@@ -65,7 +67,7 @@ def test_a_refit_minimises_its_problem_and_keeps_its_momentum(scale_rows, batch_
 def test_rows_of_small_losses_are_scaled_as_those_of_the_least(monkeypatch):
     seen = []
     monkeypatch.setattr(stages, "_LEAST_LOSS", 1e3)
-    solve = stages.pruning_problem
+    solve = pruning_problem
     monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A.copy()) or solve(A, *rest))
     options = {"method": "magnitude", "refit_stages": 1, "seed": SEED, "n_rows": ROWS}
     run(again(mlp), 0.5, scale_rows=True, **options)
@@ -76,13 +78,13 @@ def test_rows_of_small_losses_are_scaled_as_those_of_the_least(monkeypatch):
 
 
 def test_refits_between_stages_give_the_rows_of_the_next_pruning(monkeypatch):
-    computed, seen, fill, solve = [], [], stages.Gradients.fill, stages.pruning_problem
+    computed, seen, fill, solve = [], [], Gradients.fill, pruning_problem
 
     def filled(gradients, batches, out, *rest):
         fill(gradients, batches, out, *rest)
         computed.append(out.copy())
 
-    monkeypatch.setattr(stages.Gradients, "fill", filled)
+    monkeypatch.setattr(Gradients, "fill", filled)
     monkeypatch.setattr(stages, "pruning_problem", lambda A, *rest: seen.append(A.copy()) or solve(A, *rest))
     report = run(again(mlp), 0.8, stages=3, refit_stages=4, refit=Refit(between=2, n_rows=20))
     first, r1, r2, r3, r4 = computed[:5]
@@ -104,7 +106,7 @@ def test_refits_where_nothing_is_left():
 
 
 def test_pruning_leaves_the_descent_to_the_refits_between(monkeypatch):
-    asked, solve = [], stages.pruning_problem
+    asked, solve = [], pruning_problem
     monkeypatch.setattr(stages, "pruning_problem", lambda *args: asked.append(bool(np.any(args[4]))) or solve(*args))
     run(again(mlp), 0.8, stages=2, refit_stages=1, refit=Refit(between=1))
     assert asked == [False, True, False, True]
@@ -128,7 +130,7 @@ def test_refits_lower_the_loss_and_keep_the_budget(make, method):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_a_pruning_stage_asks_no_mean_loss_to_fall_below_zero(batch_size, monkeypatch):
-    asked, solve = [], stages.pruning_problem
+    asked, solve = [], pruning_problem
     monkeypatch.setattr(stages, "pruning_problem", lambda *args: asked.append(args[4]) or solve(*args))
     model = again(mlp)
     losses = rows_of(model, 0, batch_size)[1]

@@ -6,6 +6,7 @@ import math
 import os
 import stat
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -272,7 +273,7 @@ def test_an_interrupted_save_leaves_the_old_file(error, step, tmp_path, monkeypa
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(files.os, step, fail)
+    monkeypatch.setattr(os, step, fail)
     for write in (network_report(seed=4).save, network_report().to_json, network_report().to_csv):
         with pytest.raises(type(error)):
             write(path)
@@ -302,7 +303,7 @@ def test_a_file_that_another_process_has_open(tmp_path, monkeypatch, times):
     """Windows refuses to replace it; it is tried again for less than a second."""
     path, tries, slept, replace_file = tmp_path / "file", [], [], os.replace
     path.write_bytes(b"old")
-    held = PermissionError(13, "Permission denied")
+    held: Any = PermissionError(13, "Permission denied")
     held.winerror = 32
 
     def replace(old, new):
@@ -312,7 +313,7 @@ def test_a_file_that_another_process_has_open(tmp_path, monkeypatch, times):
         replace_file(old, new)
 
     monkeypatch.setattr("time.sleep", slept.append)
-    monkeypatch.setattr(files.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     with contextlib.nullcontext() if times == 2 else pytest.raises(PermissionError):
         files.write_atomically(path, lambda file: file.write(b"new"))
     assert 0 < sum(slept) < 1
@@ -333,8 +334,8 @@ def test_content_is_on_disk_before_its_name_and_the_name_before_the_end(tmp_path
         steps.append("renamed")
         replace_file(old, new)
 
-    monkeypatch.setattr(files.os, "fsync", synced)
-    monkeypatch.setattr(files.os, "replace", replaced)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
     files.write_atomically(tmp_path / "file", lambda file: file.write(b"content"))
     assert steps == [7, "renamed", "folder"]
 

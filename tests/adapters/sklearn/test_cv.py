@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from narrowed import a
 
 pytest.importorskip("sklearn")
 from l0quad_adapters.sklearn import L0Regressor, L0RegressorCV
@@ -27,15 +28,16 @@ def test_scikit_learns_own_checks(estimator, check):
 def test_errors_are_those_of_a_loop_over_folds():
     folds = KFold(4, shuffle=True, random_state=0)
     model = L0RegressorCV(range(1, 6), cv=folds, ridges=[0.0, 0.05]).fit(X, Y)
-    for fit in model.path_:
+    path = a(l0quad.PathResult, model.path_)
+    for fit in path:
         single = L0Regressor(fit.k, ridge=fit.ridge, effort="exact")
         errors = -cross_val_score(single, X, Y, cv=folds, scoring="neg_mean_squared_error")
         assert fit.scores["cv"] == pytest.approx(errors.mean(), rel=0.02)
-    chosen = L0Regressor(model.k_, ridge=model.ridge_).fit(X, Y)
+    chosen = L0Regressor(a(int, model.k_), ridge=a(float, model.ridge_)).fit(X, Y)
     np.testing.assert_allclose(model.coef_, chosen.coef_, rtol=1e-7)
     assert model.intercept_ == pytest.approx(chosen.intercept_, rel=1e-9)
     assert model.lower_bound_ <= model.result_.objective
-    assert model.k_ == min(model.path_, key=lambda fit: fit.scores["cv"]).k
+    assert model.k_ == min(path, key=lambda fit: fit.scores["cv"]).k
 
 
 def test_the_rule_and_the_criteria():
@@ -44,9 +46,12 @@ def test_the_rule_and_the_criteria():
     assert {0, 2, 5} <= set(best.support_)
     for criterion in ("aic", "bic", "ebic", "gic"):
         model = L0RegressorCV(criterion=criterion).fit(X, Y)
-        assert model.k_ == model.path_.best(criterion).k
-        assert "cv" not in model.path_[0].scores
-    assert [fit.k for fit in best.path_] == list(range(1, P + 1)), "no more variables than there are"
+        path = a(l0quad.PathResult, model.path_)
+        assert model.k_ == path.best(criterion).k
+        assert "cv" not in path[0].scores
+    assert [fit.k for fit in a(l0quad.PathResult, best.path_)] == list(range(1, P + 1)), (
+        "no more variables than there are"
+    )
 
 
 def test_names_weights_and_groups():
@@ -55,7 +60,7 @@ def test_names_weights_and_groups():
     model = L0RegressorCV(must=["g"], never=["a"], rule="1se").fit(frame, Y, RNG.integers(1, 3, N))
     assert "g" in model.selected_names_
     assert "a" not in model.selected_names_
-    assert model.path_.names == tuple(NAMES)
+    assert a(l0quad.PathResult, model.path_).names == tuple(NAMES)
     labels = np.array([0, 0, 1, 1, 2, 2, 3])
     grouped = L0RegressorCV([1, 2, 3], groups=labels).fit(X, Y)
     assert np.unique(labels[grouped.support_]).size == grouped.k_
@@ -67,7 +72,7 @@ def test_several_targets():
     for t in range(2):
         single = L0RegressorCV(cv=4).fit(X, both[:, t])
         np.testing.assert_allclose(model.coef_[t], single.coef_, rtol=1e-7, atol=1e-9)
-        assert model.k_[t] == single.k_
+        assert a(list, model.k_)[t] == single.k_
     assert model.predict(X).shape == both.shape
     assert clone(model).fit(X, Y).predict(X).shape == (N,)
 

@@ -81,7 +81,7 @@ def test_weights_are_counts():
 
 @pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_matrix])
 def test_a_sparse_matrix_stays_sparse(kind):
-    sparse = sp.random(N, P, 0.3, random_state=1, format="csc")
+    sparse = sp.csc_array(sp.random(N, P, 0.3, random_state=1))
     dense = L0Regressor(3).fit(sparse.toarray(), Y, WEIGHTS)
     model = L0Regressor(3).fit(kind(sparse), Y, WEIGHTS)
     np.testing.assert_allclose(model.coef_, dense.coef_, rtol=1e-7)

@@ -1,9 +1,12 @@
 """method="exact": proven optima against enumeration, and how it ends."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from narrowed import a
 from problems import gaussian
 from reference import brute_force, largest_supports
 from strategies import constraints
@@ -79,12 +82,13 @@ class Watched(Search):
 def test_no_bound_cuts_off_the_optimum(seed, kind):
     p = 12
     made = designed(seed, 16, p, 1e-3 if seed % 2 else 0.0, rho=0.95, noise=2.0)
-    k = {
+    kinds: dict[str, Any] = {
         "k": 4,
         "n_of_m": l0quad.NofM(1, 3),
         "groups": l0quad.Groups(np.arange(p) // 2, 3),
         "must": l0quad.Cardinality(4, must=[0, 7], never=[3]),
-    }[kind]
+    }
+    k = kinds[kind]
     problem = Problem(made.A, made.b, k, made.ridge)
     value, w = brute_force(made.A, made.b, k, made.ridge)
     core = problem.core
@@ -116,7 +120,7 @@ def test_at_a_node_limit_the_least_open_bound_is_reported():
 def test_raised_shares_save_nodes(monkeypatch):
     def nodes():
         results = (solve(designed(seed, 60, 40, 1e-3, rho=0.9, noise=8.0, k=8).problem(), "exact") for seed in (1, 2))
-        return sum(result.certificate.n_nodes for result in results if result.status is Status.OPTIMAL)
+        return sum(a(l0quad.Tree, result.certificate).n_nodes for result in results if result.status is Status.OPTIMAL)
 
     raised = nodes()
     monkeypatch.setattr(search_module, "_FEWER", 0.0)

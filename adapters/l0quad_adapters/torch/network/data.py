@@ -10,6 +10,8 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 from l0quad_adapters.torch.network.trees import joined, leaves, mapped, samples_in
 
 Batch = tuple[Any, Any]
+# What the caller's own loader yields: pairs, or dicts.
+Batches = Iterable[Sequence[Any] | Mapping[str, torch.Tensor]]
 LossFn = Callable[[Any, Any], torch.Tensor]
 Data = tuple[Any, torch.Tensor] | Mapping[str, torch.Tensor] | Dataset[Any] | Iterable[Any]
 

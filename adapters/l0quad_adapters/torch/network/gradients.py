@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from l0quad_adapters.torch.checks import check_choice, check_integers
-from l0quad_adapters.torch.network.data import Batch, LossFn, as_batch, on_device, part_of, regrouped
+from l0quad_adapters.torch.network.data import Batch, Batches, LossFn, as_batch, on_device, part_of, regrouped
 from l0quad_adapters.torch.network.shards import RowFiles, Shards, digest, digest_of
 from l0quad_adapters.torch.network.trees import leaves, samples_in
 from l0quad_adapters.torch.network.ways import (
@@ -35,7 +35,7 @@ from l0quad_adapters.torch.network.weights import Choice, Weights, choose, requi
 def gradient_matrix(
     model: nn.Module,
     loss_fn: LossFn,
-    batches: Iterable[Batch],
+    batches: Batches,
     *,
     weights: Choice | Iterable[Choice] | Weights | None = ...,
     columns: np.ndarray | None = ...,
@@ -56,7 +56,7 @@ def gradient_matrix(
 def gradient_matrix(
     model: nn.Module,
     loss_fn: LossFn,
-    batches: Iterable[Batch],
+    batches: Batches,
     *,
     weights: Choice | Iterable[Choice] | Weights | None = ...,
     columns: np.ndarray | None = ...,
@@ -76,7 +76,7 @@ def gradient_matrix(
 def gradient_matrix(
     model: nn.Module,
     loss_fn: LossFn,
-    batches: Iterable[Batch],
+    batches: Batches,
     *,
     weights: Choice | Iterable[Choice] | Weights | None = None,
     columns: np.ndarray | None = None,

@@ -5,6 +5,7 @@ import functools
 import os
 import signal
 from dataclasses import replace
+from typing import Any
 
 import torch
 from l0quad_adapters.torch.pruning.gradual import cosine, gradual_prune
@@ -14,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 P, STEPS, EPOCHS, BATCHES = 6 * 12 + 12 * 3, 3, 2, 5
 # As many epochs after each step.
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "steps": STEPS, "epochs": STEPS * EPOCHS, "rise": 1.0, "method": "auto", "l2": 1e-3, "n_rows": 40, "batch_size": 1,
     "train_batch_size": 32, "refit_stages": 0, "seed": 5,
 }  # fmt: skip

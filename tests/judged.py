@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import reference
 from exact import Exact, NotSemidefinite
+from narrowed import some
 
 from l0quad import METHODS, NofM, PerBlock, Problem, Status, Unsuited, solve
 
@@ -67,7 +68,7 @@ class Case(NamedTuple):
         return float(np.linalg.cond(A / np.linalg.norm(A, axis=0))) if len(support) else 1.0
 
     def decrease(self) -> float:
-        H, g, _ = self.gram
+        H, g, _ = some(self.gram)
         return float(np.abs(g) @ np.abs(np.linalg.lstsq(H, g, rcond=None)[0]))
 
 

@@ -1,5 +1,7 @@
 """Two small trained networks and what the tests of prune ask of them."""
 
+from typing import Any
+
 import torch
 from l0quad_adapters.torch import prune
 from torch import nn
@@ -7,7 +9,14 @@ from torch.nn.functional import cross_entropy
 
 SAMPLES, CLASSES = 240, 3
 BOTH = ("0.weight", "3.weight")
-ONE_STAGE = {"n_rows": 60, "batch_size": 1, "l2": 0.01, "method": "backsolve", "stages": 1, "refit_stages": 0}
+ONE_STAGE: dict[str, Any] = {
+    "n_rows": 60,
+    "batch_size": 1,
+    "l2": 0.01,
+    "method": "backsolve",
+    "stages": 1,
+    "refit_stages": 0,
+}
 
 
 def mlp():
