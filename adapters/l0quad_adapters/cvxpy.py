@@ -39,9 +39,9 @@ class Model(NamedTuple):
     ((6,), (6,))
     """
 
-    problem: Any
-    w: Any
-    z: Any
+    problem: cp.Problem
+    w: cp.Variable
+    z: cp.Variable
 
 
 def to_cvxpy(

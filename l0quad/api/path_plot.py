@@ -1,11 +1,14 @@
 """The picture of a path."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from l0quad.types import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # So many coefficients are named; more would hide each other.
 _NAMED = 12
@@ -18,7 +21,7 @@ def figure(
     coefs: FloatArray,
     errors: Sequence[tuple[float, float]] | None,
     names: Sequence[str] | None = None,
-) -> Any:
+) -> "Figure":
     """Return a matplotlib figure: the objective with its certified band, the supports, the coefficients.
 
     Parameters

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from l0quad.api.result import Result
 from l0quad.matrix import Matrix
 from l0quad.run.outcome import Status
 from l0quad.types import FloatArray, MatrixLike, PathLike
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 # So many columns of a support are shown in the table.
 _SHOWN = 8
@@ -145,7 +149,7 @@ class PathResult:
         names = list(rows[0]) if rows else list(_COLUMNS)
         return {name: [row[name] for row in rows] for name in names}
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pd.DataFrame":
         """Return the table as a pandas DataFrame; needs pandas."""
         try:
             import pandas as pd
@@ -165,7 +169,7 @@ class PathResult:
             lines.append(f"{numbers}  {columns}{rest}")
         return "\n".join(lines)
 
-    def plot(self, ridge: float | None = None, names: Sequence[str] | None = None) -> Any:
+    def plot(self, ridge: float | None = None, names: Sequence[str] | None = None) -> "Figure":
         """Return a matplotlib figure: objective with its certified band, supports as they grow, coefficients.
 
         For one ridge, the first by default; ``names`` of the p columns, by default their own. Needs the extra

@@ -10,7 +10,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import check_cv
 
 import l0quad
-from l0quad_adapters.sklearn.regressor import Data, Linear, checked_data, constraint, keep
+from l0quad_adapters.sklearn.regressor import Data, Features, Linear, checked_data, constraint, keep
 
 RULES = ("best", "1se")
 
@@ -94,7 +94,7 @@ class L0RegressorCV(MultiOutputMixin, RegressorMixin, Linear):
         self.time_limit = time_limit
         self.n_threads = n_threads
 
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "L0RegressorCV":
+    def fit(self, X: Features, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "L0RegressorCV":
         """Fit all models and choose one, for each target.
 
         Parameters

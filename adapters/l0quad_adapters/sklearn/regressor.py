@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.extmath import safe_sparse_dot
@@ -11,6 +12,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 import l0quad
 from l0quad_adapters.sklearn.targets import Repeated
+
+# Frames are array_like too.
+Features = ArrayLike | sp.sparray | sp.spmatrix
 
 EFFORTS = ("fast", "thorough", "exact")
 
@@ -38,7 +42,7 @@ class Data(NamedTuple):
 class Linear(BaseEstimator):
     """What linear models on few variables share."""
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Features) -> np.ndarray:
         """Return the predictions for X, of shape (n_samples,) or (n_samples, n_targets)."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse=("csr", "csc"), reset=False)
@@ -146,7 +150,7 @@ class L0Regressor(MultiOutputMixin, RegressorMixin, Linear):
         self.time_limit = time_limit
         self.n_threads = n_threads
 
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "L0Regressor":
+    def fit(self, X: Features, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "L0Regressor":
         """Choose the variables and fit their coefficients.
 
         Parameters

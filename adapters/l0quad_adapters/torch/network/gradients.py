@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import nn
 
 from l0quad_adapters.torch.checks import check_choice, check_integers
@@ -41,7 +42,7 @@ def gradient_matrix(
     columns: np.ndarray | None = ...,
     rows: str = ...,
     n_rows: int,
-    dtype: Any = ...,
+    dtype: DTypeLike = ...,
     out: str | PathLike[str],
     shards: int = ...,
     losses: np.ndarray | None = ...,
@@ -62,7 +63,7 @@ def gradient_matrix(
     columns: np.ndarray | None = ...,
     rows: str = ...,
     n_rows: int | None = ...,
-    dtype: Any = ...,
+    dtype: DTypeLike = ...,
     out: np.ndarray | None = ...,
     shards: int = ...,
     losses: np.ndarray | None = ...,
@@ -82,7 +83,7 @@ def gradient_matrix(
     columns: np.ndarray | None = None,
     rows: str = "sample",
     n_rows: int | None = None,
-    dtype: Any = np.float32,
+    dtype: DTypeLike = np.float32,
     out: np.ndarray | str | PathLike[str] | None = None,
     shards: int = 1,
     losses: np.ndarray | None = None,

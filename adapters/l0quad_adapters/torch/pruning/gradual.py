@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+import l0quad
 from l0quad_adapters.torch.baselines.magnitude import MagnitudePruning
+from l0quad_adapters.torch.baselines.registry import Baseline
 from l0quad_adapters.torch.budgets import Budget
 from l0quad_adapters.torch.checks import check_integers, real
 from l0quad_adapters.torch.files import PathLike
@@ -78,7 +80,7 @@ def gradual_prune(
     steps: int = 40,
     rise: float = _RISE,
     schedule: str = "poly",
-    method: object = "magnitude",
+    method: str | l0quad.Options | Baseline = "magnitude",
     l2: float | str = DEFAULT_L2,
     n_rows: int | None = None,
     batch_size: int = _ROW,

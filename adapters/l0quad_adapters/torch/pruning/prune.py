@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ from l0quad_adapters.torch.pruning.window import Window
 from l0quad_adapters.torch.report.parts import StageReport
 from l0quad_adapters.torch.report.report import PruneReport
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 # The defaults are chosen on small networks with few samples, docs/benchmarks/results/defaults.md.
 DEFAULT_L2 = 3e-3
 _STAGES, _BATCH_SIZE, _MOST_ROWS = 10, 16, 500
@@ -49,7 +52,7 @@ def prune(
     data: Data,
     sparsity: Sparsity,
     *,
-    method: object = "backsolve",
+    method: str | l0quad.Options | Baseline = "backsolve",
     l2: float | str = DEFAULT_L2,
     n_rows: int | None = None,
     batch_size: int = _BATCH_SIZE,
@@ -68,7 +71,7 @@ def prune(
     chunk: int | str = "auto",
     out: PathLike | None = None,
     shards: int | None = None,
-    client: Any = None,
+    client: "Client | None" = None,
     checkpoint: PathLike | None = None,
     seed: int = 0,
     evaluate: Callable[[nn.Module], float] | None = None,
@@ -287,7 +290,7 @@ def _check(n_rows: int, batch_size: int, stages: int, refit_stages: int, seed: i
     check_choice(bound, "bound", _BOUNDS)
 
 
-def _check_shards(plan: Plan, out: PathLike | None, shards: Any, client: Any) -> None:
+def _check_shards(plan: Plan, out: PathLike | None, shards: Any, client: "Client | None") -> None:
     """Refuse what column files are not for."""
     if shards is None:
         if client is not None:

@@ -1,6 +1,6 @@
 """The matrix of gradients of a stage in column files, which this process or a cluster's workers read."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,6 +8,9 @@ import l0quad
 from l0quad_adapters.torch.files import PathLike
 from l0quad_adapters.torch.network.shards import RowFiles
 from l0quad_adapters.torch.pruning.window import Window
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 class ShardWindow(Window):
@@ -24,7 +27,7 @@ class ShardWindow(Window):
         Whose workers read them.
     """
 
-    def __init__(self, n_rows: int, width: int, folder: PathLike, count: int, client: Any = None) -> None:
+    def __init__(self, n_rows: int, width: int, folder: PathLike, count: int, client: "Client | None" = None) -> None:
         super().__init__(1, 1)
         self.n_rows, self.width, self.is_file, self.first_order = n_rows, width, True, np.zeros(n_rows)
         self._folder, self._count, self._client = folder, count, client

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # A layer's name, shape, weights, kept weights, sparsity, dense bytes and sparse bytes.
@@ -63,7 +65,7 @@ def draw(
     sparsity: float,
     stages: Sequence[StageRow],
     metric_before: float,
-    axes: Any = None,
+    axes: "tuple[Axes, Axes] | None" = None,
 ) -> "Figure":
     """Draw the sparsity of each layer beside the course of the stages.
 
@@ -95,11 +97,11 @@ def draw(
         each.set_axisbelow(True)
         each.grid(alpha=0.25)
         each.spines[["top", "right"]].set_visible(False)
-    figure: Figure = left.figure
+    figure: Any = left.figure
     return figure
 
 
-def _draw_layers(layers: Sequence[tuple[str, float]], sparsity: float, axes: Any) -> None:
+def _draw_layers(layers: Sequence[tuple[str, float]], sparsity: float, axes: "Axes") -> None:
     names, sparsities = zip(*layers, strict=True)
     places = range(len(layers))
     bars = axes.barh(places, sparsities, color=_BLUE)
@@ -111,7 +113,7 @@ def _draw_layers(layers: Sequence[tuple[str, float]], sparsity: float, axes: Any
     _legend(axes, axes.lines)
 
 
-def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: Any) -> None:
+def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: "Axes") -> None:
     numbers, sparsities, metrics, gaps = zip(*stages, strict=True)
     # Against their numbers: refits, which share a sparsity, would stand one above the other.
     measured = any(map(math.isfinite, metrics))
@@ -128,6 +130,6 @@ def _draw_stages(stages: Sequence[StageRow], metric_before: float, axes: Any) ->
     _legend(axes, [*axes.lines, *beside.lines])
 
 
-def _legend(axes: Any, lines: Sequence[Any]) -> None:
+def _legend(axes: "Axes", lines: "Sequence[Artist]") -> None:
     # Above the axes, where nothing is drawn.
     axes.legend(handles=lines, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(lines))

@@ -17,6 +17,7 @@ from l0quad_adapters.torch.report import plots, storage
 from l0quad_adapters.torch.report.parts import LayerReport, LeftOut, StageReport, TotalReport
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The number of the JSON's layout; nothing was released before it.
@@ -164,7 +165,7 @@ class PruneReport:
         parts += [f"{rest:,} in biases and other vectors"] if rest else []
         return f"{here:,} of {here + out:,} parameters considered; left dense: {', '.join(parts)}"
 
-    def plot(self, axes: Any = None) -> "Figure":
+    def plot(self, axes: "tuple[Axes, Axes] | None" = None) -> "Figure":
         """Draw sparsity by layer, and by stage the sparsity and the metric (without ``evaluate``, the gap).
 
         Parameters
