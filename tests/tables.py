@@ -11,4 +11,4 @@ Y = 100 + 0.5 * X[:, 0] - 2 * X[:, 1] + 0.1 * RNG.standard_normal(40)
 def write_table(path):
     rows = [",".join(["", *NAMES, "y"])]
     rows += [",".join(map(repr, [i, *map(float, X[i]), float(Y[i])])) for i in range(40)]
-    path.write_text("\n".join(rows))
+    path.write_text("\n".join(rows), encoding="utf-8")

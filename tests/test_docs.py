@@ -41,7 +41,7 @@ def test_examples_run_one_after_the_other(page: Path, folder: Path) -> None:
     if page.name == "larger-than-memory.md":
         assert f"    {commands[0]}\n" in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     if page.name == "selecting-variables.md":
-        assert (folder / "path.csv").read_text().startswith("k,ridge,objective,")
+        assert (folder / "path.csv").read_text(encoding="utf-8").startswith("k,ridge,objective,")
     if page.name == "README.md":
         assert list(namespace["result"].support) == [7, 70, 170]
 

@@ -119,7 +119,7 @@ def run(parts: list[str]) -> None:
             found = memory(model, data, part)
         else:
             found = agreement(model, data, test, float(part))
-        with KEPT.open("a") as file:
+        with KEPT.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"part": part, "device": name, "found": found, "machine": machine(1)}) + "\n")
 
 
@@ -162,7 +162,7 @@ def main(parts: list[str]) -> None:
     torch.set_num_threads(1)
     run(parts)
     kept: dict[str, dict[str, dict[str, Any]]] = {}
-    for line in KEPT.read_text().splitlines():
+    for line in KEPT.read_text(encoding="utf-8").splitlines():
         each = json.loads(line)
         kept.setdefault(each["device"], {})[each["part"]] = each
     settings = [

@@ -159,14 +159,14 @@ TABLES = {"small": small, "grown": grown, "diabetes": of_diabetes, "large": larg
 
 def main() -> None:
     names = sys.argv[1:] or [*TABLES, "picture"]
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     proven(next(drawn(P0, range(1))))
     for name in names:
         if name == "picture":
             picture()
         else:
             kept[name] = TABLES[name]()
-            KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+            KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     header = ["instances", "proven", "median CPU s", "largest", "median nodes", "largest gap left"]
     rows = [row for name in TABLES for row in kept.get(name, [])]
     report(

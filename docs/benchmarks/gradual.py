@@ -131,7 +131,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
 
 def done() -> list[dict[str, Any]]:
     """Return the runs that are kept and have the present settings."""
-    runs = [json.loads(line) for line in KEPT.read_text().splitlines()] if KEPT.exists() else []
+    runs = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.exists() else []
     return [run for run in runs if run["settings"] == told(run["network"], run["way"])]
 
 
@@ -149,7 +149,7 @@ def run_all(names: list[str]) -> None:
                     if out.returncode:
                         print(name, way, sparsity, seed, out.stderr[-500:], flush=True)
                         continue
-                    with KEPT.open("a") as file:
+                    with KEPT.open("a", encoding="utf-8") as file:
                         file.write(out.stdout)
                     print(out.stdout.strip(), flush=True)
 

@@ -63,7 +63,7 @@ def drop(path: Path) -> None:
 
 def read_bytes() -> int:
     """Return the bytes that this process has read."""
-    return int(Path("/proc/self/io").read_text().split()[1])
+    return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
 
 
 def child(path: Path, name: str, share: float) -> None:
@@ -153,9 +153,9 @@ def main(p: int, n: int, *names: str) -> None:
     """Make the file and run the figures' methods, or those that are named; keep their rows and report all kept."""
     kept = RESULTS / "larger-than-memory.jsonl"
     for name, _, cells in measured(n, p, names or FIGURES):
-        with kept.open("a") as file:
+        with kept.open("a", encoding="utf-8") as file:
             print(json.dumps([n, p, name, *cells]), file=file)
-    rows = {tuple(row[:3]): row for row in map(json.loads, kept.read_text().splitlines())}
+    rows = {tuple(row[:3]): row for row in map(json.loads, kept.read_text(encoding="utf-8").splitlines())}
     report(
         "larger-than-memory",
         "Larger than memory",

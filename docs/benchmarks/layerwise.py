@@ -126,7 +126,7 @@ def _antiberty() -> nn.Module:
     package = importlib.util.find_spec("antiberty")
     assert package is not None
     folder = Path(str(package.origin)).parent / "trained_models" / "AntiBERTy_md_smooth"
-    model = BertForMaskedLM(BertConfig(**json.loads((folder / "config.json").read_text())))
+    model = BertForMaskedLM(BertConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8"))))
     state = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     missing = model.load_state_dict(state, strict=False).missing_keys
     assert not missing, missing
@@ -202,12 +202,12 @@ def killed() -> None:
 
 
 def kept(network: str) -> list[dict[str, Any]]:
-    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
     return [each for line in lines if (each := json.loads(line))["network"] == network]
 
 
 def keep(told: dict[str, Any]) -> None:
-    with KEPT.open("a") as file:
+    with KEPT.open("a", encoding="utf-8") as file:
         file.write(json.dumps(told) + "\n")
     print(str(told)[:200], flush=True)
 
@@ -234,7 +234,7 @@ def cell(told: dict[str, Any] | None, value: str, scale: float = 1.0, digits: in
 
 def pruned_together() -> dict[tuple[str, str], str]:
     """Return ResNet20's accuracies after `prune`, by sparsity and method, from the first table of their own page."""
-    lines = (RESULTS / "pruning-resnet20.md").read_text().split("| sparsity |")[1].splitlines()
+    lines = (RESULTS / "pruning-resnet20.md").read_text(encoding="utf-8").split("| sparsity |")[1].splitlines()
     cells = [[part.strip() for part in line.strip("| ").split("|")] for line in lines if line.strip()]
     rows = [row for row in cells[2:] if len(row) == len(cells[0]) + 1]
     return {(row[0], name): value for row in rows for name, value in zip(cells[0], row[1:], strict=True)}

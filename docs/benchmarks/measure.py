@@ -60,7 +60,7 @@ class PeakMemory:
 
 def anonymous_bytes() -> int:
     """Return the process's resident memory that no file stands behind."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("no RssAnon in /proc/self/status")
@@ -79,7 +79,7 @@ def machine(n_threads: int | None = None) -> str:
 def processor() -> str:
     """Return the processor's own name, or what the system says of it."""
     told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return f"{next(names, platform.processor())} ({platform.machine()})"
 

@@ -32,7 +32,7 @@ ONE_THREAD = {**dict.fromkeys(THREADS, "1"), "XLA_FLAGS": "--xla_cpu_multi_threa
 
 def resident(field: str) -> int:
     """Return VmRSS or VmHWM of this process, in KiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1])
     raise RuntimeError(f"no {field} in /proc/self/status")
@@ -46,7 +46,7 @@ def child(competitor: str, name: str) -> None:
     if call is None:
         print(json.dumps({"skipped": True}))
         return
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     before, begin = resident("VmRSS"), time.perf_counter()
     support = call(instance)
     first, peak = time.perf_counter() - begin, resident("VmHWM") - before

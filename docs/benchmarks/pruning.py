@@ -142,7 +142,7 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
 
 def run_all(name: str, kept: Path, again: bool) -> list[dict[str, Any]]:
     """Run what is not in the file yet, the first seed and the cheap methods first; return all runs."""
-    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    done = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
     keys = {
         (run["method"], run["sparsity"], run["seed"])
         for run in done
@@ -166,13 +166,13 @@ def run_all(name: str, kept: Path, again: bool) -> list[dict[str, Any]]:
             print(key, out.stderr[-500:], flush=True)
             return
         line = json.dumps(json.loads(out.stdout) | ({"again": True} if again else {}))
-        with kept.open("a") as file:
+        with kept.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         print(line, flush=True)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(one, todo))
-    return [json.loads(line) for line in kept.read_text().splitlines()]
+    return [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
 
 
 def _plain(name: str, run: dict[str, Any]) -> dict[str, Any] | None:

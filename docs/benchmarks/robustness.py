@@ -96,7 +96,7 @@ def caches() -> list[list[object]]:
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as folder:
         blocked = Path(folder, "file")
-        blocked.write_text("not a folder")
+        blocked.write_text("not a folder", encoding="utf-8")
         rows.append(["cache folder cannot be made", first_solve(dict(os.environ, NUMBA_CACHE_DIR=str(blocked)))])
         good = dict(os.environ, NUMBA_CACHE_DIR=str(Path(folder, "cache")))
         first_solve(good)

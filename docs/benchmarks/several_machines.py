@@ -94,7 +94,7 @@ def logged(log: str):
         from l0quad_adapters.dask.shard import answer
 
         second = len(arguments) > 1 and arguments[1].follow is not None
-        with open(log, "a") as file:
+        with open(log, "a", encoding="utf-8") as file:
             file.write(f"{os.getpid()} {os.path.basename(shard.path)} {int(second)}\n")
         return answer(shard, do, *arguments)
 
@@ -108,7 +108,7 @@ def killed(log: Path, seed: int, over: threading.Event) -> threading.Thread:
 
     def watch() -> None:
         while at and not over.wait(0.01):
-            begun = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+            begun = [line.split() for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
             for sweep in list(at):
                 of_sweep = [line for line in begun if len(line) == 3 and line[2] == sweep]
                 if len(of_sweep) >= at[sweep]:
@@ -137,7 +137,7 @@ def kills(
                 wall = time.perf_counter() - begin
                 over.set()
                 killer.join()
-            extra = len(log.read_text().splitlines()) - 2 * SHARDS
+            extra = len(log.read_text(encoding="utf-8").splitlines()) - 2 * SHARDS
             same = found.w.tobytes() == expected.w.tobytes() and found.lower_bound == expected.lower_bound
             rows.append(
                 [seed, extra, "yes" if same else "NO", f"{found.objective - expected.objective:g}", round(wall, 1)]

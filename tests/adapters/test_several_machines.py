@@ -61,7 +61,7 @@ def test_two_terminals_and_a_solve(by, folder):
         solve = solve.replace(f'"tcp://localhost:{port}"', 'scheduler_file="scheduler.json"')
     script = folder / "solve.py"
     imports = "import l0quad\nfrom distributed import Client\nfrom l0quad_adapters.dask import sharded\n"
-    script.write_text(FILES + imports + solve + "print(result.n_sweeps)\n")
+    script.write_text(FILES + imports + solve + "print(result.n_sweeps)\n", encoding="utf-8")
     with terminal(words(scheduler, port), folder), terminal(words(worker, port), folder):
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=folder)
     assert done.stdout == "2.0\n", done.stderr
@@ -69,7 +69,7 @@ def test_two_terminals_and_a_solve(by, folder):
 
 def test_gradients_of_two_processes_are_those_of_one(folder):
     pytest.importorskip("torch")
-    (folder / "gradients.py").write_text(SNIPPETS[1])
+    (folder / "gradients.py").write_text(SNIPPETS[1], encoding="utf-8")
     found = []
     for command in (ONE, TWO):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}

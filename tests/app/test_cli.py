@@ -185,7 +185,7 @@ def test_wrong_input_is_one_line(folder, capsys, monkeypatch, argv, message):
     (folder / "corrupt.npz").write_bytes(b"PK\3\4 not really")
     (folder / "dir.npz").mkdir()
     np.save("nan.npy", np.full((3, 3), np.nan))
-    (folder / "rows.mtx").write_text("%%MatrixMarket matrix array real general\n0 5\n")
+    (folder / "rows.mtx").write_text("%%MatrixMarket matrix array real general\n0 5\n", encoding="utf-8")
     np.save("short.npy", B[:-1])
     np.save("A.npy", A)
     np.savez("w0.npz", A=A, b=B, w0=B)
@@ -323,7 +323,7 @@ def test_module_runs_and_a_broken_pipe_is_quiet(folder):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_standard_output_is_one_line(folder):
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = run_module("solve", "in.npz", "-k", "3", "--bound", "none", stdout=full)
     assert done.returncode == 2
     assert done.stderr == "l0quad: error: standard output: No space left on device\n"

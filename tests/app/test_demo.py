@@ -78,7 +78,7 @@ def test_demo_picture_options(folder, capsys, short_path):
     assert "icture" not in capsys.readouterr().out
     assert not list(folder.glob("*.png"))
     assert main(["demo", "--picture", "path.svg"]) == 0
-    assert (folder / "path.svg").read_text().startswith("<?xml")
+    assert (folder / "path.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
 def test_demo_picture_that_cannot_be_written(folder, capsys, monkeypatch, short_path):

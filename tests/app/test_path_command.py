@@ -57,20 +57,20 @@ def test_output_files(table, capsys, suffix):
         loaded = PathResult.load("out.npz")
         assert (len(loaded), loaded.names) == (8, NAMES)
     elif suffix == "csv":
-        rows = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
+        rows = list(csv.DictReader(Path("out.csv").read_text(encoding="utf-8").splitlines()))
         assert [(int(row["k"]), float(row["ridge"])) for row in rows] == [(k, r) for r in (0, 0.1) for k in range(1, 5)]
         for row, fit in zip(rows[:4], fits, strict=True):
             np.testing.assert_allclose([float(row[name]) for name in NAMES], fit.coef, rtol=1e-9)
             assert float(row["(intercept)"]) == pytest.approx(fit.intercept)
             assert float(row["cv"]) == pytest.approx(fit.scores["cv"])
     elif suffix == "json":
-        answer = json.loads(Path("out.json").read_text())
+        answer = json.loads(Path("out.json").read_text(encoding="utf-8"))
         assert answer["criterion"] == "cv"
         assert [each["name"] for each in answer["fits"][1]["coefficients"]] == [
             NAMES[j] for j in fits[1].result.support
         ]
     else:
-        assert Path("out.txt").read_text() == printed
+        assert Path("out.txt").read_text(encoding="utf-8") == printed
 
 
 def test_the_picture(table, capsys):

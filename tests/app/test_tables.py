@@ -81,16 +81,19 @@ def test_output_files_have_names(table, capsys, suffix):
             assert tuple(saved["names"]) == NAMES
             assert float(saved["intercept"]) == pytest.approx(intercept)
     elif suffix == "csv":
-        assert [row[0] for row in csv.reader(Path("out.csv").read_text().splitlines())] == [
+        assert [row[0] for row in csv.reader(Path("out.csv").read_text(encoding="utf-8").splitlines())] == [
             "name",
             "(intercept)",
             "age",
             "bmi",
         ]
     elif suffix == "json":
-        assert [each["name"] for each in json.loads(Path("out.json").read_text())["coefficients"]] == ["age", "bmi"]
+        assert [each["name"] for each in json.loads(Path("out.json").read_text(encoding="utf-8"))["coefficients"]] == [
+            "age",
+            "bmi",
+        ]
     else:
-        assert Path("out.txt").read_text() == printed
+        assert Path("out.txt").read_text(encoding="utf-8") == printed
 
 
 def test_columns_by_number_where_there_are_no_names(folder, capsys):

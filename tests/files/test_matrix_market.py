@@ -15,7 +15,7 @@ def test_mtx_agrees_with_scipy(tmp_path, symmetry, form):
     square = RNG.integers(-3, 4, (4, 4)).astype(float)
     square = {"general": square, "symmetric": square + square.T, "skew-symmetric": square - square.T}[symmetry]
     scipy.io.mmwrite(tmp_path / "in.mtx", form(square), symmetry=symmetry, comment="a comment\nof two lines")
-    assert symmetry in (tmp_path / "in.mtx").read_text()
+    assert symmetry in (tmp_path / "in.mtx").read_text(encoding="utf-8")
     found = read_problem_file(tmp_path / "in.mtx", save(tmp_path / "b.npy", np.ones(4)))
     np.testing.assert_array_equal(dense(found.A), dense(scipy.io.mmread(tmp_path / "in.mtx")))
 

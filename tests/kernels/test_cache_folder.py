@@ -27,7 +27,7 @@ def test_the_name_depends_on_every_source_and_setting(copied):
     names = [kernel_cache.folder_name(kernel_cache.sources(), {})]
     assert kernel_cache.folder_name(copied, {"NUMBA_CACHE_DIR": "elsewhere", "HOME": "x"}) == names[0]
     for file in copied:
-        file.write_text(file.read_text() + "\n# changed\n")
+        file.write_text(file.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
         names.append(kernel_cache.folder_name(copied, {}))
     names += [kernel_cache.folder_name(copied, {"NUMBA_BOUNDSCHECK": value}) for value in "01"]
     names.append(kernel_cache.folder_name(copied, {"NUMBA_CPU_NAME": "generic"}))

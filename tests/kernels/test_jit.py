@@ -37,7 +37,7 @@ def package(tmp_path_factory):
     """A copy of the package whose own folder can hold no cache: __pycache__ is a file, which even root cannot enter."""
     copy = tmp_path_factory.mktemp("site") / "l0quad"
     shutil.copytree(Path(l0quad.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "kernels" / "__pycache__").write_text("not a folder")
+    (copy / "kernels" / "__pycache__").write_text("not a folder", encoding="utf-8")
     return copy
 
 
@@ -52,7 +52,7 @@ def sound_cache(package, tmp_path_factory):
 @pytest.fixture
 def blocked(tmp_path):
     """A path under which nothing can be made."""
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     return str(tmp_path / "file" / "inside")
 
 
@@ -132,7 +132,7 @@ except KeyboardInterrupt:
     print("interrupted")
 print(double(1.5), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
-    (tmp_path / "script.py").write_text(script)
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(tmp_path / "script.py")],
         env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},

@@ -65,7 +65,7 @@ def test_refusals_leave_the_sum_alone(X, tmp_path):
             accumulator.update(chunk)
     with pytest.raises(ValueError, match="npz"):
         accumulator.save(tmp_path / "gram.txt")
-    (tmp_path / "bad.npz").write_text("nothing")
+    (tmp_path / "bad.npz").write_text("nothing", encoding="utf-8")
     with pytest.raises(ValueError, match=r"bad\.npz"):
         l0quad.GramAccumulator.load(tmp_path / "bad.npz")
     np.testing.assert_array_equal(accumulator.H, before)

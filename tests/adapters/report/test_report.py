@@ -64,7 +64,7 @@ def test_json_is_strict_and_reads_back(asked, tmp_path):
     stages = (stage_report(1), replace(stage_report(2), lower_bound=-math.inf))
     report = network_report(sparsity=asked, stages=stages, metric_before=1 / 3)
     text = report.to_json(tmp_path / "report.json")
-    assert (tmp_path / "report.json").read_text() == text
+    assert (tmp_path / "report.json").read_text(encoding="utf-8") == text
 
     plain = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
     assert plain["sparsity"] == asked

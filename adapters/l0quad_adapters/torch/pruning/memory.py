@@ -89,18 +89,18 @@ def check_memory(needed: Memory, out: PathLike | None, *, shards: bool = False) 
 def free_memory() -> int | None:
     """Return the bytes of memory that can be had, None where the system does not tell."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     except (OSError, StopIteration):
         return None
     try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # No such group, or "max".
         return free
     cached = sum(
         int(line.split()[1])
-        for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        for line in Path("/sys/fs/cgroup/memory.stat").read_text(encoding="utf-8").splitlines()
         if line.startswith(("inactive_file ", "active_file "))
     )
     return min(free, limit - used + cached)
