@@ -79,8 +79,7 @@ def main() -> None:
     report(
         "gradients",
         "Gradient matrices",
-        "Into a float32 array that is there already; medians of 5; not run on a GPU. "
-        f"torch {torch.__version__}, {machine(THREADS)}.",
+        f"Into a float32 array that is there already; medians of 5; not run on a GPU. {machine(THREADS)}.",
         table(
             [
                 "network",

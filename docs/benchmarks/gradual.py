@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from l0quad_adapters.torch import Refit
-from measure import RESULTS, machine, report, table
+from measure import RESULTS, machine, machines, report, table
 
 KEPT = RESULTS / "gradual.jsonl"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -123,7 +123,7 @@ def child(name: str, way: str, sparsity: float, seed: int) -> None:
             {
                 "network": name, "way": way, "sparsity": sparsity, "seed": seed,
                 "accuracy": network.accuracy(network.model), "seconds": seconds, "epochs": epochs, "refits": refits,
-                "settings": told(name, way),
+                "settings": told(name, way), "machine": machine(1),
             }
         )
     )  # fmt: skip
@@ -176,7 +176,7 @@ def main() -> None:
         "Labels and all training data; magnitude chooses the weights in 40 steps over the first .65 of the training, "
         "cubically; the rate falls by a cosine to 0; refits are `gradual_prune`'s. Soft targets: halfway from the "
         "labels to the dense network's predictions, whose seconds count. Means and standard deviations over "
-        f"{SEEDS['MLPNet']} seeds (ResNet20: {SEEDS['ResNet20']}). {machine(1)}.",
+        f"{SEEDS['MLPNet']} seeds (ResNet20: {SEEDS['ResNet20']}). {machines(run.get('machine') for run in done())}.",
         NOTE,
         table(["network", "sparsity", "way", "test accuracy, %", "CPU s", "epochs", "refits"], rows),
         table(["network", "way", "optimizer", "batch", "epochs", "refits", "soft targets"], settings),

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import RESULTS, PeakMemory, machine, report, table
+from measure import RESULTS, PeakMemory, machine, machines, report, table
 
 import l0quad
 
@@ -154,18 +154,19 @@ def main(p: int, n: int, *names: str) -> None:
     kept = RESULTS / "larger-than-memory.jsonl"
     for name, _, cells in measured(n, p, names or FIGURES):
         with kept.open("a", encoding="utf-8") as file:
-            print(json.dumps([n, p, name, *cells]), file=file)
+            print(json.dumps([n, p, name, *cells, machine()]), file=file)
     rows = {tuple(row[:3]): row for row in map(json.loads, kept.read_text(encoding="utf-8").splitlines())}
     report(
         "larger-than-memory",
         "Larger than memory",
         "A in float32, by columns; 10 % of the columns kept, ridge 1. Asked for: at most 2.05 reads (rounding: 30), "
-        f"and 10 p-vectors + 128 MB + 5 n^2 doubles. {machine()}. Rows were measured one after the "
+        "and 10 p-vectors + 128 MB + 5 n^2 doubles. "
+        f"{machines(row[8] if len(row) > 8 else None for row in rows.values())}. Rows were measured one after the "
         "other while much other work ran on the machine, and the code went on: wall times are upper bounds.",
         table(
             ["rows", "columns", "GB", "method", "reads", "private MB", "allowed", "wall s", "CPU s", "gap"],
             [
-                [n, p, f"{4 * n * p / 1e9:.3g}", name, *cells[:2], rule(n, p), *cells[2:]]
+                [n, p, f"{4 * n * p / 1e9:.3g}", name, *cells[:2], rule(n, p), *cells[2:5]]
                 for n, p, name, *cells in rows.values()
             ],
         ),

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from l0quad_adapters.torch import StageReport, prune, prune_layers, recalibrate_batchnorm
-from measure import RESULTS, PeakMemory, machine, report, table
+from measure import RESULTS, PeakMemory, machine, machines, report, table
 from torch import nn
 
 import l0quad
@@ -201,14 +201,17 @@ def killed() -> None:
     keep({"network": "kill", "after": done, "first": first, "same": same})
 
 
+def every() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.exists() else []
+
+
 def kept(network: str) -> list[dict[str, Any]]:
-    lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() else []
-    return [each for line in lines if (each := json.loads(line))["network"] == network]
+    return [each for each in every() if each["network"] == network]
 
 
 def keep(told: dict[str, Any]) -> None:
     with KEPT.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(told) + "\n")
+        file.write(json.dumps(told | {"machine": machine(1)}) + "\n")
     print(str(told)[:200], flush=True)
 
 
@@ -326,7 +329,8 @@ def page() -> None:
     report(
         "layerwise",
         "Pruning layer by layer",
-        f"`prune_layers` with its defaults, {machine(1)}. CPU seconds; private memory over what was there before. "
+        f"`prune_layers` with its defaults. {machines(each.get('machine') for each in every())}. "
+        "CPU seconds; private memory over what was there before. "
         "Published rules are our own implementations, as their papers state them, on the same inputs, damping and "
         "budgets (of a whole layer, Wanda too).",
         "## ResNet20\n\nTest accuracy, %, with the statistics of batch normalisation as they were and, after the "

@@ -6,9 +6,10 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numba
@@ -68,11 +69,19 @@ def anonymous_bytes() -> int:
 
 def machine(n_threads: int | None = None) -> str:
     """Return one line that says what the figures were measured with: hardware, versions and commit."""
+    torch = f"PyTorch {sys.modules['torch'].__version__}, " if "torch" in sys.modules else ""
     return (
         f"{threads.available() if n_threads is None else n_threads} thread(s), {processor()}, "
         f"{os.cpu_count()} cores, {memory_gib():.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}, "
-        f"numba {numba.__version__}, l0quad {l0quad.__version__}{commit()}"
+        f"numba {numba.__version__}, {torch}l0quad {l0quad.__version__}{commit()}"
+    )
+
+
+def machines(told: Iterable[str | None]) -> str:
+    """Return what figures that were kept run by run were measured with, each machine once."""
+    return "Measured with: " + "; ".join(
+        dict.fromkeys("an earlier commit, whose machine was not kept" if each is None else each for each in told)
     )
 
 

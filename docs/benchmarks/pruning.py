@@ -17,7 +17,7 @@ from typing import Any
 
 import gradual
 from l0quad_adapters.torch import Refit
-from measure import RESULTS, report, table
+from measure import RESULTS, machine, machines, report, table
 
 import l0quad
 
@@ -133,7 +133,7 @@ def child(name: str, method: str, sparsity: float, seed: int) -> None:
                 "method": method, "sparsity": sparsity, "seed": seed, "accuracy": network.accuracy(network.model),
                 "seconds": seconds, "gradients": total.gradient_seconds, "solving": total.solve_seconds,
                 "achieved": found.achieved_sparsity, "settings": settings,
-                "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "machine": machine(1),
             },
             default=repr,
         )
@@ -253,7 +253,7 @@ def main(name: str, again: bool) -> None:
         f"pruning-{name.lower()}",
         f"Pruning {name}",
         "Every run starts from the trained network; a row is a sample's, or the mean of batch_size samples'. "
-        f"{NOTES[name]}",
+        f"{NOTES[name]} {machines(run.get('machine') for run in runs)}.",
         *tables(name, runs),
     )
 
