@@ -10,7 +10,8 @@ from l0quad.types import FloatArray
 class Trivial:
     """The ridge term alone: w differs from w0 at least outside of the support that is best for it.
 
-    It costs no work, and is 0 without a ridge.
+    It costs no work, and is 0 without a ridge. With a linear term c, w0 - c / (2 ridge) has the place of w0, and what
+    that takes off the objective is counted. Where the budget is 0, it is the objective at 0.
 
     Examples
     --------

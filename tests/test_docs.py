@@ -111,6 +111,12 @@ def told(value: object) -> str:
     return inspect.getdoc(value) or ""
 
 
+def described(value: object) -> set[str]:
+    """The arguments and fields that a docstring describes."""
+    lines = re.findall(r"^(\w[\w, ]*)(?: :|$)", told(value), re.MULTILINE)
+    return {each.strip() for line in lines for each in line.split(",")}
+
+
 @pytest.mark.parametrize("package", NEEDED)
 def test_every_public_name_has_an_example(package: str) -> None:
     for needed in NEEDED[package]:
@@ -125,11 +131,14 @@ def test_every_argument_and_field_is_described(package: str) -> None:
     for needed in NEEDED[package]:
         pytest.importorskip(needed)
     for name, value in public(package):
-        described = re.findall(r"^(\w[\w, ]*)(?: :|$)", told(value), re.MULTILINE)
-        names = {each.strip() for line in described for each in line.split(",")}
         bare = isinstance(value, type) and (issubclass(value, (Enum, Exception)) or value is l0quad.Options)
-        missing = set() if bare else set(inspect.signature(value).parameters) - names
+        missing = set() if bare else set(inspect.signature(value).parameters) - described(value)
         assert not missing, name
+        # Of methods, those that describe any argument describe all of them.
+        for method in vars(value).values() if isinstance(value, type) else ():
+            function = getattr(method, "__func__", method)
+            if inspect.isfunction(function) and "\nParameters\n" in told(function):
+                assert not set(inspect.signature(function).parameters) - described(function) - {"self", "cls"}, function
 
 
 SOURCES = (*(ROOT / "l0quad").rglob("*.py"), *(ROOT / "adapters").rglob("*.py"))

@@ -73,6 +73,12 @@ def to_cvxpy(
     Model
         Add constraints with ``cvxpy.Problem(model.problem.objective, model.problem.constraints + [...])``.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; also of a constraint that is no budget, and of "bigm" without ``big_m`` where nothing
+        bounds the weights.
+
     Examples
     --------
     >>> import numpy as np

@@ -139,6 +139,13 @@ class Layer:
             X'Y. Without a ridge, in the range of H, as any X'Y is.
         const : array_like of shape (m,), or 0
             Half the squared norm of each target, so that objectives are half the squared residuals; it decides nothing.
+        k, ridge, damping, must, never
+            As of `Layer`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument.
 
         Examples
         --------

@@ -137,6 +137,25 @@ class Problem:
             Symmetric, positive semidefinite.
         g : array_like, shape (p,)
             Where H is singular and g leaves its range, the rest of g acts as a linear term and needs ``ridge > 0``.
+        const : float
+            Added to every objective, as half the squared norm of b: without it objectives may be negative, and
+            relative gaps mean little.
+        k, ridge, w0
+            As of `Problem`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument; also where H is not positive semidefinite.
+
+        Examples
+        --------
+        >>> import numpy as np, l0quad
+        >>> A = np.random.default_rng(0).standard_normal((40, 12))
+        >>> b = A[:, 2] - 2 * A[:, 5]
+        >>> problem = l0quad.Problem.from_gram(A.T @ A, A.T @ b, 2, 0.5 * b @ b)
+        >>> l0quad.solve(problem).support
+        array([2, 5])
         """
         matrix = H if isinstance(H, GramMatrix) else GramMatrix(H)
         _exponent(matrix)

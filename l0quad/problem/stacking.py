@@ -41,6 +41,11 @@ def stack_complex(
     back : callable
         Takes a `Result`, or a real vector of length 2p such as its ``w``, and returns the complex vector of length p.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; k of another kind is a TypeError.
+
     Examples
     --------
     >>> import numpy as np

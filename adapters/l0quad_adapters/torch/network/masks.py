@@ -164,6 +164,11 @@ def keep_masks(
     RemovableHandle
         Its ``remove()`` ends it.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As for `attach_masks`.
+
     Examples
     --------
     >>> import torch

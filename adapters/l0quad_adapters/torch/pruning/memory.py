@@ -51,6 +51,11 @@ def memory_needed(n_weights: int, n_rows: int, *, chunk: int = 1, in_file: bool 
     in_file : bool
         Whether A is in a file (``out=``).
 
+    Returns
+    -------
+    Memory
+        In bytes.
+
     Examples
     --------
     >>> from l0quad_adapters.torch import memory_needed

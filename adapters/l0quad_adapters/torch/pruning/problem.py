@@ -52,6 +52,11 @@ def pruning_problem(
     centre : ndarray of shape (p,), optional
         What the damping pulls towards, and what weights are compared by at first; w0 by default.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument.
+
     Examples
     --------
     >>> import torch
@@ -111,6 +116,11 @@ def problem_from_gradients(
         NumPy, PyTorch, CuPy, JAX, ...; shared without a copy where the memory is the host's.
     sparsity, l2, first_order, batch_size
         As for `pruning_problem`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument.
 
     Examples
     --------
