@@ -79,7 +79,7 @@ def test_the_least_singular_value_is_not_below_what_is_found():
         assert found >= least / 20 or np.linalg.cond(R) > 1e8
     # Of columns that are nearly orthogonal little is given away.
     A = np.random.default_rng(0).standard_normal((20_000, 100))
-    R = np.linalg.qr(A, mode="r")
+    R = np.asarray(np.linalg.qr(A, mode="r"))
     assert least_singular_value(R) >= 0.6 * float(np.linalg.svd(R, compute_uv=False)[-1])
     assert least_singular_value(np.diag([1.0, 0.0])) == 0.0
     assert least_singular_value(np.array([[1.0, 1.0], [0.0, 1e-300]])) <= 1e-300

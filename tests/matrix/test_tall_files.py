@@ -66,7 +66,7 @@ def test_a_certificate_is_one_of_the_reduced_rows(tmp_path):
     dual = Dual(np.ones(30))
     assert not l0quad.bound(problem, result, mode="tight").value < result.lower_bound
     with pytest.raises(TypeError, match="must be a Problem"):
-        result.check(dual)
+        result.check(dual)  # type: ignore[arg-type]
 
 
 def test_a_path_takes_one_sweep(tmp_path):
