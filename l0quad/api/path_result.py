@@ -113,7 +113,13 @@ class PathResult:
         return self.fits[index]
 
     def at(self, k: int, ridge: float | None = None) -> Fit:
-        """Return the fit for k, and a ridge where there are several."""
+        """Return the fit for k, and a ridge where there are several.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
         for fit in self.fits:
             if fit.k == k and ridge in (None, fit.ridge):
                 return fit
@@ -131,6 +137,11 @@ class PathResult:
         * ``"cv"``: the least mean squared error on rows left out (`path` with ``cv``).
         * ``"1se"``: the fewest columns whose error is within one standard error of that least one. Breiman et al.,
           Classification and Regression Trees, 1984, section 3.4.3.
+
+        Raises
+        ------
+        ValueError
+            The criterion is none of these, or asks for what the path has not got: folds, or any fit.
         """
         validation.choice(criterion, "criterion", (*CRITERIA, "cv", "1se"))
         name = "cv" if criterion == "1se" else criterion
@@ -150,7 +161,13 @@ class PathResult:
         return {name: [row[name] for row in rows] for name in names}
 
     def to_frame(self) -> "pd.DataFrame":
-        """Return the table as a pandas DataFrame; needs pandas."""
+        """Return the table as a pandas DataFrame.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
         try:
             import pandas as pd
         except ImportError as error:
@@ -174,6 +191,11 @@ class PathResult:
 
         For one ridge, the first by default; ``names`` of the p columns, by default their own. Needs the extra
         ``l0quad[plot]``.
+
+        Raises
+        ------
+        ValueError
+            The ridge is not on the path, or the path is empty.
         """
         chosen = self.fits[0].ridge if ridge is None and self.fits else ridge
         fits = [fit for fit in self.fits if fit.ridge == chosen]

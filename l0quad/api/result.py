@@ -175,6 +175,11 @@ class Result:
             The one that was solved, or the same one built again. On another one with as many columns the answer is
             whether the result would hold there.
 
+        Raises
+        ------
+        ValueError, TypeError
+            Not a problem with as many columns.
+
         Examples
         --------
         >>> import l0quad

@@ -50,7 +50,12 @@ class GramAccumulator:
         Parameters
         ----------
         X : array_like of shape (..., d)
-            Any real dtype; all axes but the last are rows. What is not finite is refused, and the sum is as it was.
+            Any real dtype; all axes but the last are rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Other columns than before, or values that are not finite; the sum is as it was.
         """
         array = validation.numeric(X, "X")
         if array.ndim < 2 or array.shape[-1] < 1:
@@ -69,7 +74,13 @@ class GramAccumulator:
         self.count += rows.shape[0]
 
     def merge(self, other: "GramAccumulator") -> None:
-        """Add what another one has summed up."""
+        """Add what another one has summed up.
+
+        Raises
+        ------
+        ValueError, TypeError
+            It has other columns, or is none.
+        """
         if not isinstance(other, GramAccumulator):
             raise TypeError(f"other: must be a GramAccumulator, got {type(other).__name__}")
         if other.H is not None:

@@ -65,6 +65,11 @@ class Design:
     weights : array_like, shape (n,), optional
         Of the rows, at least 0; a row of weight 2 counts as two equal rows.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; a `GramMatrix` has no rows to centre or to weight.
+
     Attributes
     ----------
     matrix : Matrix

@@ -186,6 +186,11 @@ class Problem:
         computed once for all problems that come from one another in this way. ``w0=None`` and ``linear=None`` take
         these terms out.
 
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument; a problem from a Gram matrix has neither ``b`` nor ``linear``.
+
         Examples
         --------
         >>> import numpy as np

@@ -19,6 +19,11 @@ class Cardinality(Kind):
     must, never : array of int, optional
         Columns that have a place among the k whatever their value, and columns that are zero.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Of ``k`` below 0, of more columns in ``must`` than k, of a column in both or there twice.
+
     Examples
     --------
     >>> import numpy as np

@@ -28,6 +28,11 @@ class Groups(Kind):
     must, never : array of int, optional
         Columns whose groups have a place among the k whatever their values, and columns that are zero.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; of another number of labels than A has columns, where it meets A.
+
     Examples
     --------
     >>> import numpy as np

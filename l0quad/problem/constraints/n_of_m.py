@@ -25,6 +25,11 @@ class NofM(Kind):
     must, never : array of int, optional
         Columns that have a place in their group whatever their value, and columns that are zero.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; of an ``order`` of another length than A has columns, where it meets A.
+
     Examples
     --------
     >>> import numpy as np

@@ -24,6 +24,11 @@ class PerBlock(Kind):
     must, never : array of int, optional
         Columns that have a place within the budget of their part whatever their value, and columns that are zero.
 
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; of another number of labels than A has columns, where it meets A.
+
     Examples
     --------
     >>> import numpy as np, l0quad
