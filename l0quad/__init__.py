@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from l0quad.api.result import Result as Result
     from l0quad.api.solve import solve as solve
     from l0quad.certificates import AllColumns as AllColumns
+    from l0quad.certificates import AllSupports as AllSupports
     from l0quad.certificates import Dual as Dual
     from l0quad.certificates import Separable as Separable
     from l0quad.certificates import Tree as Tree
@@ -93,6 +94,7 @@ _HOME = {
     "Progress": "run.progress",
     "Trivial": "certificates",
     "AllColumns": "certificates",
+    "AllSupports": "certificates",
     "Dual": "certificates",
     "Separable": "certificates",
     "Tree": "certificates",

@@ -37,6 +37,22 @@ class AllColumns:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class AllSupports:
+    """The least of the optima of all allowed supports, each of which was tried.
+
+    Up to rounding it is the optimum. It is computed where supports are so few that this takes about what a solve takes.
+
+    Examples
+    --------
+    >>> import numpy as np, l0quad
+    >>> A = np.random.default_rng(0).standard_normal((10, 12))
+    >>> result = l0quad.minimize(A, A[:, 2] - 2 * A[:, 5] + A[:, 0], k=2)
+    >>> result.certificate, result.status.name
+    (AllSupports(), 'OPTIMAL')
+    """
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dual:
     """A point of the dual of the perspective relaxation.
@@ -124,7 +140,7 @@ class Tree:
     n_nodes: int
 
 
-Certificate = Trivial | AllColumns | Dual | Separable | Tree
+Certificate = Trivial | AllColumns | AllSupports | Dual | Separable | Tree
 
 
 class Bound(NamedTuple):

@@ -6,6 +6,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 _FEW = 6
+_LEAST = -float(np.finfo(np.float64).max)
+
+
+def proves(lower_bound: float) -> bool:
+    """Whether a lower bound says anything; the least float stands for none."""
+    return lower_bound > _LEAST
+
+
+def gap_words(relative_gap: float, lower_bound: float, form: str = ".3g") -> str:
+    """Return a relative gap as the end of a sentence, in words where nothing is proven."""
+    return f"relative gap {relative_gap:{form}}" if proves(lower_bound) else "no lower bound is proven"
 
 
 def few(items: Sequence[object] | np.ndarray, most: int = _FEW) -> str:

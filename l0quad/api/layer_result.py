@@ -13,6 +13,7 @@ from l0quad.layers.budgets import LayerBudget
 from l0quad.layers.quadratic import Quadratic
 from l0quad.linalg.rounding import gamma
 from l0quad.run.outcome import State, Status
+from l0quad.shown import proves
 from l0quad.types import BoolArray, FloatArray, Pause, go_on
 
 _LEAST = -float(np.finfo(np.float64).max)
@@ -114,10 +115,11 @@ class LayerResult:
         return Check(objective, feasible, lower, not faults, "; ".join(faults) or message)
 
     def __repr__(self) -> str:
+        proof = f"relative_gap={self.relative_gap:.2g}" if proves(self.lower_bound) else "no lower bound"
         return (
             f"LayerResult({self.status.name.lower()}, method={self.method!r}, "
             f"relative_error={self.relative_error:.4g}, "
-            f"relative_gap={self.relative_gap:.2g}, nonzeros={np.count_nonzero(self.mask)}/{self.mask.size}, "
+            f"{proof}, nonzeros={np.count_nonzero(self.mask)}/{self.mask.size}, "
             f"solve_time={self.solve_time:.3g}s)"
         )
 

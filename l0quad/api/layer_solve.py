@@ -28,6 +28,7 @@ from l0quad.run import debug, threads
 from l0quad.run.monitor import Callback, Limits, SolveMonitor
 from l0quad.run.outcome import Status
 from l0quad.run.progress import Progress
+from l0quad.shown import gap_words
 from l0quad.types import BoolArray, FloatArray
 
 METHODS = ("auto", "admm", "magnitude", "wanda", "sparsegpt", "exact")
@@ -259,7 +260,7 @@ class _Run:
             column_bounds=np.clip(bounds, -_LARGEST, values) if quadratic.pattern.separate else None,
             certificate=certificate,
             status=found.status,
-            message=_message(found.status, certificate, relative_gap, empty),
+            message=_message(found.status, certificate, gap_words(relative_gap, lower), empty),
             n_iter=len(monitor.history),
             history=tuple(monitor.history),
             solve_time=monitor.seconds(),
@@ -268,7 +269,7 @@ class _Run:
         )
 
 
-def _message(status: Status, certificate: Separable | Trivial | None, relative_gap: float, empty: bool) -> str:
+def _message(status: Status, certificate: Separable | Trivial | None, gap: str, empty: bool) -> str:
     basis = "the bound is that of branch and bound"
     if empty:
         basis = "W = 0 is the only point within the budget"
@@ -276,7 +277,7 @@ def _message(status: Status, certificate: Separable | Trivial | None, relative_g
         basis = "the bound is the separable relaxation's"
     elif certificate is not None:
         basis = "no bound was found but that H is semidefinite"
-    return f"{status.value}; {basis}; relative gap {relative_gap:.3g}"
+    return f"{status.value}; {basis}; {gap}"
 
 
 def _starting_mask(quadratic: Quadratic, start: ArrayLike | LayerResult | None) -> BoolArray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from l0quad.api.result import Result
-from l0quad.certificates import AllColumns, Certificate, Dual, Separable, Tree, Trivial
+from l0quad.certificates import AllColumns, AllSupports, Certificate, Dual, Separable, Tree, Trivial
 from l0quad.files.atomic import check_writable, write_atomically
 from l0quad.run.outcome import Status
 
@@ -20,6 +20,7 @@ _WORDS = ("objective", "lower_bound", "gap", "relative_gap", "message", "n_iter"
 _KINDS: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "trivial": (Trivial, ()),
     "all columns": (AllColumns, ()),
+    "all supports": (AllSupports, ()),
     "dual": (Dual, ("nu",)),
     "separable": (Separable, ("w", "d")),
 }

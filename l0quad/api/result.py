@@ -13,7 +13,7 @@ from l0quad.certificates import Bound, Certificate, Dual, Separable, Tree, Trivi
 from l0quad.problem.problem import Problem
 from l0quad.problem.units import Units
 from l0quad.run.outcome import State, Status
-from l0quad.shown import few, html_table
+from l0quad.shown import few, html_table, proves
 from l0quad.types import IntArray
 
 # So many nonzeros are listed in a notebook.
@@ -109,13 +109,14 @@ class Result:
         may be the trivial bound.
     gap, relative_gap : float
         ``objective - lower_bound`` (at least 0), and the same over ``max(|objective|, tiny)``; beside
-        `Status.OPTIMAL`, which is not decided by the size of the objective, at most 1e-6. Both are finite.
-    certificate : Trivial, AllColumns, Dual, Separable or Tree
+        `Status.OPTIMAL`, which is not decided by the size of the objective, at most 1e-6. Both are finite:
+        where nothing is proven (a singular H that was given, without a ridge), ``lower_bound`` is the least float.
+    certificate : Trivial, AllColumns, AllSupports, Dual, Separable or Tree
         What proves ``lower_bound``; `check` computes it from nothing else, of a tree the bound of its root.
     status : Status
         How the solve ended.
     message : str
-        The same in words, and what the bound rests on.
+        The same in words, what the bound rests on, and the relative gap: clauses, with semicolons between.
     n_iter : int
         Iterations of the method.
     history : tuple of State
@@ -240,18 +241,19 @@ class Result:
         return Check(objective, feasible, lower_bound, not faults, message)
 
     def __repr__(self) -> str:
+        proof = f"lower_bound={self.lower_bound:.6g}, relative_gap={self.relative_gap:.2g}"
+        if not proves(self.lower_bound):
+            proof = "no lower bound"
         return (
-            f"Result({self.status.name.lower()}, method={self.method!r}, objective={self.objective:.6g}, "
-            f"lower_bound={self.lower_bound:.6g}, relative_gap={self.relative_gap:.2g}, "
+            f"Result({self.status.name.lower()}, method={self.method!r}, objective={self.objective:.6g}, {proof}, "
             f"support={few(self._chosen)} of {self.w.size}, solve_time={self.solve_time:.3g}s)"
         )
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [
-            ("status", self.message),
+            *zip(("status", "proof", *[""] * 9), self.message.split("; "), strict=False),
             ("objective", f"{self.objective:.6g}"),
-            ("lower bound", f"{self.lower_bound:.6g}"),
-            ("relative gap", f"{self.relative_gap:.2g}"),
+            ("lower bound", f"{self.lower_bound:.6g}" if proves(self.lower_bound) else "none"),
             ("nonzeros", f"{self.support.size} of {self.w.size}"),
             ("time", f"{self.solve_time:.3g} s, method {self.method}"),
         ]

@@ -23,6 +23,7 @@ from l0quad.run import debug, threads
 from l0quad.run.monitor import Callback, Limits, Monitor, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, State, Status
 from l0quad.run.progress import Progress
+from l0quad.shown import gap_words
 from l0quad.solvers.needs import Needs, Options, require, require_resumable
 from l0quad.solvers.registry import METHODS, Method, resolve
 from l0quad.types import PathLike
@@ -336,7 +337,7 @@ def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor:
         relative_gap=relative_gap,
         certificate=public_certificate(bound.certificate, units),
         status=status,
-        message=_message(status, relative_gap, bound, cut_short),
+        message=_message(status, gap_words(relative_gap, lower), bound, cut_short),
         n_iter=len(monitor.history),
         history=tuple(monitor.history),
         solve_time=monitor.spent(),
@@ -348,6 +349,7 @@ def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor:
     )
 
 
-def _message(status: Status, relative_gap: float, bound: Bound, cut_short: bool) -> str:
-    basis = f"{bound.basis}, cut short by a limit" if cut_short else bound.basis
-    return f"{status.value}; {basis}" + ("" if status is Status.OPTIMAL else f"; relative gap {relative_gap:.3g}")
+def _message(status: Status, gap: str, bound: Bound, cut_short: bool) -> str:
+    clauses = [status.value, bound.basis]
+    clauses += ["cut short by a limit"] * cut_short + [gap] * (status is not Status.OPTIMAL)
+    return "; ".join(clauses)

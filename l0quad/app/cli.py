@@ -5,10 +5,13 @@ Whatever needs NumPy is imported where it is used, so that ``--help`` and ``--ve
 
 import argparse
 import errno
+import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +24,8 @@ WRONG_INPUT = 2
 INTERRUPTED = 128 + 2  # as a shell reports SIGINT
 BROKEN_PIPE = 128 + 13  # and SIGPIPE
 
+# What loads numba, which takes longest, and which a solve would load.
+_KERNELS = "l0quad.kernels.jit"
 _PICTURE = "l0quad-demo.png"
 
 
@@ -34,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except (WrongInput, MemoryError) as error:
         return _fail(str(error) or "out of memory")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        print(f"l0quad: interrupted{interrupt}", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:  # of input and output files it has become WrongInput
         _abandon_stdout()
@@ -139,12 +145,51 @@ def _draw(figure: Any, picture: Path) -> str:
 
 
 def _solve(arguments: argparse.Namespace) -> int:
-    from l0quad.app import solve
+    with _before_a_point():
+        with _held_back():
+            importlib.import_module(_KERNELS)
+            from l0quad.app import solve
 
-    return INTERRUPTED if solve.run(arguments) else 0
+        answer = solve.answered(arguments)
+    solve.report(answer, arguments)
+    return _status(answer.result.status)
 
 
 def _path(arguments: argparse.Namespace) -> int:
-    from l0quad.app import path
+    with _before_a_point():
+        with _held_back():
+            importlib.import_module(_KERNELS)
+            from l0quad.app import path
 
-    return INTERRUPTED if path.run(arguments) else 0
+        paths = path.answered(arguments)
+    path.report(paths, arguments)
+    return _status(paths.found.status)
+
+
+@contextmanager
+def _before_a_point() -> Iterator[None]:
+    """Have an interrupt say that there is nothing to show; one of a solve that has begun is no error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(" before there was a point") from None
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold a Ctrl-C back while modules are loaded, some of which turn it into other errors, or lose it."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _status(status: Any) -> int:
+    return INTERRUPTED if status.name == "INTERRUPTED" else 0

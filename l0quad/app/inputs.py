@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import l0quad
@@ -36,8 +36,11 @@ def read(arguments: argparse.Namespace) -> Input:
         found = read_problem_file(arguments.input, arguments.rhs, arguments.max_bytes, arguments.target, wanted)
     else:
         found = _on_disk(arguments)
-    for note in found.notes:
+    for note in (*found.notes, *_of_no_intercept(arguments, found)):
         print(f"l0quad: note: {arguments.input}: {note}", file=sys.stderr)
+    both = set(arguments.must) & set(arguments.never)
+    if both:
+        raise ValueError(f"--must: {min(both)} is also in --never")
     names = column_names(found.names, found.A.shape[-1])
     must, never = (
         positions(names, each, option) if each else ()
@@ -49,6 +52,13 @@ def read(arguments: argparse.Namespace) -> Input:
     )
     A = l0quad.as_matrix(found.A, names=found.names)
     return Input(found, A, intercept, standardize, lambda k: Cardinality(k, must=must, never=never))
+
+
+def _of_no_intercept(arguments: argparse.Namespace, found: ProblemFile) -> Iterator[str]:
+    """Say that a table is taken as a matrix, where nothing on the command line says so."""
+    if arguments.input.suffix.lower() == ".csv" and arguments.target is None and arguments.intercept is None:
+        last = "" if found.target is None else f", the last column, {found.target}, is b"
+        yield f"without --target{last}, and no intercept is fitted (--target or --intercept fits one)"
 
 
 def _on_disk(arguments: argparse.Namespace) -> ProblemFile:

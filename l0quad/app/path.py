@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import l0quad
 from l0quad.api.path_result import Fit, PathResult
-from l0quad.app.inputs import read, shown
+from l0quad.app.inputs import Input, read, shown
 from l0quad.app.report import OUTPUTS
 from l0quad.app.wrong_input import checked
 from l0quad.files.atomic import check_writable, write_atomically
@@ -29,8 +29,8 @@ class Paths(NamedTuple):
     best: Fit | None
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Solve and report; return whether the path was interrupted."""
+def answered(arguments: argparse.Namespace) -> Paths:
+    """Solve what the arguments ask for."""
     criterion = arguments.criterion or ("bic" if arguments.cv is None else "cv")
     with checked():
         for path, suffixes in ((arguments.output, tuple(OUTPUTS)), (arguments.plot, _PICTURES)):
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> bool:
         found = l0quad.path(
             given.A,
             given.file.b,
-            arguments.k,
+            _possible(arguments, given),
             ridges,
             w0=given.file.w0,
             fit_intercept=given.intercept,
@@ -65,12 +65,23 @@ def run(arguments: argparse.Namespace) -> bool:
         progress.clear()
     ended = bool(found.fits) and (arguments.cv is None or "cv" in found[0].scores)
     names = found.names or tuple(map(str, range(found.n_columns)))
-    paths = Paths(found, names, given.intercept, criterion, found.best(criterion) if ended else None)
+    return Paths(found, names, given.intercept, criterion, found.best(criterion) if ended else None)
+
+
+def _possible(arguments: argparse.Namespace, given: Input) -> list[int]:
+    """Return the numbers of columns, none above what there is: these would all have the same fit."""
+    most = given.A.shape[1] - len(arguments.never)
+    if max(arguments.k) > most:
+        print(f"l0quad: note: {arguments.input}: -k ends at {most}, the number of columns", file=sys.stderr)
+    return [min(k, most) for k in arguments.k]
+
+
+def report(paths: Paths, arguments: argparse.Namespace) -> None:
+    """Write and print a path."""
     try:
         _write(paths, arguments)
     finally:
         print(FORMATS[arguments.format](paths))
-    return found.status is l0quad.Status.INTERRUPTED
 
 
 def _write(paths: Paths, arguments: argparse.Namespace) -> None:

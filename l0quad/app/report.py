@@ -8,6 +8,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from l0quad.api.result import Result
+from l0quad.run.outcome import Status
+from l0quad.shown import proves
 from l0quad.types import FloatArray
 
 # What is written to a file of each kind: a format of text, or arrays.
@@ -50,11 +52,15 @@ def as_text(answer: Answer) -> str:
     widths = [max(map(len, pair)) for pair in cells]
     more = len(chosen) - len(cells)
     rest = f"  ... and {more} more" if more else ""
+    proven, clauses = proves(result.lower_bound), result.message.split("; ")
+    if result.status is not Status.OPTIMAL:
+        clauses.pop()  # The gap, which has a line of its own.
     lines = [
-        ("status", result.message),
+        ("status", clauses[0]),
         ("objective", f"{result.objective:.10g}"),
-        ("lower bound", f"{result.lower_bound:.10g}"),
-        ("gap", f"{result.gap:.4g}  (relative {result.relative_gap:.3g})"),
+        ("lower bound", f"{result.lower_bound:.10g}" if proven else "none"),
+        *zip([""] * len(clauses), clauses[1:], strict=False),
+        ("gap", f"{result.gap:.4g}  (relative {result.relative_gap:.3g})" if proven else "none is proven"),
         ("nonzeros", f"{result.support.size} of {result.w.size}, k = {answer.k}"),
         ("time", f"{result.solve_time:.3g} s; method {result.method}, iterations: {result.n_iter}"),
     ]

@@ -1,11 +1,14 @@
 """``l0quad solve``: from the arguments of the command line to an answer."""
 
 import argparse
+import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import l0quad
 from l0quad import validation
+from l0quad.api.checkpoint import checkpoint_of
 from l0quad.api.result import Result
 from l0quad.app.inputs import read, shown
 from l0quad.app.report import FORMATS, OUTPUTS, Answer, save_npz
@@ -32,8 +35,8 @@ class Task(NamedTuple):
         return Answer(result, coef, intercept, self.file.names, self.file.target, k, self.problem.ridge)
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Solve and report; return whether the solve was interrupted."""
+def answered(arguments: argparse.Namespace) -> Answer:
+    """Solve what the arguments ask for."""
     with checked():
         if arguments.output is not None:
             check_writable(arguments.output, tuple(OUTPUTS))
@@ -41,6 +44,7 @@ def run(arguments: argparse.Namespace) -> bool:
             check_writable(arguments.checkpoint, (".npz",))
         task = _task(arguments)
     with checked_method():
+        _tell_where_it_goes_on(task.problem, arguments)
         result = l0quad.solve(
             task.problem,
             arguments.method,
@@ -50,7 +54,11 @@ def run(arguments: argparse.Namespace) -> bool:
             verbose=shown(arguments),
             checkpoint=arguments.checkpoint,
         )
-    answer = task.answer(result, arguments.k)
+    return task.answer(result, arguments.k)
+
+
+def report(answer: Answer, arguments: argparse.Namespace) -> None:
+    """Write and print an answer."""
     try:
         if arguments.output is not None:
             with checked(arguments.output):
@@ -58,7 +66,23 @@ def run(arguments: argparse.Namespace) -> bool:
     finally:
         # A full disk must not cost the answer.
         print(FORMATS[arguments.format](answer))
-    return result.status is l0quad.Status.INTERRUPTED
+
+
+def _tell_where_it_goes_on(problem: Problem, arguments: argparse.Namespace) -> None:
+    """Say from when and where the checkpoint is, if it holds a state of this solve."""
+    path, (method, options) = arguments.checkpoint, resolve(arguments.method)
+    if path is None or not path.exists() or not method.needs.resumes:
+        return
+    states = checkpoint_of(path, problem, options, None, 0).states
+    if states:
+        run = max((state["run"] for state in states.values()), key=lambda each: each["seconds"])
+        written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
+        objective = problem.units.objective(run["best"].objective)
+        print(
+            f"l0quad: note: goes on from {path}, written {written} after {run['seconds']:.1f} s: "
+            f"{run['count']} iterations, best objective {objective:.8g}",
+            file=sys.stderr,
+        )
 
 
 def _task(arguments: argparse.Namespace) -> Task:

@@ -1,6 +1,7 @@
 """The lower bound of an answer: which kinds are tried, and how much is spent on them."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,9 @@ from l0quad.bounds.counted_relaxation import relaxation_of
 from l0quad.bounds.dual import dual_bound, dual_value
 from l0quad.bounds.reweighting import reweighted_bound
 from l0quad.bounds.separable import is_proven, ridge_bound, separable_bound
+from l0quad.bounds.supports import supports_bound
 from l0quad.bounds.trivial import trivial_bound
-from l0quad.certificates import AllColumns, Bound, Certificate, Dual, Separable, Tree
+from l0quad.certificates import AllColumns, AllSupports, Bound, Certificate, Dual, Separable, Tree, Trivial
 from l0quad.errors import Stopped
 from l0quad.problem.core import CoreProblem, GramCore, Point
 from l0quad.problem.problem import Problem
@@ -42,8 +44,10 @@ _MOVE_FLOPS = 1e7
 _TIGHT_MOVES = 10
 _TIGHT_FLOPS = 1e12
 _MOST_EXPONENT = 500
-# A relative gap above this one is explained; the ridge that is named would bring it to about as much.
+# A relative gap above this one is explained; the ridge that is named would bring it to about as much. It must be felt
+# beside the largest squared column.
 _LARGE = 0.1
+_FELT = 2.0**-50
 
 
 class Found(NamedTuple):
@@ -118,12 +122,18 @@ def certified(core: CoreProblem, certificate: Certificate) -> Bound:
             if is_proven(core, w, d):
                 return separable_bound(core, w, d)
             return Bound(-math.inf, certificate, "the diagonal is not that of this problem")
-        case AllColumns():
-            return all_columns_bound(core)
         case Tree(root):
             return certified(core, root)
         case _:
-            return trivial_bound(core)
+            return _OF_PROBLEM[type(certificate)](core)
+
+
+# Bounds that depend on the problem alone.
+_OF_PROBLEM: dict[type, Callable[[CoreProblem], Bound]] = {
+    Trivial: trivial_bound,
+    AllColumns: all_columns_bound,
+    AllSupports: lambda core: supports_bound(core).bound,
+}
 
 
 class _Start(NamedTuple):
@@ -252,10 +262,12 @@ def _explained(problem: Problem, start: _Start, best: Bound, mode: str) -> Bound
     else:
         reason = "columns are nearly dependent"
     ridge = _useful_ridge(start, core)
-    if ridge > 0.5 * core.mu:
+    least = 0.0 if core.matrix.counted else _FELT * float(core.column_sq_norms.max())
+    if ridge > max(0.5 * core.mu, least):
         helps.append(f"ridge >= {problem.units.ridge(ridge):.2g}")
     advice = f"; {', '.join(helps)} would help" if helps else ""
-    return best._replace(basis=f"{best.basis}, which proves little, because {reason}{advice}")
+    because = "" if "it proves little" in best.basis else f"; it proves little, because {reason}"
+    return best._replace(basis=f"{best.basis}{because}{advice}")
 
 
 def _useful_ridge(start: _Start, core: CoreProblem) -> float:

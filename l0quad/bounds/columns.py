@@ -25,7 +25,7 @@ from l0quad.problem.core import CoreProblem, GramCore
 from l0quad.types import FloatArray, IntArray, Pause, go_on
 
 _BASIS = "the bound is the all-columns bound"
-_DEPENDENT = f"{_BASIS}, which proves little, because columns depend on each other up to rounding"
+_DEPENDENT = f"{_BASIS}; it proves little, because columns depend on each other up to rounding"
 # Columns whose projections on one vector agree to this share of their size are looked at for being equal.
 _ALIKE = 1e-9
 _REGULAR = 1e-4
@@ -41,7 +41,7 @@ def all_columns_bound(problem: CoreProblem, pause: Pause = go_on) -> Bound:
     proof = problem.proof
     if proof is None:
         return Bound(-math.inf, AllColumns(), _DEPENDENT)
-    columns, lost = _distinct(problem), 0.0
+    columns, lost = distinct_columns(problem), 0.0
     if columns.size == 0:
         distance, basis = float(np.linalg.norm(problem.b)) * (1 - gamma(problem.b.size + 8)), _BASIS
     elif columns.size >= problem.shape[0]:
@@ -60,8 +60,11 @@ def all_columns_flops(problem: CoreProblem) -> float:
     return 8.0 * n * p * min(n, p) if n > p or isinstance(problem, GramCore) else 2.0 * n * p
 
 
-def _distinct(problem: CoreProblem) -> IntArray:
-    """Return the columns without the zero ones and without those that are equal to another one, or to its negative."""
+def distinct_columns(problem: CoreProblem) -> IntArray:
+    """Return the columns without the zero ones and without those that are equal to another one, or to its negative.
+
+    Of equal ones, one of ``must`` stays.
+    """
     norms = problem.column_sq_norms
     nonzero = np.flatnonzero(norms > 0)
     # Squares may have underflowed.
@@ -78,6 +81,7 @@ def _distinct(problem: CoreProblem) -> IntArray:
         if here - before <= _ALIKE * norms[j] ** 0.5:
             one, other = problem.matrix.take(np.array([kept[-1], j])).T
             if np.array_equal(one, other) or np.array_equal(one, -other):
+                kept[-1] = j if j in problem.constraint.must else kept[-1]
                 continue
         kept.append(j)
     return np.sort(np.array(kept, dtype=np.int64))

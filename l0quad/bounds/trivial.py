@@ -23,7 +23,7 @@ def trivial_bound(problem: CoreProblem) -> Bound:
         return Bound(lowest, Trivial(), "w = 0 is the only point within the budget", allowance)
     proof = problem.proof
     if proof is None:
-        return Bound(-math.inf, Trivial(), "nothing is proven: H is singular up to rounding and ridge is (next to) 0")
+        return Bound(-math.inf, Trivial(), "H is singular up to rounding and ridge is (next to) 0")
     outside = problem.w0.copy()
     outside[problem.constraint.select(problem.w0**2)] = 0.0
     value = 0.5 * proof.mu * float(outside @ outside)

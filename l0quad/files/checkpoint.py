@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from l0quad.certificates import AllColumns, Bound, Dual, Separable, Tree, Trivial
+from l0quad.certificates import AllColumns, AllSupports, Bound, Dual, Separable, Tree, Trivial
 from l0quad.errors import BadFile, CheckpointWarning
 from l0quad.files.atomic import write_atomically
 from l0quad.problem.core import Point
@@ -26,7 +26,8 @@ from l0quad.run.outcome import Outcome, State, Status
 _FORMAT = 1
 # What a state may hold beside numbers, texts, arrays, lists and dicts.
 _KINDS: dict[str, Any] = {
-    each.__name__: each for each in (Point, Refit, Outcome, Bound, Trivial, AllColumns, Dual, Separable, Tree)
+    each.__name__: each
+    for each in (Point, Refit, Outcome, Bound, Trivial, AllColumns, AllSupports, Dual, Separable, Tree)
 }
 
 

@@ -2,6 +2,7 @@
 
 import array
 import csv
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -10,6 +11,8 @@ import numpy as np
 
 from l0quad.files.csv_dialect import Dialect, Wanted, as_number, sniff
 from l0quad.files.limits import lines, require_room
+
+_MISSING = ("na", "nan", "n/a", "null", "none", "inf", "-inf", "+inf", "infinity")
 
 
 class Table(NamedTuple):
@@ -77,8 +80,17 @@ def _append_row(values: "array.array[float]", fields: list[str], kept: list[int]
     if None in numbers:
         j = kept[numbers.index(None)]
         named = f" ({dialect.names[j]!r})" if dialect.header and dialect.names[j] else ""
-        raise ValueError(f"line {line}, column {j + 1}{named}: must be a finite number, got {fields[j][:40]!r}")
+        words = [
+            dialect.names[i] for i, each in zip(kept, numbers, strict=True) if each is None and _is_text(fields[i])
+        ]
+        advice = f"; columns of text are left out by --drop {shlex.join(words)}" if all(words) and words else ""
+        raise ValueError(f"line {line}, column {j + 1}{named}: must be a finite number, got {fields[j][:40]!r}{advice}")
     values.extend(numbers)  # type: ignore[arg-type]
+
+
+def _is_text(field: str) -> bool:
+    """Whether a field is a word: no number that is badly written, and no mark of a missing value."""
+    return any(map(str.isalpha, field)) and not any(map(str.isdigit, field)) and field.strip().lower() not in _MISSING
 
 
 def _counts(column: np.ndarray) -> bool:

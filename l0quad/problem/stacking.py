@@ -59,11 +59,11 @@ def stack_complex(
     matrix: Any = A if sp.issparse(A) else np.asarray(A)
     if matrix.ndim != 2:
         raise ValueError(f"A: must be a 2-D array, got {matrix.ndim} dimension(s)")
-    p = matrix.shape[1]
+    n, p = matrix.shape
     real, imaginary = matrix.real, matrix.imag
     stack: Any = sp.block_array if sp.issparse(A) else np.block
     stacked = stack([[real, -imaginary], [imaginary, real]])
-    problem = Problem(stacked, _parts(b), _groups(k, p), ridge, None if w0 is None else _parts(w0))
+    problem = Problem(stacked, _parts(b, "b", n), _groups(k, p), ridge, None if w0 is None else _parts(w0, "w0", p))
 
     def back(answer: Any) -> np.ndarray:
         w = validation.vector(getattr(answer, "w", answer), "answer", 2 * p, "twice the columns of A")
@@ -72,9 +72,12 @@ def stack_complex(
     return problem, back
 
 
-def _parts(value: ArrayLike) -> np.ndarray:
+def _parts(value: ArrayLike, name: str, size: int) -> np.ndarray:
     array = np.asarray(value)
     array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+    if array.shape != (size,):
+        each = "row" if name == "b" else "column"
+        raise ValueError(f"{name}: must have shape ({size},), one value for each {each} of A, got shape {array.shape}")
     return np.concatenate([array.real, array.imag])
 
 

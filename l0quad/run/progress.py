@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO, TypeVar
 
 from l0quad.run.outcome import State
+from l0quad.shown import proves
 
 T = TypeVar("T")
 _EVERY = 0.2
@@ -46,9 +47,11 @@ class Progress:
         if state.nodes:
             counted = f"nodes {state.nodes}  open {state.open_nodes}"
         gap = (state.best_objective - state.lower_bound) / max(abs(state.best_objective), _TINY)
-        proven = f"  gap {100 * gap:.3g} %" if state.nodes else ""
+        known = proves(state.lower_bound)
+        bound = f"{state.lower_bound:.8g}" if known else "none"
+        proven = f"  gap {100 * gap:.3g} %" if state.nodes and known else ""
         self.show(
-            f"{counted}  best {state.best_objective:.8g}  bound {state.lower_bound:.8g}{proven}  "
+            f"{counted}  best {state.best_objective:.8g}  bound {bound}{proven}  "
             f"{state.nonzeros} nonzeros  {state.seconds:.1f} s"
         )
 

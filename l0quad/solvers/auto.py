@@ -12,7 +12,7 @@ from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
-from l0quad.solvers.enumeration import best_of_all, enumeration_flops
+from l0quad.solvers.enumeration import best_of_all, enumeration_flops, proven_by_all
 from l0quad.solvers.exact.exact import within
 from l0quad.solvers.forward import Forward, grow
 from l0quad.solvers.group_moves import tableau_of
@@ -44,7 +44,7 @@ class _Effort:
     Attributes
     ----------
     enumeration_flops : float
-        Of trying every support.
+        Of trying every support, to find the best one and to prove it.
     table_flops : float
         Of one descent over the table of swaps; where it would take more, the relaxation is rounded instead.
     forward_flops : float
@@ -163,7 +163,9 @@ def auto(problem: CoreProblem, start: Point, options: Auto, monitor: Monitor) ->
 
 def prove(problem: CoreProblem, best: Point, options: Auto, monitor: Monitor) -> Outcome | None:
     """Close the gap, or find a better point, as far as the effort goes; on the problem itself, not a reduced one."""
-    return within(problem, best, _EFFORTS[options.effort].tree_flops, monitor)
+    effort = _EFFORTS[options.effort]
+    tried = proven_by_all(problem, best, effort.enumeration_flops, monitor)
+    return within(problem, best, effort.tree_flops, monitor) if tried is None else tried
 
 
 def _descent_flops(problem: CoreProblem) -> float:

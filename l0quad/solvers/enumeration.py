@@ -4,8 +4,12 @@ import math
 
 import numpy as np
 
+from l0quad.bounds.supports import few_supports, supports_bound
+from l0quad.errors import Stopped
 from l0quad.linalg.tall import block_rows, triangle
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.run.monitor import Monitor
+from l0quad.run.outcome import Outcome, Status
 from l0quad.types import FloatArray, IntArray
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -64,6 +68,20 @@ def best_of_all(problem: CoreProblem) -> Point:
         if gain > best:
             best, support = gain, free[chosen[:size]]
     return problem.restricted(np.union1d(support, constraint.must))
+
+
+def proven_by_all(problem: CoreProblem, best: Point, flops: float, monitor: Monitor) -> Outcome | None:
+    """Try all supports where that takes at most so many flops; None where it takes more, or proves nothing."""
+    if not few_supports(problem, flops):
+        return None
+    try:
+        bound, found = supports_bound(problem, problem.pause)
+    except Stopped:
+        return None
+    if not math.isfinite(bound.value):
+        return None
+    monitor.prove(bound)
+    return Outcome(min(best, found, key=lambda each: each.objective), Status.CONVERGED, bound)
 
 
 def _coordinates(problem: CoreProblem) -> tuple[FloatArray, FloatArray]:

@@ -9,7 +9,7 @@ from reference import brute_force
 from refusals import refuse
 
 import l0quad
-from l0quad import METHODS, Dual, Problem, Separable, Status, Tree, Trivial, as_matrix, solve
+from l0quad import METHODS, AllSupports, Dual, Problem, Separable, Status, Trivial, as_matrix, solve
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -189,7 +189,7 @@ def test_brute_force_through_with():
         result = solve(problem.with_(k=k), l0quad.Auto("thorough"))
         assert result.objective == pytest.approx(optimum, rel=1e-9)
         assert result.lower_bound <= optimum * (1 + 1e-13)
-        assert isinstance(result.certificate, Dual | Separable | Trivial | Tree)
+        assert isinstance(result.certificate, AllSupports | Dual | Trivial)
 
 
 @pytest.mark.parametrize(

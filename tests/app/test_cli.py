@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 import l0quad
 from l0quad import Problem
 from l0quad.app.cli import main
+from l0quad.app.report import Answer, as_text
 
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((30, 12))
@@ -56,7 +58,8 @@ def test_solve_reports(folder, capsys):
     expected = l0quad.minimize(A, B, 3, ridge=0.1, bound="tight")
     report = fields(out)
     assert err == ""
-    assert report["status"] == expected.message
+    assert report["status"] == expected.status.value
+    assert all(f"\n             {clause}\n" in out for clause in expected.message.split("; ")[1:-1])
     assert float(report["objective"]) == pytest.approx(expected.objective, rel=1e-9)
     assert float(report["lower bound"]) == pytest.approx(expected.lower_bound, rel=1e-9)
     assert float(report["gap"].split()[0]) == pytest.approx(expected.gap, rel=1e-3)
@@ -125,7 +128,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(folder, capsys, monkeyp
     if isinstance(error, OSError):
         assert (status, err) == (2, "l0quad: error: out.npz: No space left on device\n")
     else:
-        assert (status, err) == (130, "")
+        assert (status, err) == (130, "l0quad: interrupted\n")
     assert (folder / "out.npz").read_bytes() == b"old"
     assert sorted(os.listdir()) == ["in.npz", "joined.npy", "out.npz"]
 
@@ -241,7 +244,12 @@ def test_a_checkpoint_goes_on_and_belongs_to_its_solve(folder, capsys):
     assert main([*asked, "-k", "3"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert main([*asked, "-k", "3"]) == 0
-    again = json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    again = json.loads(out)
+    told = r"l0quad: note: goes on from run\.npz, written \d{4}-.* after .* s: \d+ iterations, best objective (\S+)\n"
+    found = re.fullmatch(told, err)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(first["objective"], rel=1e-6)
     assert again["objective"] == first["objective"]
     assert re.search(r"checkpoint: run\.npz is of another solve: k is 3 columns", fails(capsys, *asked, "-k", "2"))
     assert "cannot go on from a checkpoint" in fails(
@@ -275,8 +283,32 @@ def test_interrupt_while_reading(folder, capsys, monkeypatch):
 
     monkeypatch.setattr("l0quad.app.inputs.read_problem_file", interrupted)
     assert main(["solve", "in.npz", "-k", "3", "-o", "out.npz"]) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "l0quad: interrupted before there was a point\n")
     assert not (folder / "out.npz").exists()
+
+
+def test_an_interrupt_while_modules_are_loaded_waits(folder, capsys, monkeypatch):
+    def loaded(name):
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("l0quad.app.cli.importlib.import_module", loaded)
+    assert main(["solve", "in.npz", "-k", "3"]) == 130
+    assert capsys.readouterr() == ("", "l0quad: interrupted before there was a point\n")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_nothing_proven_is_said_in_words(folder, capsys):
+    """As of a singular H without a ridge; the numbers stay finite."""
+    problem = Problem.from_gram(A[:5].T @ A[:5], A[:5].T @ B[:5], 6)
+    result = l0quad.solve(problem, "forward", bound="none")
+    answer = Answer(result, result.w, None, None, None, 6, 0.0)
+    assert fields(as_text(answer))["lower bound"] == "none"
+    assert fields(as_text(answer))["gap"] == "none is proven"
+    assert np.isfinite([result.lower_bound, result.gap, result.relative_gap]).all()
+    assert "no lower bound, support=" in repr(result)
+    assert result.message.endswith("; no lower bound is proven")
+    assert "e+30" not in f"{result!r} {result.message} {result._repr_html_()} {as_text(answer)}"
 
 
 def test_progress_on_a_terminal_only(folder, capsys, monkeypatch):

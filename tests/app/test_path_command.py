@@ -95,10 +95,11 @@ WRONG = {
     "backwards": (["-k", "5:1"], "argument -k: must be numbers such as"),
     "three": (["-k", "1:2:3"], "argument -k: must be numbers such as"),
     "no folds": (["-k", "1:3", "--criterion", "1se"], "--criterion: 1se needs --cv"),
-    "folds": (["-k", "1:3", "--cv", "1"], "cv: must be at least 2, got 1"),
+    "folds": (["-k", "1:3", "--cv", "1"], "--cv: must be at least 2, got 1"),
     "picture": (["-k", "1:3", "--plot", "p.gif"], "p.gif: must end in .png, .pdf, .svg"),
+    "must": (["-k", "0:3", "--must", "age", "sex"], "--must: has 2 column(s), more than k=0"),
     "output": (["-k", "1:3", "-o", "out.pdf"], "out.pdf: must end in .npz"),
-    "ridge": (["-k", "1:3", "--ridges", "-1"], "ridges: must be finite and at least 0"),
+    "ridge": (["-k", "1:3", "--ridges", "-1"], "--ridges: must be finite and at least 0"),
 }
 
 
@@ -106,6 +107,16 @@ WRONG = {
 def test_wrong_input_is_one_line(table, capsys, argv, message):
     assert main(["path", "data.csv", "--target", "y", *argv]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_sizes_above_the_number_of_columns(table, capsys):
+    """They would all have the same fit."""
+    assert main(["path", "data.csv", "--target", "y", "-k", "3:100", "--never", "sex", "--format", "csv"]) == 0
+    out, err = capsys.readouterr()
+    most = int(out.splitlines()[-1].split(",")[0])
+    assert f"l0quad: note: data.csv: -k ends at {most}, the number of columns\n" in err
+    assert len(out.splitlines()) == 1 + most - 2
+    assert most == len(out.splitlines()[0].split("(intercept),")[1].split(",")) - 1
 
 
 def test_sizes():

@@ -40,7 +40,7 @@ def test_target_and_names(table, capsys):
     assert report["support"].split() == ["age", "bmi"]
     np.testing.assert_allclose([float(each) for each in report["values"].split()], coef[:2], rtol=1e-4)
     assert float(report["intercept"]) == pytest.approx(intercept, rel=1e-4)
-    assert report["status"] == result.message
+    assert report["status"] == result.status.value
     assert abs(coef[0] - 0.5) < 0.01
     assert abs(intercept - 100) < 1
 
@@ -106,8 +106,10 @@ def test_columns_by_number_where_there_are_no_names(folder, capsys):
 WRONG = {
     "target": (["--target", "x"], "--target: no column of A is named 'x'"),
     "must": (["--target", "y", "--must", "agee"], "--must: no column of A is named 'agee'; is 'age' meant?"),
-    "both": (["--target", "y", "--must", "age", "--never", "age"], "must: column 0 is also in never"),
-    "too many": (["--target", "y", "--must", "age", "bmi", "sex"], "must: has 3 column(s), more than k=2"),
+    "both": (["--target", "y", "--must", "age", "--never", "age"], "--must: age is also in --never"),
+    "too many": (["--target", "y", "--must", "age", "bmi", "sex"], "--must: has 3 column(s), more than k=2"),
+    "repeated": (["--target", "y", "--must", "age", "age"], "--must: columns must be different"),
+    "method": (["--target", "y", "--method", "best"], "--method: must be one of 'auto'"),
     "drop": (["--drop", "town"], "--drop: there is no column 'town'"),
     "separator": (["--separator", "ab"], "argument --separator: must be one character, got 'ab'"),
     "decimal": (["--decimal", "x"], "argument --decimal: invalid choice: 'x'"),
@@ -119,6 +121,26 @@ WRONG = {
 def test_wrong_names_are_one_line(table, capsys, argv, message):
     assert main(["solve", "data.csv", "-k", "2", *argv]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_columns_of_text_are_named(folder, capsys):
+    """All of them at once, in words that a shell takes; a missing value is no text."""
+    Path("towns.csv").write_text("town,age,home town,y\nBern,1,Rome,2\nUri,3,Oslo,4\n", encoding="utf-8")
+    assert main(["solve", "towns.csv", "--target", "y", "-k", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "got 'Bern'; columns of text are left out by --drop town 'home town'\n" in err
+    assert main(["solve", "towns.csv", "--target", "y", "-k", "1", "--drop", "town", "home town"]) == 0
+    Path("missing.csv").write_text("age,y\n1,2\nNA,4\n5,7\n", encoding="utf-8")
+    assert main(["solve", "missing.csv", "--target", "y", "-k", "1"]) == 2
+    assert "--drop" not in capsys.readouterr().err
+
+
+def test_a_table_without_a_target_is_told(table, capsys):
+    assert main(["solve", "data.csv", "-k", "2"]) == 0
+    note = "without --target, the last column, y, is b, and no intercept is fitted (--target or --intercept fits one)"
+    assert note in capsys.readouterr().err
+    assert main(["solve", "data.csv", "-k", "2", "--no-intercept"]) == 0
+    assert "without --target" not in capsys.readouterr().err
 
 
 def test_an_intercept_does_not_go_with_a_centre(folder, capsys):

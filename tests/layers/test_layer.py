@@ -217,6 +217,18 @@ def test_a_dead_input_and_a_singular_h():
         l0quad.Layer.from_targets(X[:, 3:].T @ X[:, 3:], rng.standard_normal((5, 2)), 0, k=2)
 
 
+def test_targets_under_a_singular_h_prove_nothing_and_say_so():
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((5, 8)), rng.standard_normal((5, 3))
+    layer = l0quad.Layer.from_targets(X.T @ X, X.T @ Y, 0.5 * (Y**2).sum(axis=0), k=9)
+    result = layer.solve("admm")
+    assert np.isfinite([result.lower_bound, result.gap, result.relative_gap]).all()
+    assert result.message.endswith("; no lower bound is proven")
+    assert "no lower bound, nonzeros=" in repr(result)
+    assert "e+30" not in f"{result!r} {result.message}"
+    assert result.check(layer).ok
+
+
 def test_everything_may_stay_and_nothing_need():
     H, W0 = gram(), weights()
     whole = l0quad.Layer(W0, H=H, k=D * M).solve()

@@ -71,7 +71,12 @@ def test_the_door_says_how():
 
 
 def test_wrong_arguments():
-    refuse(lambda: stack_complex(A, B[1:], 2), ValueError, "b: must have shape (18,)")
+    refuse(
+        lambda: stack_complex(A, B[1:], 2),
+        ValueError,
+        "b: must have shape (9,), one value for each row of A, got shape (8,)",
+    )
+    refuse(lambda: stack_complex(A, B, 2, w0=np.ones(5)), ValueError, "w0: must have shape (6,)")
     refuse(lambda: stack_complex(A, B, 1.5), TypeError, "k: must be an integer")  # type: ignore[arg-type]
     refuse(
         lambda: stack_complex(A, B, PerBlock([0] * 6, [2])),  # type: ignore[arg-type]

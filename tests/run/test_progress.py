@@ -30,6 +30,12 @@ def test_a_log_gets_a_line_for_each_report():
     assert lines[0] == "iteration 1  best 2  bound 1  3 nonzeros  0.1 s"
 
 
+def test_no_bound_is_none():
+    log = io.StringIO()
+    Progress(log)(State(1, 3.0, 3, 0.05, 2.0, -float(np.finfo(np.float64).max), 5, 2))
+    assert log.getvalue() == "nodes 5  open 2  best 2  bound none  3 nonzeros  0.1 s\n"
+
+
 def test_a_long_sweep_tells_bytes_and_the_time_left():
     log = io.StringIO()
     progress = Progress(log)

@@ -88,8 +88,10 @@ def test_a_budget_of_at_least_the_rank(k, effort):
     A = np.hstack([A, -A, A])
     rounded = solve(Problem(A @ rng.standard_normal((12, 12)), b, k, w0=w0), Auto(effort))
     assert rounded.objective == pytest.approx(reference.objective(A, b, np.linalg.pinv(A, rcond=1e-12) @ b), rel=1e-9)
-    assert rounded.status is not Status.OPTIMAL
-    assert rounded.lower_bound <= rounded.objective * 1e-9
+    # Of four columns each, all supports are tried.
+    assert (rounded.status is Status.OPTIMAL) == (k == 4)
+    if k > 4:
+        assert rounded.lower_bound <= rounded.objective * 1e-9
     best = reference.objective(A, b, np.linalg.pinv(A, rcond=1e-12) @ b)
     for centre in (None, w0):
         result = solve(Problem(A, b, k, w0=centre), Auto(effort))

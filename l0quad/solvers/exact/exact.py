@@ -10,6 +10,7 @@ from l0quad.errors import Stopped
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
+from l0quad.solvers.enumeration import proven_by_all
 from l0quad.solvers.exact.screening import screened, screens
 from l0quad.solvers.exact.search import NODE_FLOPS, Search
 from l0quad.solvers.forward import Forward, forward
@@ -23,6 +24,9 @@ _MOST_COLUMNS = 8192
 _FEWEST_NODES = 50
 # A tree of limited size is not grown where its root leaves a larger gap beside the objective.
 _HOPELESS = 0.5
+# Where a tree proves nothing, all supports are tried if that takes at most so many flops.
+_ENUMERATION_FLOPS = 3e7
+_OPEN = 1e-6
 # Nor with a larger budget: a node then takes milliseconds, and the gap stays.
 _MOST_KEPT = 40
 
@@ -77,7 +81,12 @@ def exact(problem: CoreProblem, start: Point, options: Exact, monitor: Monitor) 
     else:
         best = saved["best"]
     limit = np.inf if options.node_limit is None else options.node_limit
-    return close(problem, best, limit, monitor)
+    found = close(problem, best, limit, monitor)
+    bound = found.bound
+    if bound is not None and not monitor.expired() and monitor.relative_gap(found.point, bound) > _OPEN:
+        # Of columns that depend on each other, the tree has proven nothing.
+        return proven_by_all(problem, found.point, _ENUMERATION_FLOPS, monitor) or found
+    return found
 
 
 def _searched(problem: CoreProblem, start: Point, monitor: Monitor) -> Point:

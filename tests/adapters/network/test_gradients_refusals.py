@@ -78,10 +78,15 @@ def test_fewer_rows_than_asked_for_are_an_error(rows):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_gradients_that_are_not_finite_are_refused(way, bad):
     model, inputs, targets = setting("mlp")
-    inputs[6] = bad
     call = partial(rows_of, model, inputs, targets, way=way)
-    refuse(partial(call, chunk=3), ValueError, "model:", "rows 6 to 8", "not finite")
-    refuse(call, ValueError, "model:", "not finite")
+    kept = inputs[6].clone()
+    inputs[6] = bad
+    refuse(partial(call, chunk=3), ValueError, "batches: the inputs of rows 6 to 8", "not finite")
+    refuse(call, ValueError, "batches:", "not finite")
+    inputs[6] = kept
+    with torch.no_grad():
+        next(iter(model.parameters()))[:] = bad
+    refuse(partial(call, chunk=3), ValueError, "model:", "rows 0 to 2", "not finite")
 
 
 def test_different_devices_are_refused():

@@ -292,7 +292,7 @@ class Gradients:
                 self._compute = self._chosen(batch)
             if wanted is None or wanted[number]:
                 part = batch if self._rows == "batch" else part_of(batch, 0, size)
-                yield _checked(self._compute(part), done, self._home, picked, wide)
+                yield _checked(self._compute(part), part, done, self._home, picked, wide)
             done += size
             if done == n or (wanted is not None and not wanted[number + 1 :].any()):
                 return
@@ -381,15 +381,26 @@ class Chunk(NamedTuple):
     losses: np.ndarray
 
 
-def _checked(block: Block, first: int, home: torch.device, picked: torch.Tensor | None, wide: torch.dtype) -> Chunk:
+def _checked(
+    block: Block, batch: Batch, first: int, home: torch.device, picked: torch.Tensor | None, wide: torch.dtype
+) -> Chunk:
     """Return the picked columns of a block, those of an accelerator through a pinned buffer."""
     rows, values = block[0].detach(), block[1].detach().cpu().double().numpy()
     rows = (rows if picked is None else rows.index_select(1, picked)).to(wide)
     if home.type != "cpu":
         rows = torch.empty(rows.shape, dtype=wide, pin_memory=home.type == "cuda").copy_(rows)
     found, last = rows.numpy(), first + len(rows) - 1
+    if not (np.all(np.isfinite(found)) and np.all(np.isfinite(values))):
+        _refuse_batch(batch, first, last)
     if not np.all(np.isfinite(found)):
         raise ValueError(f"model: a gradient among rows {first} to {last} is not finite")
     if not np.all(np.isfinite(values)):
         raise ValueError(f"loss_fn: a loss among rows {first} to {last} is not finite")
     return Chunk(first, found, values)
+
+
+def _refuse_batch(batch: Batch, first: int, last: int) -> None:
+    """Raise where it is the data that have values that are not finite."""
+    for name, part in zip(("inputs", "targets"), batch, strict=True):
+        if not all(bool(leaf.isfinite().all()) for leaf in leaves(part)):
+            raise ValueError(f"batches: the {name} of rows {first} to {last} have values that are not finite")

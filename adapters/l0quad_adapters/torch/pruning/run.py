@@ -106,7 +106,7 @@ def _told(sparsity: Sparsity) -> Any:
     if isinstance(sparsity, Mapping):
         names = {layer: layer if isinstance(layer, str) else layer.__name__ for layer in sparsity}
         return {names[layer]: _told(value) for layer, value in sparsity.items()}
-    return str(sparsity) if isinstance(sparsity, l0quad.NofM) else float(sparsity)
+    return f"{sparsity.n}:{sparsity.m}" if isinstance(sparsity, l0quad.NofM) else float(sparsity)
 
 
 def shown(steps: Sequence[T], progress: bool | None, name: str = "prune: stage") -> Iterable[T]:
