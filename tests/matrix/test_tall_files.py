@@ -78,6 +78,9 @@ def test_a_path_takes_one_sweep(tmp_path):
     for one, other in zip(found, expected, strict=True):
         assert one.result.objective == pytest.approx(other.result.objective, rel=1e-9)
         assert one.result.lower_bound == pytest.approx(other.result.lower_bound, rel=1e-6)
+        # The part of b that no column can follow is in the criteria too.
+        assert one.rss == pytest.approx(other.rss, rel=1e-6)
+        assert one.scores["ebic"] == pytest.approx(other.scores["ebic"], rel=1e-6)
 
 
 def test_a_limit_within_the_sweep_returns_zero(tmp_path, monkeypatch):
