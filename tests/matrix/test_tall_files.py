@@ -9,7 +9,7 @@ from matrices import column_files
 from problems import PROBLEMS
 
 import l0quad
-from l0quad import Dual, Problem, Separable, Status
+from l0quad import Dual, Problem, Separable, Status, Trivial
 from l0quad.linalg import tall as blocks
 from l0quad.problem import core
 from l0quad.problem.reduction import proven_triangle
@@ -91,6 +91,36 @@ def test_a_limit_within_the_sweep_returns_zero(tmp_path, monkeypatch):
     assert not result.w.any()
     assert result.n_sweeps < 0.5
     assert result.objective == problem.objective(result.w)
+
+
+def test_a_limit_within_the_sweep_ends_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK", 1)
+    problem, _ = tall("F", tmp_path, w0=np.ones(30))
+    before = problem.matrix.bytes_read
+    found = l0quad.bound(problem, time_limit=0.0)
+    assert isinstance(found.certificate, Trivial)
+    assert 0 < found.value <= 0.1 * 25
+    assert problem.matrix.bytes_read - before < 0.5 * problem.matrix.nbytes
+
+
+def test_a_checkpoint_reads_no_columns_for_a_linear_term(tmp_path):
+    problem, _ = tall("C", tmp_path, w0=np.ones(30), linear=np.linspace(-1, 1, 30))
+    known = problem.matrix.bytes_read
+    file = tmp_path / "run.npz"
+    result = l0quad.solve(problem, "iht", checkpoint=file)
+    # Sixteen columns tell the file's solve from others.
+    assert problem.matrix.bytes_read - known == problem.matrix.nbytes + 16 * 300 * 4
+    assert result.n_sweeps == 1.0
+    with np.load(file) as members:
+        assert float(members["objective"]) == pytest.approx(result.objective, rel=1e-6)
+
+
+def test_a_target_of_extreme_size_is_swept_once(tmp_path):
+    """It is scaled for each problem anew."""
+    problem, _ = tall("F", tmp_path)
+    large = problem.with_(b=problem.b * 1e40)
+    assert l0quad.solve(large).n_sweeps == 1.0
+    assert l0quad.solve(large.with_(ridge=0.2)).n_sweeps == 0.0
 
 
 NAMES = [name for name, each in PROBLEMS.items() if each.dense.shape[0] > each.p and not each.gram and each.p <= 10]
