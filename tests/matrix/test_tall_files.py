@@ -158,6 +158,26 @@ def test_columns_of_zeros_hide_no_bound(tmp_path):
     assert result.lower_bound == pytest.approx(l0quad.minimize(A, problem.b, 5).lower_bound, rel=1e-7)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+def test_sizes_of_columns_hide_no_bound(ridge, tmp_path):
+    """Of incomes and ages, say: what rounding may have moved is as with columns of one size."""
+    problem, in_memory = tall("F", tmp_path, ridge=ridge)
+    A = in_memory.matrix.take(np.arange(30)) * 10.0 ** np.linspace(-5, 5, 30)
+    result = l0quad.solve(Problem(column_files(A, "C", tmp_path), problem.b, 5, ridge))
+    assert result.status is Status.OPTIMAL
+    assert result.lower_bound >= result.objective * (1 - 1e-5)
+    assert result.lower_bound <= l0quad.minimize(A, problem.b, 5, ridge=ridge).objective
+
+
+def test_columns_that_underflow_prove_nothing(tmp_path):
+    """The factor may have lost them; b may lie along them."""
+    A = np.zeros((40, 2))
+    A[:20, 0], A[20:, 1] = 1.0, 5e-324
+    for b in (A[:, 0] + (A[:, 1] > 0), np.ones(40) / 3):
+        result = l0quad.solve(Problem(column_files(A, "F", tmp_path), b, 2))
+        assert Fraction(result.lower_bound) <= Exact.of(A, b, 2).optimum()
+
+
 @pytest.mark.parametrize("method", ["auto", "exact"])
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 def test_bounds_hold_in_exact_arithmetic(offset, method, tmp_path):
