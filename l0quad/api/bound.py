@@ -1,6 +1,6 @@
 """bound: a certificate for any point."""
 
-import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from l0quad.api.result import Result, own_certificate, public_certificate
 from l0quad.api.start import starting_point
 from l0quad.bounds.bound import first_bound, lower_bound
 from l0quad.certificates import Certificate, Dual
+from l0quad.errors import Stopped
 from l0quad.problem.problem import Problem
 from l0quad.run import threads
 from l0quad.run.monitor import Limits, SolveMonitor
@@ -97,11 +98,13 @@ def bound(
     seconds = None if time_limit is None else validation.real(time_limit, "time_limit")
     if n_threads is not None:
         n_threads = validation.integer(n_threads, "n_threads", 1)
-    started = time.perf_counter()
-    with threads.limited(n_threads), np.errstate(all="ignore"):
-        problem = problem.in_memory()
+    core, units = problem.core, problem.units
+    monitor = SolveMonitor(core.zero(), first_bound(core), units, Limits(seconds), matrix=core.matrix)
+    found = monitor.bound
+    with threads.limited(n_threads), core.matrix.watched(monitor.expired), np.errstate(all="ignore"), suppress(Stopped):
+        problem = problem.in_memory(monitor.pause)
         core, units = problem.core, problem.units
-        monitor = SolveMonitor(core.zero(), first_bound(core), units, Limits(seconds), started=started)
+        monitor.best, monitor.bound, monitor.units = core.zero(), first_bound(core), units
         point = core.optimised(begin(core))
         monitor.best = point
         given = own_certificate(start.certificate, units) if isinstance(start, Result) else None

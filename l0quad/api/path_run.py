@@ -205,8 +205,8 @@ def _bounded(problems: dict[int, Problem], points: dict[int, Point], plan: Plan)
         monitors[k].stopped = plan.stopped
         result = result_of(problems[k], Outcome(point, status), "none", "path", monitors[k])
         own = problems[k].units.own_w(result.w[result.support].astype(np.float64))
-        data, _ = problems[k].core.data_term(result.support, own)
-        entries.append(Entry(k, problems[k].ridge, result, problems[k].units.size(2.0 * data)))
+        rss = 2.0 * sum(problems[k].core.data_term(result.support, own))
+        entries.append(Entry(k, problems[k].ridge, result, problems[k].units.size(rss)))
     return entries
 
 

@@ -123,7 +123,8 @@ def solve(
     kept = None
     if checkpoint is not None:
         require_resumable(options.name, {other: each.needs for other, each in METHODS.items()})
-        kept, problem = checkpoint_of(checkpoint, problem, options, start, seed), fresh(problem)
+        problem = fresh(problem)
+        kept = checkpoint_of(checkpoint, problem, options, start, seed)
     progress = Progress() if verbose else None
     monitor = SolveMonitor(
         best=problem.core.zero(),

@@ -97,10 +97,12 @@ class CheckpointFile:
         content = _encoded({"states": list(states.items()), "history": _table(history)}, arrays)
         told = {"format": _FORMAT, "settings": self.settings, "arrays": len(arrays), "content": content}
         best = min((state["run"]["best"] for state in states.values()), key=lambda each: each.objective)
+        # A state follows the sweep over tall files, which is kept.
+        problem = self.problem.in_memory()
         members = {
             "support": best.support,
-            "w": self.problem.dense(best)[best.support],
-            "objective": np.array(self.problem.units.value(self.problem.core, best)),
+            "w": problem.dense(best)[best.support],
+            "objective": np.array(problem.units.value(problem.core, best)),
             "states": np.frombuffer(json.dumps(told).encode(), dtype=np.uint8),
         }
         return members | {f"array{number}": array for number, array in arrays.values()}

@@ -41,7 +41,7 @@ def least_singular_value(R: FloatArray) -> float:
         return 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         X = np.asarray(scipy.linalg.solve_triangular(R, np.eye(p), check_finite=False))
-        residual = float(np.linalg.norm(R @ X - np.eye(p)))
+        residual = float(np.linalg.norm(R @ X - np.eye(p))) * (1 + gamma(p * p + 8))
         error = SLACK * (residual + gamma(p + 2) * float(np.linalg.norm(np.abs(R) @ np.abs(X))))
         # Both bound the spectral norm; the second is sharp where columns are nearly orthogonal.
         sums = float(np.linalg.norm(X, 1)) * float(np.linalg.norm(X, np.inf))

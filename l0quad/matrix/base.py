@@ -334,7 +334,7 @@ class Prepared:
         """Return what is kept under this name of the last b, which is read-only, or compute it anew."""
         with self._lock:
             kept = self._of_target.get(name)
-            if kept is None or kept[0] is not b:
+            if kept is None or not (kept[0] is b or np.array_equal(kept[0], b)):
                 kept = self._of_target[name] = b, compute(self._matrix)
             return kept[1]
 

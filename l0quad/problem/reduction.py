@@ -9,7 +9,9 @@ the parts of T, and any s of which s ||w||^2 <= ||R w||^2 + mu ||w||^2,
     N = ||c||^2 + mu ||w0||^2,    t = (s / N)^(1/2),    k = (||E_AA|| + t ||E_Ab||) / s,
 
 because s ||w||^2 <= 4 F_T(w) + 2 N. Where k < 1/2, a point as good as w = 0 has an F_T of at most F_T(0), so that F*
-lies at most the right-hand side at F_T(0) below F_T*; and in any case at most F_T(0), because F >= 0.
+lies at most the right-hand side at F_T(0) below F_T*; and in any case at most F_T(0), because F >= 0. For w one may
+read D^-1 w, and R D, D E_AA D, D E_Ab, mu min D^2 for R, E_AA, E_Ab, mu: with D diagonal, powers of two by which the
+columns come to norms of about 1, sizes of columns hide nothing.
 """
 
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ from l0quad.types import FloatArray, Pause, go_on
 # The Gram matrix squares the condition. It is used where no pivot, and not the residual, falls below this share of
 # what it was: then at least 9 digits are left.
 _KEPT = 1e-6
+# Columns are brought to norm 1 by powers of two up to this one: what has underflowed in M'M stays far below rounding.
+_MOST_EXPONENT = 400
 
 
 class Triangle(NamedTuple):
@@ -37,9 +41,11 @@ class Triangle(NamedTuple):
     c : ndarray of shape (p + 1,)
         ``||A w - b||^2 = ||R w - c[:p]||^2 + c[p]^2`` for all w, but for rounding.
     error_AA, error_Ab, error_bb : float
-        Bounds on the (Frobenius) norms of the parts of [A b]'[A b] less what R and c give.
+        Bounds on the (Frobenius) norms of the parts of [A b]'[A b] less what R and c give, columns brought to norm 1.
     least : float
-        What the least singular value of R without its zero columns is not below.
+        What the least singular value of R, its columns brought to norm 1, is not below; zero columns left out.
+    scale : float
+        The least number by which a column has been multiplied for that.
     """
 
     R: FloatArray
@@ -48,10 +54,12 @@ class Triangle(NamedTuple):
     error_Ab: float
     error_bb: float
     least: float
+    scale: float
 
     def moved(self, mu: float, w0: FloatArray, at_zero: float) -> float:
         """Return by how much the optimum may lie below that of the reduced problem, whose objective at 0 is given."""
-        s = (self.least * self.least + mu) / SLACK
+        at_zero *= 1 + gamma(self.c.size + 8)
+        s = (self.least * self.least + mu * self.scale * self.scale) / SLACK
         size = SLACK * (norm_above(self.c[:-1]) ** 2 + mu * norm_above(w0) ** 2)
         most = SLACK * at_zero
         if s == 0:
@@ -64,18 +72,23 @@ class Triangle(NamedTuple):
 def proven_triangle(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> Triangle:
     """Return the triangular factor of [A b] by one pass over blocks of rows, some 4 n p^2 flops."""
     p, rows, n_blocks = matrix.shape[1], 0, 0
-    gram = np.zeros((p + 1, p + 1))
+    gram, nonzero = np.zeros((p + 1, p + 1)), np.zeros(p, dtype=np.bool_)
 
     def blocks() -> Iterator[FloatArray]:
         nonlocal gram, rows, n_blocks
         for each in _rows(matrix, b, pause):
             block = np.column_stack(each)
             gram += block.T @ block
+            np.logical_or(nonzero, each[0].any(axis=0), out=nonzero)
             rows, n_blocks = max(rows, block.shape[0]), n_blocks + 1
             yield block
 
     whole = triangle(blocks(), p + 1)
-    own = whole.T @ whole
+    R, c = np.asfortranarray(whole[:p, :p]), whole[:, p].copy()
+    exponents = np.append(np.where(nonzero, -np.frexp(np.linalg.norm(R, axis=0))[1], 0), 0)
+    exponents = np.clip(exponents, -_MOST_EXPONENT, _MOST_EXPONENT)
+    gram, even = np.ldexp(gram, exponents + exponents[:, None]), np.ldexp(whole, exponents)
+    own = even.T @ even
     # An entry of M'M is a sum of so many products, added up in blocks.
     summed, made = gamma(rows + n_blocks), gamma(p + 4)
     squares = np.array([np.trace(gram[:p, :p]), gram[p, p]]) * (1 + 2 * summed)
@@ -86,11 +99,10 @@ def proven_triangle(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> Tria
         return SLACK * (norm_above(found.ravel()) + rounding)
 
     off = gram - own
-    R = np.asfortranarray(whole[:p, :p])
     errors = error(off[:p, :p], 0, 0), error(off[:p, p], 0, 1), error(off[p:, p], 1, 1)
     # A zero column has no part in objectives; any w without it has R w = R' w, R' with another number there.
-    filled = R + np.diag(np.where(R.any(axis=0), 0.0, lengths[0] ** 0.5))
-    return Triangle(R, whole[:, p].copy(), *errors, least_singular_value(filled))
+    least = least_singular_value(even[:p, :p] + np.diag(np.where(nonzero, 0.0, 1.0)))
+    return Triangle(R, c, *errors, least, 2.0 ** int(exponents[:p].min()))
 
 
 def reduced_rows(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> tuple[Matrix, FloatArray]:

@@ -9,7 +9,7 @@ from matrices import column_files
 from problems import PROBLEMS
 
 import l0quad
-from l0quad import Dual, Problem, Status
+from l0quad import Dual, Problem, Status, Trivial
 from l0quad.linalg import tall as blocks
 from l0quad.problem import core
 from l0quad.problem.reduction import proven_triangle
@@ -77,6 +77,9 @@ def test_a_path_takes_one_sweep(tmp_path):
     for one, other in zip(found, expected, strict=True):
         assert one.result.objective == pytest.approx(other.result.objective, rel=1e-9)
         assert one.result.lower_bound == pytest.approx(other.result.lower_bound, rel=1e-6)
+        # The part of b that no column can follow is in the criteria too.
+        assert one.rss == pytest.approx(other.rss, rel=1e-6)
+        assert one.scores["ebic"] == pytest.approx(other.scores["ebic"], rel=1e-6)
 
 
 def test_a_limit_within_the_sweep_returns_zero(tmp_path, monkeypatch):
@@ -87,6 +90,36 @@ def test_a_limit_within_the_sweep_returns_zero(tmp_path, monkeypatch):
     assert not result.w.any()
     assert result.n_sweeps < 0.5
     assert result.objective == problem.objective(result.w)
+
+
+def test_a_limit_within_the_sweep_ends_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK", 1)
+    problem, _ = tall("F", tmp_path, w0=np.ones(30))
+    before = problem.matrix.bytes_read
+    found = l0quad.bound(problem, time_limit=0.0)
+    assert isinstance(found.certificate, Trivial)
+    assert 0 < found.value <= 0.1 * 25
+    assert problem.matrix.bytes_read - before < 0.5 * problem.matrix.nbytes
+
+
+def test_a_checkpoint_reads_no_columns_for_a_linear_term(tmp_path):
+    problem, _ = tall("C", tmp_path, w0=np.ones(30), linear=np.linspace(-1, 1, 30))
+    known = problem.matrix.bytes_read
+    file = tmp_path / "run.npz"
+    result = l0quad.solve(problem, "iht", checkpoint=file)
+    # Sixteen columns tell the file's solve from others.
+    assert problem.matrix.bytes_read - known == problem.matrix.nbytes + 16 * 300 * 4
+    assert result.n_sweeps == 1.0
+    with np.load(file) as members:
+        assert float(members["objective"]) == pytest.approx(result.objective, rel=1e-6)
+
+
+def test_a_target_of_extreme_size_is_swept_once(tmp_path):
+    """It is scaled for each problem anew."""
+    problem, _ = tall("F", tmp_path)
+    large = problem.with_(b=problem.b * 1e40)
+    assert l0quad.solve(large).n_sweeps == 1.0
+    assert l0quad.solve(large.with_(ridge=0.2)).n_sweeps == 0.0
 
 
 NAMES = [name for name, each in PROBLEMS.items() if each.dense.shape[0] > each.p and not each.gram and each.p <= 10]
@@ -122,6 +155,26 @@ def test_columns_of_zeros_hide_no_bound(tmp_path):
     A[:, [0, 7]] = 0.0
     result = l0quad.solve(Problem(column_files(A, "C", tmp_path), problem.b, 5))
     assert result.lower_bound == pytest.approx(l0quad.minimize(A, problem.b, 5).lower_bound, rel=1e-7)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+def test_sizes_of_columns_hide_no_bound(ridge, tmp_path):
+    """Of incomes and ages, say: what rounding may have moved is as with columns of one size."""
+    problem, in_memory = tall("F", tmp_path, ridge=ridge)
+    A = in_memory.matrix.take(np.arange(30)) * 10.0 ** np.linspace(-5, 5, 30)
+    result = l0quad.solve(Problem(column_files(A, "C", tmp_path), problem.b, 5, ridge))
+    assert result.status is Status.OPTIMAL
+    assert result.lower_bound >= result.objective * (1 - 1e-5)
+    assert result.lower_bound <= l0quad.minimize(A, problem.b, 5, ridge=ridge).objective
+
+
+def test_columns_that_underflow_prove_nothing(tmp_path):
+    """The factor may have lost them; b may lie along them."""
+    A = np.zeros((40, 2))
+    A[:20, 0], A[20:, 1] = 1.0, 5e-324
+    for b in (A[:, 0] + (A[:, 1] > 0), np.ones(40) / 3):
+        result = l0quad.solve(Problem(column_files(A, "F", tmp_path), b, 2))
+        assert Fraction(result.lower_bound) <= Exact.of(A, b, 2).optimum()
 
 
 @pytest.mark.parametrize("method", ["auto", "exact"])
