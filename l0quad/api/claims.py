@@ -35,6 +35,8 @@ def is_optimal(problem: Problem, point: Point, bound: Bound, affords: Callable[[
     error = rounding_error(problem, point)
     # Not of the folded w0, which a linear term and a small ridge make as large as they like.
     allowed = min(2 * bound.allowance, 16 * gamma(sum(core.shape) + 8) * core.matrix.spread * problem.size)
+    # Of reduced rows the bound is off by as much as the objective.
+    allowed += units.moved
     # An offset in b that no column can follow adds to the rounding, but not to what has been gained over w = 0.
     gained = max(core.objective_at_zero - point.objective, 0.0)
     if gap <= min(error + allowed, max(OPTIMAL * gained, gamma(16) * abs(value))):
