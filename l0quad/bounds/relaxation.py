@@ -27,7 +27,7 @@ from l0quad.linalg.pieces import pieces
 from l0quad.matrix.sweeps import as_numbers, compact, size_of, union
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
-from l0quad.types import ColumnSet, FloatArray, IntArray
+from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
 DENSE_ROWS = 4096
@@ -313,26 +313,31 @@ class SlowlyChangingOuter:
 
     def __init__(self, problem: CoreProblem) -> None:
         self._matrix, self._size = problem.matrix, problem.shape[1]
-        self._inside: ColumnSet = np.empty(0, dtype=np.int64)
+        # Bits, because it is held while all else is.
+        self._inside = np.packbits(np.zeros(self._size, dtype=np.bool_))
         self._outer: FloatArray | None = None
 
-    def state(self) -> tuple[ColumnSet, FloatArray | None]:
-        """Return the set, and a copy of its product."""
+    def state(self) -> tuple[np.ndarray, FloatArray | None]:
+        """Return the set, as bits, and a copy of its product."""
         return self._inside, None if self._outer is None else self._outer.copy()
 
-    def restore(self, inside: ColumnSet, outer: FloatArray | None) -> None:
+    def restore(self, inside: np.ndarray, outer: FloatArray | None) -> None:
         """Go on from a state."""
         self._inside, self._outer = inside, None if outer is None else outer.copy()
 
     def changes(self, columns: ColumnSet, since: ColumnSet | None = None) -> tuple[ColumnSet, ColumnSet]:
         """Return the columns to add and to take away, since the last set unless told otherwise."""
-        before, after = (union((each,), self._size) for each in (self._inside if since is None else since, columns))
+        after = union((columns,), self._size)
+        if since is None:
+            before: BoolArray = np.unpackbits(self._inside, count=self._size).view(np.bool_)
+        else:
+            before = union((since,), self._size)
         return compact(after & ~before), compact(before & ~after)
 
     def change(self, columns: ColumnSet, added: FloatArray, removed: FloatArray) -> None:
         """Take over the outer products of these changes."""
         self._outer = added - removed if self._outer is None else self._outer + added - removed
-        self._inside = compact(union((columns,), self._size))
+        self._inside = np.packbits(union((columns,), self._size))
 
     def __call__(self, columns: ColumnSet) -> FloatArray:
         """Return A_S A_S' for these columns, from that of the last ones where few have changed."""
@@ -344,7 +349,7 @@ class SlowlyChangingOuter:
         else:
             self._outer += self._matrix.outer(added)
             self._outer -= self._matrix.outer(removed)
-        self._inside = compact(union((columns,), self._size))
+        self._inside = np.packbits(union((columns,), self._size))
         return self._outer
 
 
