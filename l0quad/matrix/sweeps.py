@@ -80,15 +80,19 @@ class Wanted(NamedTuple):
 
         def part(columns: ColumnSet) -> ColumnSet:
             here = columns[_within(columns, first, last)]
-            return here if here.dtype == np.bool_ else here - first
+            return compact(here.astype(np.bool_, copy=False)) if here.dtype == np.bool_ else here - first
+
+        def on(columns: ColumnSet, values: Any) -> tuple[ColumnSet, Any]:
+            here, own = part(columns), values[_within(columns, first, last)]
+            # Of a mask that has become numbers, the values on these.
+            return here, own[here] if here.dtype != columns.dtype else own
 
         follow = self.follow
         if follow is not None:
-            start = follow.start[_within(follow.support, first, last)]
-            follow = Follow(part(follow.support), start, follow.dtype)
+            follow = Follow(*on(follow.support, follow.start), follow.dtype)
         return Wanted(
             self.rows,
-            tuple(Columns(part(s), w[_within(s, first, last)]) for s, w in self.weights),
+            tuple(Columns(*on(*each)) for each in self.weights),
             follow,
             tuple(part(s) for s in self.outers),
             None if self.gather is None else self.gather[_within(self.gather, first, last)] - first,
