@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+SignArray = NDArray[np.int8]
+# Sorted numbers, or a mask of all columns: however large the set is, that takes an eighth of a vector as long as w0.
+ColumnSet = IntArray | BoolArray
 RealArray = NDArray[np.float32] | NDArray[np.float64]
 
 # What users pass as a matrix (frames are array_like too), and as a place in the file system.

@@ -10,6 +10,7 @@ from l0quad import validation
 from l0quad.api.claims import OPTIMAL, is_optimal, rounding_error
 from l0quad.bounds.bound import certified
 from l0quad.certificates import Bound, Certificate, Dual, Separable, Tree, Trivial
+from l0quad.problem.core import Point
 from l0quad.problem.problem import Problem
 from l0quad.problem.units import Units
 from l0quad.run.outcome import State, Status
@@ -27,6 +28,15 @@ def relative(gap: float, objective: float, status: Status) -> float:
     """Return the relative gap of a `Result`."""
     share = min(gap / max(abs(objective), _TINY), _LARGEST)
     return min(share, OPTIMAL) if status is Status.OPTIMAL else share
+
+
+def as_rounded(problem: Problem, point: Point, w: np.ndarray) -> Point:
+    """Return the point that w is, the point itself where rounding to A's dtype has changed nothing."""
+    support = np.flatnonzero(w)
+    own = problem.units.own_w(w[support].astype(np.float64))
+    if np.array_equal(support, point.support) and np.array_equal(own, point.w):
+        return point
+    return problem.core.evaluate(support, own)
 
 
 def public_certificate(certificate: Certificate, units: Units) -> Certificate:

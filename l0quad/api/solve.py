@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from l0quad import validation
 from l0quad.api.checkpoint import checkpoint_of, fresh
 from l0quad.api.claims import is_optimal
-from l0quad.api.result import Result, public_certificate, relative
+from l0quad.api.result import Result, as_rounded, public_certificate, relative
 from l0quad.api.start import starting_point
 from l0quad.bounds.bound import first_bound, lower_bound
 from l0quad.bounds.dual import dual_bound_at
@@ -279,8 +279,8 @@ def _found(
     working = reduced if needs.any_size else reduced.evened()
     exponents = working.exponents
     inner = SubMonitor(run, None, exponents) if reduce or exponents is not None else run
-    start = working.zero() if monitor.goes_on else begin(working)
-    outcome = method.solver(working, start, options, inner)
+    # The start is the method's own, to let go of.
+    outcome = method.solver(working, working.zero() if monitor.goes_on else begin(working), options, inner)
     point = outcome.point
     if exponents is not None:
         point = replace(point, w=np.ldexp(point.w, exponents[point.support]))
@@ -308,10 +308,7 @@ def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor:
     w = problem.dense(point)
     if not np.all(np.isfinite(w)):
         raise ValueError("A: the solution overflows float64; scale A up or b down")
-    support = np.flatnonzero(w).astype(np.int64)
-    own = units.own_w(w[support].astype(np.float64))
-    if not (np.array_equal(support, point.support) and np.array_equal(own, point.w)):
-        point = core.evaluate(support, own)
+    point = as_rounded(problem, point, w)
     ended = monitor.seconds()
     monitor.best = point
     bound, cut_short = monitor.bound, False
@@ -325,6 +322,7 @@ def result_of(problem: Problem, outcome: Outcome, mode: str, name: str, monitor:
     except KeyboardInterrupt:
         status, cut_short = Status.INTERRUPTED, True
     objective = units.value(core, point)
+    support = np.flatnonzero(w).astype(np.int64, copy=False)
     n_sweeps, bytes_read = monitor.reads()
     lower = min(units.lower(bound.value), objective)
     gap = min(objective - lower, _LARGEST)

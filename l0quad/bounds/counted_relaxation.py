@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from l0quad.bounds.dual import with_bound
+from l0quad.bounds.dual import proven
 from l0quad.bounds.relaxation import DENSE_ROWS, FEW, SIGMA_GROWTH, Relaxation, SlowlyChangingOuter
-from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted
+from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted, as_numbers, compact, norm_on, size_of, union
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
-from l0quad.problem.counted import Refit
+from l0quad.problem.counted import Refit, first_sweep
 from l0quad.problem.restricted import dual_solution, keeps_digits
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray
 
 _NONE: IntArray = np.empty(0, dtype=np.int64)
 
@@ -27,12 +27,14 @@ _NONE: IntArray = np.empty(0, dtype=np.int64)
 class _Newton(NamedTuple):
     """What a Newton step takes from a prox: w(nu), the columns that are active, h(w) and the conjugate.
 
-    ``few`` says that the active columns make the smaller system.
+    w is dense: a vector as long as w0, however many columns it has. ``coupled`` is the v of the rank-one term. ``few``
+    says that the active columns make the smaller system, for which that is not needed.
     """
 
-    w: Columns
-    ones: IntArray
+    w: FloatArray
+    ones: ColumnSet
     between: Jacobian
+    coupled: Columns
     beta: float
     penalty: float
     conjugate: float
@@ -41,14 +43,13 @@ class _Newton(NamedTuple):
     @property
     def weights(self) -> tuple[Columns, Columns]:
         """What products with A are needed: A w(nu), and A_S v for the rank-one term."""
-        coupled = self.between.rank_ones[0].values if self.between.rank_ones and not self.few else np.empty(0)
-        return self.w, Columns(self.between.columns[: coupled.size], coupled)
+        return Columns(self.w != 0, self.w), self.coupled
 
 
 class CountedRelaxation(Relaxation):
     """The same ascent in two sweeps a step, for budgets; in as many as `Relaxation` takes for other constraints.
 
-    At a time some four vectors as long as w0 are held beside `centre` and `Atnu`.
+    At a time some two vectors as long as w0 are held beside `centre` and `Atnu`, and masks in place of column numbers.
     """
 
     def __init__(
@@ -67,33 +68,31 @@ class CountedRelaxation(Relaxation):
         """Do one Newton step."""
         self._step(dual, None)
 
-    def step_and_refit(self, dual: float, last: IntArray) -> Point | None:
+    def step_and_refit(self, dual: float, last: ColumnSet) -> Point | None:
         """Do one Newton step; return the best point on the largest entries of w(nu), where the sweeps bring it.
 
         Not where these are the columns of the ``last`` one. Its bound is proven, and A'nu let go of.
         """
         return self._step(dual, last)
 
-    def _step(self, dual: float, last: IntArray | None) -> Point | None:
+    def _step(self, dual: float, last: ColumnSet | None) -> Point | None:
         problem = self.problem
-        here, w = self._newton(self.centre, self.sigma)
-        support = None if last is None else problem.constraint.nearest(w)
-        if support is not None and last is not None and np.array_equal(support, last):
-            support = None
-        there = None if here is None else self._newton(w, self.sigma * SIGMA_GROWTH)[0]
-        del w
+        here = self._newton(self.centre, self.sigma)
+        support = None if here is None or last is None else self._new_support(here.w, last)
+        there = None if here is None else self._newton(here.w, self.sigma * SIGMA_GROWTH)
         if here is None or there is None:
+            del here
             self._taken = self._coupled = None
             super().step(dual)
             return None
         wanted = self._wanted(here, there, support)
-        swept = problem.matrix.swept(wanted, problem.pause)
-        self._taken = wanted.columns[-1], swept.gather
+        swept = first_sweep(problem.matrix, wanted, problem.pause)
+        self._taken = as_numbers(wanted.columns[-1]), swept.gather
         at, gradient = here, swept.products[0] - problem.b - self.nu
         self.primal = min(self.primal, self._value(swept.products[0], here.penalty))
         self._take_over(here, swept.outers[:4])
         if self._reached(gradient, dual):
-            self.centre, self.sigma, at = self._dense(here.w), self.sigma * SIGMA_GROWTH, there
+            self.centre, self.sigma, at = here.w, self.sigma * SIGMA_GROWTH, there
             gradient = swept.products[2] - problem.b - self.nu
             self._take_over(there, swept.outers[4:8])
         self._coupled = swept.products[1 if at is here else 3][:, None]
@@ -108,7 +107,7 @@ class CountedRelaxation(Relaxation):
         conjugate: float,
         gradient: FloatArray,
         direction: FloatArray,
-        support: IntArray | None,
+        support: BoolArray | None,
         y: FloatArray | None,
     ) -> Point | None:
         """Move nu along the direction; return the refit on a support where y solves its dual."""
@@ -116,43 +115,57 @@ class CountedRelaxation(Relaxation):
         if support is None or y is None:
             (Atd,) = problem.matrix.swept(Wanted(rows=(direction,)), problem.pause).rows
         else:
-            follow = Follow(support, problem.w0[support], problem.dtype)
+            follow = Follow(support, problem.w0, problem.dtype)
             swept = problem.matrix.swept(Wanted(rows=(y, direction), follow=follow), problem.pause)
-            t, Atd = swept.rows
-            if keeps_digits(self._outer_kept(support), y, t[support]):
-                residual = swept.follow_product - problem.b
-                t *= -problem.mu
-                refit = Refit(swept.follow, residual, -problem.mu * y, t)
-                found = with_bound(problem, replace(problem.evaluate(support, swept.follow, residual), refit=refit))
-                del refit
-            del t, swept
+            (t, Atd), w, residual = swept.rows, swept.follow, swept.follow_product - problem.b
+            del swept
+            exact = keeps_digits(self._outer_kept(support), y, norm_on(support, t))
+            t *= -problem.mu
+            refit = proven(problem, Refit(w, residual, -problem.mu * y, t))
+            del t, w
+            if exact:
+                found = replace(problem.evaluate(np.flatnonzero(support), refit.w, residual), refit=refit)
+            del refit
         self._search(conjugate, gradient, direction, Atd)
         return found
 
-    def _newton(self, centre: FloatArray, sigma: float) -> tuple[_Newton | None, FloatArray]:
-        """Return what a Newton step needs, None where that is more than one sweep brings; and w(nu)."""
+    def _newton(self, centre: FloatArray, sigma: float) -> _Newton | None:
+        """Return what a Newton step needs, None where that is more than one sweep brings."""
         prox = self._prox_from(centre, sigma, self.Atnu)
-        w, beta, conjugate = prox.w, prox.beta, self._conjugate(prox)
-        ones, between = self._active(prox)
-        del prox
+        ones = compact(prox.z == 1)
+        between = self.problem.constraint.jacobian(prox.x, prox.z, prox.beta)
         n, terms = self.problem.shape[0], between.rank_ones
-        few = ones.size + between.columns.size <= min(FEW * n, DENSE_ROWS)
+        few = size_of(ones) + between.columns.size <= min(FEW * n, DENSE_ROWS)
         single = between.diagonal is None and len(terms) == 1 and terms[0].weights.size == 1
         simple = n <= DENSE_ROWS and (single or between.columns.size == 0)
         if not (few or simple):
-            return None, w
-        support = np.flatnonzero(w)
-        found = _Newton(Columns(support, w[support]), ones, between, beta, self._penalty(w), conjugate, few)
-        return found, w
+            return None
+        coupled = Columns(_NONE, np.empty(0))
+        if not few:
+            between, coupled = self._compacted(between)
+        beta, conjugate, w = prox.beta, self._conjugate(prox), prox.last_w()
+        del prox
+        return _Newton(w, ones, between, coupled, beta, self._penalty(w), conjugate, few)
 
-    def _dense(self, columns: Columns) -> FloatArray:
-        w = np.zeros(self.problem.shape[1])
-        w[columns.support] = columns.values
-        return w
+    def _compacted(self, between: Jacobian) -> tuple[Jacobian, Columns]:
+        """Return a Jacobian of at most one rank-one term with its columns compact, and the values of that term."""
+        p, columns = self.problem.shape[1], compact(union((between.columns,), self.problem.shape[1]))
+        values = between.rank_ones[0].values if between.rank_ones else np.empty(0)
+        if columns.dtype == np.bool_:
+            dense = np.zeros(p, dtype=values.dtype)
+            dense[between.columns] = values
+            values = dense
+        return between._replace(columns=columns), Columns(columns[: values.size], values)
 
-    def _wanted(self, here: _Newton, there: _Newton, support: IntArray | None) -> Wanted:
+    def _new_support(self, w: FloatArray, last: ColumnSet) -> BoolArray | None:
+        """Return the largest entries of w, marked; None where these are the columns of the last support."""
+        p = self.problem.shape[1]
+        support = union((self.problem.constraint.nearest(w),), p)
+        return None if np.array_equal(support, union((last,), p)) else support
+
+    def _wanted(self, here: _Newton, there: _Newton, support: BoolArray | None) -> Wanted:
         weights: tuple[Columns, ...] = (*here.weights, *there.weights)
-        outers = [_NONE] * 8
+        outers: list[ColumnSet] = [_NONE] * 8
         if not here.few:
             outers[:2] = self._outer_ones.changes(here.ones)
             outers[2:4] = self._outer_between.changes(here.between.columns)
@@ -160,9 +173,16 @@ class CountedRelaxation(Relaxation):
             outers[4:6] = self._outer_ones.changes(there.ones, None if here.few else here.ones)
             outers[6:8] = self._outer_between.changes(there.between.columns, None if here.few else here.between.columns)
         if support is not None:
-            weights = (*weights, Columns(support, self.problem.w0[support]))
+            weights = (*weights, Columns(support, self.problem.w0))
             outers += self._outer_kept.changes(support)
-        few = [_NONE, *(np.union1d(each.ones, each.between.columns) for each in (here, there) if each.few)]
+        few = [
+            _NONE,
+            *(
+                np.union1d(as_numbers(each.ones), as_numbers(each.between.columns))
+                for each in (here, there)
+                if each.few
+            ),
+        ]
         return Wanted(weights=weights, outers=tuple(outers), gather=np.unique(np.concatenate(few)))
 
     def _take_over(self, newton: _Newton, outers: tuple[FloatArray, ...]) -> None:
@@ -176,10 +196,10 @@ class CountedRelaxation(Relaxation):
         taken, values = self._taken
         return values[:, np.searchsorted(taken, columns)]
 
-    def _combined_columns(self, columns: IntArray, terms: RankOnes) -> FloatArray:
-        return super()._combined_columns(columns, terms) if self._coupled is None else self._coupled
+    def _combined_columns(self, between: Jacobian, terms: RankOnes) -> FloatArray:
+        return super()._combined_columns(between, terms) if self._coupled is None else self._coupled
 
-    def _dual_of(self, support: IntArray, swept: Swept) -> FloatArray | None:
+    def _dual_of(self, support: BoolArray, swept: Swept) -> FloatArray | None:
         """Return the dual solution of the refit on a support."""
         problem = self.problem
         self._outer_kept.change(support, *swept.outers[8:])

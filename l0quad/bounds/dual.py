@@ -17,6 +17,7 @@ import numpy as np
 from l0quad.certificates import Bound, Dual
 from l0quad.linalg.rounding import down
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.counted import Refit
 from l0quad.types import FloatArray, IntArray
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -45,21 +46,25 @@ def _lowered(
     fixed_in: IntArray | None = None,
     fixed_out: IntArray | None = None,
     reach: float = 0.0,
+    overwrite: bool = False,
 ) -> tuple[float, float]:
     """Return D(nu), lowered by a bound on its rounding error, and that bound.
 
     A'nu in float64 is off by at most (n + 4) eps ||a_j|| ||nu|| in entry j, and the sums by eps times their length
     times the sum of their terms' sizes. Where ``Atnu`` was added up, ``reach`` is the sum of the sizes of what it was
-    added up from, which take the place of ``||nu||``.
+    added up from, which take the place of ``||nu||``. ``overwrite`` lets ``Atnu`` serve as memory.
     """
     proof = problem.proof
     if proof is None:
         return -math.inf, math.inf
     mu, w0 = proof.mu, problem.w0
-    v = Atnu / -mu
-    v += w0
-    support = problem.constraint.select(v * v, fixed_in, fixed_out)
-    kept = v[support]
+    # No vectors as long as w0 beside this one: where many columns are kept they are what memory goes to.
+    squares = np.divide(Atnu, -mu, out=Atnu if overwrite else None)
+    squares += w0
+    squares *= squares
+    kept = squares[problem.constraint.marked(squares, fixed_in, fixed_out)]
+    # The values themselves: the root of a rounded square is the number that was squared.
+    np.sqrt(kept, out=kept)
     inside = float(kept @ kept)
     square, product, ridge = float(nu @ nu), float(problem.b @ nu), float(w0 @ w0)
     value = -0.5 * square - product + 0.5 * mu * (ridge - inside)
@@ -67,7 +72,7 @@ def _lowered(
         inside**0.5 + ridge**0.5
     )
     sizes = 0.5 * square + float(np.abs(problem.b) @ np.abs(nu)) + 0.5 * mu * (ridge + inside)
-    rounding = 2 * (nu.size + v.size + 8) * _EPS * sizes + 0.5 * mu * (2 * inside**0.5 * off + off * off)
+    rounding = 2 * (nu.size + w0.size + 8) * _EPS * sizes + 0.5 * mu * (2 * inside**0.5 * off + off * off)
     allowance = rounding + proof.loss + 4 * _EPS * (sizes + abs(proof.constant))
     if allowance == 0:
         # All terms are zero.
@@ -75,10 +80,18 @@ def _lowered(
     return down(value - allowance + proof.constant), allowance
 
 
-def dual_bound(problem: CoreProblem, nu: FloatArray, Atnu: FloatArray | None = None, *, reach: float = 0.0) -> Bound:
-    """Return the bound that nu proves; ``Atnu`` is A'nu, where it is known."""
+def dual_bound(
+    problem: CoreProblem,
+    nu: FloatArray,
+    Atnu: FloatArray | None = None,
+    *,
+    reach: float = 0.0,
+    overwrite: bool = False,
+) -> Bound:
+    """Return the bound that nu proves; ``Atnu`` is A'nu, where it is known, with ``overwrite`` to be written to."""
+    overwrite = overwrite or Atnu is None
     Atnu = problem.matrix.rmatvec(nu) if Atnu is None else Atnu
-    value, allowance = _lowered(problem, nu, Atnu, reach=reach)
+    value, allowance = _lowered(problem, nu, Atnu, reach=reach, overwrite=overwrite)
     return Bound(value, Dual(nu), _BASIS, allowance)
 
 
@@ -90,8 +103,17 @@ def dual_bound_at(problem: CoreProblem, point: Point) -> Bound:
     return dual_bound(problem, refit.nu, refit.Atnu) if refit.bound is None else refit.bound
 
 
-def with_bound(problem: CoreProblem, point: Point) -> Point:
-    """Return a point with what its refit proves in place of A'nu, which takes as much memory as w0."""
-    if point.refit is None or problem.ridge_is_lost:
-        return point
-    return replace(point, refit=point.refit._replace(Atnu=None, bound=dual_bound_at(problem, point)))
+def with_bound(problem: CoreProblem, point: Point, overwrite: bool = True) -> Point:
+    """Return a point with what its refit proves in place of A'nu, as `proven` does."""
+    refit = point.refit
+    return point if refit is None else replace(point, refit=proven(problem, refit, overwrite))
+
+
+def proven(problem: CoreProblem, refit: Refit, overwrite: bool = True) -> Refit:
+    """Return a refit with what it proves in place of A'nu, which takes as much memory as w0.
+
+    That is overwritten, unless it is still needed.
+    """
+    if refit.Atnu is None or problem.ridge_is_lost:
+        return refit
+    return refit._replace(Atnu=None, bound=dual_bound(problem, refit.nu, refit.Atnu, overwrite=overwrite))

@@ -23,9 +23,11 @@ import numpy as np
 from l0quad.bounds.dual import dual_bound
 from l0quad.certificates import Bound
 from l0quad.linalg.cholesky import cholesky
+from l0quad.linalg.pieces import pieces
+from l0quad.matrix.sweeps import as_numbers, compact, size_of, union
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
-from l0quad.types import BoolArray, FloatArray, IntArray
+from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
 DENSE_ROWS = 4096
@@ -53,6 +55,14 @@ class Prox(NamedTuple):
         """w(nu), computed anew."""
         w = self.x * self.z
         w /= self.z + self.beta
+        return w
+
+    def last_w(self) -> FloatArray:
+        """Return the same in the memory of x and z, which hold something else from then on."""
+        w, share = self.x, self.z
+        w *= share
+        share += self.beta
+        w /= share
         return w
 
 
@@ -106,7 +116,7 @@ class Relaxation:
 
     def point(self) -> FloatArray:
         """Return the dense w that belongs to the dual point."""
-        return self._prox(self.Atnu).w
+        return self._prox(self.Atnu).last_w()
 
     @property
     def exhausted(self) -> bool:
@@ -138,10 +148,18 @@ class Relaxation:
         return self._prox_from(self.centre, self.sigma, Atnu)
 
     def _prox_from(self, centre: FloatArray, sigma: float, Atnu: FloatArray) -> Prox:
-        problem = self.problem
-        x = centre + sigma * (problem.mu * problem.w0 - Atnu)
-        beta = sigma * problem.mu
-        return Prox(problem.constraint.relaxed(x, beta), x, beta)
+        x, beta = np.empty(centre.size), sigma * self.problem.mu
+        for here in pieces(x.size):
+            x[here] = self._shifted(here, centre, sigma, Atnu[here])
+        return Prox(self.problem.constraint.relaxed(x, beta), x, beta)
+
+    def _shifted(self, here: slice, centre: FloatArray, sigma: float, Atnu: FloatArray) -> FloatArray:
+        """Return the x that w(nu) comes from on a piece of the columns, from A'nu there."""
+        x = self.problem.mu * self.problem.w0[here]
+        x -= Atnu
+        x *= sigma
+        x += centre[here]
+        return x
 
     def _product(self, w: FloatArray) -> FloatArray:
         """Return A w."""
@@ -174,30 +192,41 @@ class Relaxation:
 
         With the h of w0 = 0: the problem's w0 is in x.
         """
-        share = prox.z + prox.beta
-        np.divide(prox.z, share, out=share)
-        share *= prox.x
+        total = sum(_pull(prox.z[here], prox.x[here], prox.beta) for here in pieces(prox.x.size))
         # beta is sigma mu, of the sigma that the prox belongs to.
-        return float(share @ prox.x) * self.problem.mu / (2 * prox.beta)
+        return total * self.problem.mu / (2 * prox.beta)
+
+    def _conjugate_after(self, step: float, Atd: FloatArray) -> float:
+        """Return the same at A'nu + step A'd, with one vector as long as w0."""
+        beta, x = self.sigma * self.problem.mu, np.empty(Atd.size)
+
+        def moved(here: slice) -> FloatArray:
+            return self._shifted(here, self.centre, self.sigma, self.Atnu[here] + step * Atd[here])
+
+        for here in pieces(x.size):
+            x[here] = moved(here)
+        z = self.problem.constraint.relaxed_in_place(x, beta)
+        total = sum(_pull(z[here], moved(here), beta) for here in pieces(z.size))
+        return total * self.problem.mu / (2 * beta)
 
     def _inner_value(self, nu: FloatArray, conjugate: float) -> float:
         """Return Phi(nu) up to a constant."""
         return -0.5 * float(nu @ nu) - float(self.problem.b @ nu) - conjugate
 
-    def _newton_direction(self, gradient: FloatArray, ones: IntArray, between: Jacobian, beta: float) -> FloatArray:
+    def _newton_direction(self, gradient: FloatArray, ones: ColumnSet, between: Jacobian, beta: float) -> FloatArray:
         """Solve ``(I + sigma A V A') d = gradient``, V the generalized Jacobian of the prox.
 
         V is 1/(1 + beta) where z = 1, and in between what the constraint says (`Constraint.jacobian`).
         """
-        n, active = self.problem.shape[0], ones.size + between.columns.size
+        n, active = self.problem.shape[0], size_of(ones) + size_of(between.columns)
         if active <= min(FEW * n, DENSE_ROWS):
-            return self._newton_by_columns(gradient, ones, between, beta)
+            return self._newton_by_columns(gradient, as_numbers(ones), between, beta)
         rank = sum(each.weights.size for each in between.rank_ones)
         if n > DENSE_ROWS or rank > n:
-            return self._newton_by_cg(gradient, ones, between, beta)
+            return self._newton_by_cg(gradient, as_numbers(ones), between, beta)
         system = (self.sigma / (1 + beta)) * self._outer_ones(ones) + self.sigma * self._weighted_outer(between)
         for each in between.rank_ones if between.columns.size else ():
-            coupled = self._combined_columns(between.columns, each)
+            coupled = self._combined_columns(between, each)
             system += (coupled * (self.sigma * each.weights)) @ coupled.T
         solve = cholesky(system, 1.0)
         return gradient if solve is None else solve(gradient)
@@ -226,13 +255,13 @@ class Relaxation:
         if between.diagonal is None:
             return self._outer_between(between.columns)
         total = np.zeros((self.problem.shape[0], self.problem.shape[0]))
-        for piece, block in self.problem.matrix.sweep(between.columns):
+        for piece, block in self.problem.matrix.sweep(as_numbers(between.columns)):
             total += (block * between.diagonal[piece]) @ block.T
         return total
 
-    def _combined_columns(self, columns: IntArray, terms: RankOnes) -> FloatArray:
+    def _combined_columns(self, between: Jacobian, terms: RankOnes) -> FloatArray:
         """Return A_S v_q for each rank-one term q, n x (number of terms)."""
-        matrix = self.problem.matrix
+        matrix, columns = self.problem.matrix, as_numbers(between.columns)
         total = np.zeros((self.problem.shape[0], terms.weights.size))
         for piece in matrix.pieces(columns):
             spread = np.zeros((columns[piece].size, terms.weights.size))
@@ -261,15 +290,20 @@ class Relaxation:
         )
 
     def _search(self, conjugate: float, gradient: FloatArray, direction: FloatArray, Atd: FloatArray) -> None:
-        """Move nu along an ascent direction of Phi, halving the step until Phi rises enough (Armijo)."""
+        """Move nu along an ascent direction of Phi, halving the step until Phi rises enough (Armijo).
+
+        ``Atd`` becomes the new A'nu.
+        """
         value, slope, step = self._inner_value(self.nu, conjugate), float(gradient @ direction), 1.0
         while True:
             nu = self.nu + step * direction
-            trial = self._inner_value(nu, self._conjugate(self._prox(self.Atnu + step * Atd)))
+            trial = self._inner_value(nu, self._conjugate_after(step, Atd))
             if trial >= value + 1e-4 * step * slope or step <= _SMALLEST_STEP:
                 break
             step /= 2
-        self.nu, self.Atnu = nu, self.Atnu + step * Atd
+        Atd *= step
+        Atd += self.Atnu
+        self.nu, self.Atnu = nu, Atd
         # The product of each step and the addition round; twice, because steps may cancel each other.
         self.reach += 2 * (step * float(np.linalg.norm(direction)) + float(np.linalg.norm(nu)))
 
@@ -278,48 +312,53 @@ class SlowlyChangingOuter:
     """A_S A_S' for a set S that changes by a few columns from call to call."""
 
     def __init__(self, problem: CoreProblem) -> None:
-        self._matrix = problem.matrix
-        # The set as it is marked takes an eighth of a vector as long as w0, however large it is.
-        self._inside: BoolArray = np.zeros(problem.shape[1], dtype=np.bool_)
+        self._matrix, self._size = problem.matrix, problem.shape[1]
+        # Bits, because it is held while all else is.
+        self._inside = np.packbits(np.zeros(self._size, dtype=np.bool_))
         self._outer: FloatArray | None = None
 
-    def state(self) -> tuple[BoolArray, FloatArray | None]:
-        """Return the set, marked, and a copy of its product."""
+    def state(self) -> tuple[np.ndarray, FloatArray | None]:
+        """Return the set, as bits, and a copy of its product."""
         return self._inside, None if self._outer is None else self._outer.copy()
 
-    def restore(self, inside: BoolArray, outer: FloatArray | None) -> None:
+    def restore(self, inside: np.ndarray, outer: FloatArray | None) -> None:
         """Go on from a state."""
         self._inside, self._outer = inside, None if outer is None else outer.copy()
 
-    def changes(self, columns: IntArray, since: IntArray | None = None) -> tuple[IntArray, IntArray]:
+    def changes(self, columns: ColumnSet, since: ColumnSet | None = None) -> tuple[ColumnSet, ColumnSet]:
         """Return the columns to add and to take away, since the last set unless told otherwise."""
-        before, after = self._inside, self._marked(columns)
-        if since is not None:
-            before = self._marked(since)
-        return np.flatnonzero(after & ~before), np.flatnonzero(before & ~after)
+        after = union((columns,), self._size)
+        if since is None:
+            before: BoolArray = np.unpackbits(self._inside, count=self._size).view(np.bool_)
+        else:
+            before = union((since,), self._size)
+        return compact(after & ~before), compact(before & ~after)
 
-    def change(self, columns: IntArray, added: FloatArray, removed: FloatArray) -> None:
+    def change(self, columns: ColumnSet, added: FloatArray, removed: FloatArray) -> None:
         """Take over the outer products of these changes."""
         self._outer = added - removed if self._outer is None else self._outer + added - removed
-        self._inside = self._marked(columns)
+        self._inside = np.packbits(union((columns,), self._size))
 
-    def __call__(self, columns: IntArray) -> FloatArray:
+    def __call__(self, columns: ColumnSet) -> FloatArray:
         """Return A_S A_S' for these columns, from that of the last ones where few have changed."""
-        added, removed = self.changes(columns)
+        added, removed = (as_numbers(each) for each in self.changes(columns))
         if self._outer is not None and added.size + removed.size == 0:
             return self._outer
-        if self._outer is None or added.size + removed.size >= columns.size:
-            self._outer = self._matrix.outer(columns)
+        if self._outer is None or added.size + removed.size >= size_of(columns):
+            self._outer = self._matrix.outer(as_numbers(columns))
         else:
             self._outer += self._matrix.outer(added)
             self._outer -= self._matrix.outer(removed)
-        self._inside = self._marked(columns)
+        self._inside = np.packbits(union((columns,), self._size))
         return self._outer
 
-    def _marked(self, columns: IntArray) -> BoolArray:
-        inside = np.zeros(self._inside.size, dtype=np.bool_)
-        inside[columns] = True
-        return inside
+
+def _pull(z: FloatArray, x: FloatArray, beta: float) -> float:
+    """Return ``sum x^2 z / (z + beta)``."""
+    share = z + beta
+    np.divide(z, share, out=share)
+    share *= x
+    return float(share @ x)
 
 
 def _times(jacobian: Jacobian, t: FloatArray) -> FloatArray:

@@ -146,7 +146,10 @@ class Matrix(ABC):
 
     def rmatvec(self, r: FloatArray, columns: IntArray | None = None) -> FloatArray:
         """Return A_S'r."""
-        return np.concatenate([np.empty(0), *(block.T @ r for _, block in self.sweep(columns))])
+        t = np.empty(self.shape[1] if columns is None else columns.size)
+        for piece, block in self.sweep(columns):
+            t[piece] = block.T @ r
+        return t
 
     def matvec(self, columns: IntArray | None, w: FloatArray) -> FloatArray:
         """Return A_S w."""

@@ -1,6 +1,5 @@
 """A in files, larger than memory: read by ranges of columns, a thread reading ahead of the products."""
 
-import functools
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +13,8 @@ import numpy as np
 
 from l0quad.errors import BadFile
 from l0quad.matrix.base import Matrix
-from l0quad.matrix.sweeps import Swept, Wanted, sweep_blocks
-from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
+from l0quad.matrix.sweeps import Swept, Wanted, has_any, numbers_of, sweep_blocks, union
+from l0quad.types import ColumnSet, FloatArray, IntArray, Pause, RealArray, go_on
 
 # Two chunks are in memory, of at most so many bytes and this share of the memory that reading may take.
 _CHUNK_BYTES = 1 << 24
@@ -55,7 +54,7 @@ class _Reading:
 class _Task(NamedTuple):
     """What is read at a time: columns ``first:last`` of a file, of which those at ``local`` are wanted (None: all).
 
-    ``start`` is A's column at ``first``, and ``place`` where the wanted ones stand among those that were asked for.
+    ``start`` is A's column at ``first``.
     """
 
     home: int
@@ -63,7 +62,6 @@ class _Task(NamedTuple):
     first: int
     last: int
     local: IntArray | None
-    place: slice
 
 
 class ColumnFile(Matrix):
@@ -129,7 +127,7 @@ class ColumnFile(Matrix):
         """Read A once, or what is needed of it, and do all that is wanted of its columns."""
         if self._columns is not None:
             return super().swept(wanted, pause)
-        needed = None if wanted.of_all else functools.reduce(np.union1d, wanted.columns)
+        needed = None if wanted.of_all else union(wanted.columns, self.shape[1])
         blocks = ((task.start, block) for task, block in self._blocks(needed))
         return sweep_blocks(blocks, self.shape, wanted, pause)
 
@@ -175,11 +173,14 @@ class ColumnFile(Matrix):
 
     def _chunks(self, columns: IntArray | None) -> Iterator[tuple[slice, RealArray]]:
         """Yield these columns (sorted; None: all), a few at a time, with their places among those asked for."""
+        done = 0
         for task, block in self._blocks(columns):
-            yield task.place, block if task.local is None else block[:, task.local]
+            wanted = block if task.local is None else block[:, task.local]
+            yield slice(done, done + wanted.shape[1]), wanted
+            done += wanted.shape[1]
 
-    def _blocks(self, columns: IntArray | None) -> Iterator[tuple[_Task, RealArray]]:
-        """Yield ranges of columns as they lie in the files, as far as they hold what is wanted (sorted; None: all).
+    def _blocks(self, columns: ColumnSet | None) -> Iterator[tuple[_Task, RealArray]]:
+        """Yield ranges of columns as they lie in the files, as far as they hold what is wanted (None: all).
 
         What else such a block holds is not defined, and it may be used until the next one is asked for: a thread reads
         that one meanwhile, and two buffers serve all. Files are looked at before and after: are they what they were?
@@ -193,30 +194,31 @@ class ColumnFile(Matrix):
             handles = {h: stack.enter_context(open(self._files[h].path, "rb", buffering=0)) for h in homes}
             pool = stack.enter_context(ThreadPoolExecutor(1))
 
-            def read(number: int) -> "Future[tuple[RealArray, int]]":
+            def read(number: int) -> "tuple[_Task, Future[tuple[RealArray, int]]]":
                 task = tasks[number]
-                return pool.submit(_read, handles[task.home], self._files[task.home], task, buffers[number % 2])
+                if columns is not None:
+                    task = task._replace(local=numbers_of(columns, task.start, task.start + task.last - task.first))
+                handle, file = handles[task.home], self._files[task.home]
+                return task, pool.submit(_read, handle, file, task, buffers[number % 2])
 
             coming = read(0) if tasks else None
-            for number, task in enumerate(tasks):
+            for number in range(1, len(tasks) + 1):
                 assert coming is not None
-                block, nbytes = coming.result()
-                coming = read(number + 1) if number + 1 < len(tasks) else None
+                task, reading = coming
+                block, nbytes = reading.result()
+                coming = read(number) if number < len(tasks) else None
                 self._reading.nbytes += nbytes
                 self._look(task, block)
                 yield task, np.ldexp(block, self._exponent, dtype=np.float64) if self._exponent else block
         self._require_unchanged(homes)
 
-    def _tasks(self, columns: IntArray | None) -> Iterator[_Task]:
+    def _tasks(self, columns: ColumnSet | None) -> Iterator[_Task]:
+        """Yield the ranges that hold what is wanted; which columns that is is found out when their turn comes."""
         for home, (start, stop) in enumerate(pairwise(self._starts.tolist())):
             for first in range(start, stop, self._step):
                 last = min(first + self._step, stop)
-                if columns is None:
-                    yield _Task(home, first, first - start, last - start, None, slice(first, last))
-                    continue
-                here = slice(*np.searchsorted(columns, [first, last]).tolist())
-                if here.stop > here.start:
-                    yield _Task(home, first, first - start, last - start, columns[here] - first, here)
+                if columns is None or has_any(columns, first, last):
+                    yield _Task(home, first, first - start, last - start, None)
 
     def _look(self, task: _Task, block: RealArray) -> None:
         """Check values that are read for the first time."""

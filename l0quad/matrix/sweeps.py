@@ -3,6 +3,9 @@
 What is asked for is a `Wanted`, what comes back a `Swept`. `sweep_blocks` is a pure function of the columns and of what
 is wanted of them, so that ranges of columns may be swept anywhere: `Wanted.part` is what is wanted of a range,
 `Swept.joined` puts the answers of consecutive ranges together.
+
+A set of columns is an array of their numbers, sorted, or a mask of all columns: however large it is, that takes an
+eighth of a vector as long as w0.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from l0quad.types import FloatArray, IntArray, Pause, RealArray, go_on
+from l0quad.linalg.pieces import pieces
+from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray, Pause, RealArray, SignArray, go_on
 
 # Columns are converted to float64 so many bytes at a time; those for an outer product are gathered before it is made.
 _CACHE_BYTES = 1 << 17
@@ -20,16 +24,19 @@ _NONE: IntArray = np.empty(0, dtype=np.int64)
 
 
 class Columns(NamedTuple):
-    """A value for each of some columns (sorted)."""
+    """Values on a set of columns: one for each of its numbers; beside a mask one for each column, others unused."""
 
-    support: IntArray
-    values: FloatArray
+    support: ColumnSet
+    values: FloatArray | SignArray
 
 
 class Follow(NamedTuple):
-    """The weights v = ``start`` + A'r on a support (sorted), r the first of `Wanted.rows`, rounded to a dtype."""
+    """The weights v = ``start`` + A'r on a set of columns, r the first of `Wanted.rows`, rounded to a dtype.
 
-    support: IntArray
+    ``start`` is as the values of `Columns`.
+    """
+
+    support: ColumnSet
     start: FloatArray
     dtype: np.dtype[Any]
 
@@ -45,8 +52,8 @@ class Wanted(NamedTuple):
         A_S w for each.
     follow : Follow, optional
         Weights that come out of the same columns' A'r, and their A_S v.
-    outers : tuple of ndarray of int
-        A_S A_S' for each of these sets of columns (sorted).
+    outers : tuple of ndarray
+        A_S A_S' for each of these sets of columns.
     gather : ndarray of int, optional
         These columns themselves (sorted).
     norms : bool
@@ -64,26 +71,31 @@ class Wanted(NamedTuple):
     rows: tuple[FloatArray, ...] = ()
     weights: tuple[Columns, ...] = ()
     follow: Follow | None = None
-    outers: tuple[IntArray, ...] = ()
+    outers: tuple[ColumnSet, ...] = ()
     gather: IntArray | None = None
     norms: bool = False
 
     def part(self, first: int, last: int) -> "Wanted":
         """Return what is wanted of the columns ``first:last``, which are counted from 0 there."""
 
-        def within(support: IntArray) -> slice:
-            return _within(support, first, last)
+        def part(columns: ColumnSet) -> ColumnSet:
+            here = columns[_within(columns, first, last)]
+            return compact(here.astype(np.bool_, copy=False)) if here.dtype == np.bool_ else here - first
+
+        def on(columns: ColumnSet, values: Any) -> tuple[ColumnSet, Any]:
+            here, own = part(columns), values[_within(columns, first, last)]
+            # Of a mask that has become numbers, the values on these.
+            return here, own[here] if here.dtype != columns.dtype else own
 
         follow = self.follow
         if follow is not None:
-            here = within(follow.support)
-            follow = Follow(follow.support[here] - first, follow.start[here], follow.dtype)
+            follow = Follow(*on(follow.support, follow.start), follow.dtype)
         return Wanted(
             self.rows,
-            tuple(Columns(s[within(s)] - first, w[within(s)]) for s, w in self.weights),
+            tuple(Columns(*on(*each)) for each in self.weights),
             follow,
-            tuple(s[within(s)] - first for s in self.outers),
-            None if self.gather is None else self.gather[within(self.gather)] - first,
+            tuple(part(s) for s in self.outers),
+            None if self.gather is None else self.gather[_within(self.gather, first, last)] - first,
             self.norms,
         )
 
@@ -93,7 +105,7 @@ class Wanted(NamedTuple):
         return bool(self.rows) or self.norms
 
     @property
-    def columns(self) -> tuple[IntArray, ...]:
+    def columns(self) -> tuple[ColumnSet, ...]:
         """The sets of columns that are needed apart from that."""
         gather = () if self.gather is None else (self.gather,)
         return (*(each.support for each in self.weights), *self.outers, *gather)
@@ -157,7 +169,7 @@ class Swept(NamedTuple):
 def sweep_blocks(
     blocks: Iterable[tuple[int, RealArray]], shape: tuple[int, int], wanted: Wanted, pause: Pause = go_on
 ) -> Swept:
-    """Do what is wanted with the columns of an n x p matrix, which come as (first column, n x a few), each once.
+    """Do what is wanted with the columns of an n x p matrix, which come as (first column, n x a few), in order.
 
     Blocks without any column that is needed may be left out. ``pause`` is called between blocks.
     """
@@ -171,9 +183,7 @@ def sweep_blocks(
         for offset in range(0, block.shape[1], step):
             piece = block[:, offset : offset + step]
             first = start + offset
-            if wanted.of_all or any(
-                np.diff(np.searchsorted(s, [first, first + piece.shape[1]])) for s in wanted.columns
-            ):
+            if wanted.of_all or any(has_any(s, first, first + piece.shape[1]) for s in wanted.columns):
                 answer.add(first, _widened(piece, buffer))
     return answer.swept()
 
@@ -199,7 +209,7 @@ class _Answer:
         self._gather = _NONE if wanted.gather is None else wanted.gather
         self._rows = tuple(np.empty(p) for _ in wanted.rows)
         self._products = [np.zeros(n) for _ in wanted.weights]
-        self._v, self._product = np.empty(self._follow.support.size), np.zeros(n)
+        self._v, self._product, self._followed = np.empty(size_of(self._follow.support)), np.zeros(n), 0
         self._outers = tuple(_Outer(n) for _ in wanted.outers)
         self._taken = np.empty((n, self._gather.size), order="F")
         self._norms = np.empty(p if wanted.norms else 0)
@@ -211,18 +221,18 @@ class _Answer:
             self._norms[first:last] = np.einsum("ij,ij->j", B, B)
         for t, r in zip(self._rows, wanted.rows, strict=True):
             t[first:last] = r @ B
-        follow = self._follow
-        at = _within(follow.support, first, last)
-        if at.stop > at.start:
-            columns = follow.support[at]
-            self._v[at] = (follow.start[at] + self._rows[0][columns]).astype(follow.dtype)
-            self._product += B[:, columns - first] @ self._v[at]
+        columns, start = _values(self._follow.support, self._follow.start, first, last)
+        if columns.size:
+            v = (start + self._rows[0][first:last][columns]).astype(self._follow.dtype).astype(np.float64)
+            self._v[self._followed : self._followed + v.size] = v
+            self._followed += v.size
+            self._product += B[:, columns] @ v
         for number, (support, w) in enumerate(wanted.weights):
-            at = _within(support, first, last)
-            if at.stop > at.start:
-                self._products[number] += B[:, support[at] - first] @ w[at]
+            columns, values = _values(support, w, first, last)
+            if columns.size:
+                self._products[number] += B[:, columns] @ values
         for outer, support in zip(self._outers, wanted.outers, strict=True):
-            outer.add(B, support[_within(support, first, last)] - first)
+            outer.add(B, numbers_of(support, first, last))
         at = _within(self._gather, first, last)
         self._taken[:, at] = B[:, self._gather[at] - first]
 
@@ -256,7 +266,57 @@ class _Outer:
         return self._sum
 
 
-def _within(support: IntArray, first: int, last: int) -> slice:
-    """Return which of these sorted columns lie in a range."""
-    start, stop = np.searchsorted(support, [first, last]).tolist()
+def compact(mask: BoolArray) -> ColumnSet:
+    """Return a set of columns that is given as a mask in the form that takes less memory."""
+    return np.flatnonzero(mask) if 8 * np.count_nonzero(mask) < mask.size else mask
+
+
+def union(sets: Iterable[ColumnSet], n_columns: int) -> BoolArray:
+    """Return the mask of all columns that are in one of the sets."""
+    mask = np.zeros(n_columns, dtype=np.bool_)
+    for each in sets:
+        mask[each] = True
+    return mask
+
+
+def norm_on(columns: ColumnSet, t: FloatArray) -> float:
+    """Return the norm of t over a set of columns, without a vector as long as that."""
+    mask = columns.dtype == np.bool_
+    parts = (t[here][columns[here]] if mask else t[columns[here]] for here in pieces(columns.size))
+    return float(sum(float(v @ v) for v in parts)) ** 0.5
+
+
+def has_any(columns: ColumnSet, first: int, last: int) -> bool:
+    """Return whether any of the columns ``first:last`` are in a set."""
+    here = _within(columns, first, last)
+    return bool(columns[here].any()) if columns.dtype == np.bool_ else here.stop > here.start
+
+
+def _within(columns: ColumnSet, first: int, last: int) -> slice:
+    """Return where a set, and values on it, tell of the columns ``first:last``."""
+    if columns.dtype == np.bool_:
+        return slice(first, last)
+    start, stop = np.searchsorted(columns, [first, last]).tolist()
     return slice(start, stop)
+
+
+def numbers_of(columns: ColumnSet, first: int, last: int) -> IntArray:
+    """Return which of the columns ``first:last`` are in a set, counted from the first."""
+    here = columns[_within(columns, first, last)]
+    return np.flatnonzero(here) if here.dtype == np.bool_ else here - first
+
+
+def _values(columns: ColumnSet, values: FloatArray | SignArray, first: int, last: int) -> tuple[IntArray, FloatArray]:
+    """Return the same, and the values on them."""
+    numbers, here = numbers_of(columns, first, last), values[_within(columns, first, last)]
+    return numbers, (here[numbers] if columns.dtype == np.bool_ else here).astype(np.float64, copy=False)
+
+
+def as_numbers(columns: ColumnSet) -> IntArray:
+    """Return the numbers of the columns in a set."""
+    return np.flatnonzero(columns) if columns.dtype == np.bool_ else columns.astype(np.int64, copy=False)
+
+
+def size_of(columns: ColumnSet) -> int:
+    """Return how many columns are in a set."""
+    return int(np.count_nonzero(columns)) if columns.dtype == np.bool_ else columns.size

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from l0quad.linalg.pieces import pieces
 from l0quad.linalg.rounding import SLACK, gamma, norm_above
 from l0quad.matrix import DenseMatrix, Matrix
 from l0quad.matrix.columns import ScaledColumns
@@ -172,7 +173,8 @@ class CoreProblem:
     ) -> Point:
         """Return the point with these values on this support, its objective accumulated in float64."""
         pull = self.w0.copy()
-        pull[support] -= w
+        for here in pieces(support.size):
+            pull[support[here]] -= w[here]
         data, constant = self.data_term(support, w, residual)
         return Point(support, w, data + 0.5 * self.mu * float(pull @ pull) + constant, restricted_optimum)
 

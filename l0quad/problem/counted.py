@@ -14,7 +14,7 @@ import numpy as np
 
 from l0quad.certificates import Bound
 from l0quad.matrix import DenseMatrix, Matrix
-from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted
+from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted, as_numbers, norm_on, size_of, union
 from l0quad.problem.restricted import (
     DIRECT_LIMIT,
     dual_solution,
@@ -22,7 +22,7 @@ from l0quad.problem.restricted import (
     orthogonal_solve,
     restricted_solve,
 )
-from l0quad.types import FloatArray, IntArray, Pause
+from l0quad.types import ColumnSet, FloatArray, IntArray, Pause
 
 
 class Refit(NamedTuple):
@@ -53,29 +53,31 @@ class TwoSweeps:
     Whoever makes the sweeps may want more of them, after what is wanted here, and hands over what they brought.
     """
 
-    def __init__(self, matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray) -> None:
-        self._matrix, self._b, self._mu, self._support, self._start = matrix, b, mu, support, w0[support]
-        self._few = support.size <= matrix.shape[0]
+    def __init__(self, matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: ColumnSet) -> None:
+        self._matrix, self._b, self._mu, self._w0 = matrix, b, mu, w0
+        self._few = size_of(support) <= matrix.shape[0]
         if self._few:
-            self.first = Wanted(gather=support)
+            self._support: ColumnSet = as_numbers(support)
+            self.first = Wanted(gather=as_numbers(support))
         else:
-            self.first = Wanted(weights=(Columns(support, self._start),), outers=(support,))
+            self._support = union((support,), matrix.shape[1])
+            self.first = Wanted(weights=(Columns(self._support, w0),), outers=(self._support,))
         self.second, self.solved = Wanted(), False
         self._gram: FloatArray = np.empty((0, 0))
         self.w: FloatArray = np.empty(0)
         self.residual: FloatArray = np.empty(0)
 
     @staticmethod
-    def suit(matrix: Matrix, support: IntArray) -> bool:
+    def suit(matrix: Matrix, support: ColumnSet) -> bool:
         """Whether two sweeps may do."""
-        return 0 < support.size <= matrix.shape[0] or matrix.shape[0] <= DIRECT_LIMIT
+        return 0 < size_of(support) <= matrix.shape[0] or matrix.shape[0] <= DIRECT_LIMIT
 
     def take_first(self, swept: Swept, pause: Pause) -> bool:
         """Solve with what the first sweep brought; False where rows depend on each other too much for that."""
         if self._few:
             A_S = DenseMatrix(swept.gather)
-            own = np.arange(self._support.size)
-            self.w = rounded(restricted_solve(A_S, self._b, self._start, self._mu, own, pause)[0], self._matrix)
+            own, start = np.arange(self._support.size), self._w0[self._support]
+            self.w = rounded(restricted_solve(A_S, self._b, start, self._mu, own, pause)[0], self._matrix)
             self.residual = A_S.matvec(None, self.w) - self._b
             self.second, self.solved = Wanted(rows=(self.residual,)), True
             return True
@@ -84,7 +86,7 @@ class TwoSweeps:
         y = dual_solution(self._gram, -self.residual, self._mu, pause)
         if y is None:
             return False
-        self.second = Wanted(rows=(y,), follow=Follow(self._support, self._start, self._matrix.dtype))
+        self.second = Wanted(rows=(y,), follow=Follow(self._support, self._w0, self._matrix.dtype))
         self.solved = True
         return True
 
@@ -93,14 +95,15 @@ class TwoSweeps:
         y, t = self.second.rows[0], swept.rows[0]
         if self._few:
             return Refit(self.w, y, y, t)
-        if not keeps_digits(self._gram, y, t[self._support]):
+        if not keeps_digits(self._gram, y, norm_on(self._support, t)):
             return None
         t *= -self._mu
         return Refit(swept.follow, swept.follow_product - self._b, -self._mu * y, t)
 
     def by_rows(self, pause: Pause) -> FloatArray:
         """Return the best w where rows depend on each other and mu is tiny, in more sweeps, through n x n."""
-        return self._start + orthogonal_solve(self._matrix, self._support, -self.residual, self._mu, pause)
+        support = as_numbers(self._support)
+        return self._w0[support] + orthogonal_solve(self._matrix, support, -self.residual, self._mu, pause)
 
 
 def counted_refit(matrix: Matrix, b: FloatArray, w0: FloatArray, mu: float, support: IntArray, pause: Pause) -> Refit:

@@ -151,7 +151,7 @@ def _dual(
     if y is None:
         return None
     v, product = A_S.rmatvec_and_matvec(columns, y, w0)
-    return (w0 + v, product) if keeps_digits(gram, y, v) else None
+    return (w0 + v, product) if keeps_digits(gram, y, float(np.linalg.norm(v))) else None
 
 
 def dual_solution(gram: FloatArray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray | None:
@@ -163,10 +163,10 @@ def dual_solution(gram: FloatArray, r: FloatArray, mu: float, pause: Pause = go_
         return _refined(solve, solve(r), lambda y: r - product(y) - mu * y)
 
 
-def keeps_digits(gram: FloatArray, y: FloatArray, v: FloatArray) -> bool:
-    """Whether v = A_S'y has its digits: where rows depend on each other and mu is tiny, much of y should cancel."""
+def keeps_digits(gram: FloatArray, y: FloatArray, norm: float) -> bool:
+    """Whether A_S'y, of this norm, has its digits: where rows depend on each other and mu is tiny, y should cancel."""
     lost = _EPS * (y.size * float(gram.diagonal().max())) ** 0.5 * float(np.linalg.norm(y))
-    return lost <= _CANCELLED * float(np.linalg.norm(v))
+    return lost <= _CANCELLED * norm
 
 
 def _refined(

@@ -68,20 +68,29 @@ def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: 
         columns, before = _working_set(problem, point, options), point.objective
         if columns.size == 0:
             return Outcome(point, Status.CONVERGED)
-        found, status, _ = iht(
-            problem.restrict(columns), _within(columns, point), options.inner, SubMonitor(monitor, columns)
-        )
-        if found.objective < before:
-            point, seen = _outside(problem, columns, found), False
+        better, status = _pursued(problem, columns, point, options.inner, monitor)
+        del columns
+        point, seen = (point, seen) if better is None else (better, False)
         if monitor.expired():
             return Outcome(point, Status.CONVERGED)
         # A look at all columns from the same point would lead nowhere again.
         look = None if seen else _look(problem, point, options, monitor)
         point, seen = (point, True) if look is None else (look, False)
+        # Points that are left behind are as long as the support.
+        del better, look
         if before - point.objective <= options.inner.tol * abs(point.objective):
             return Outcome(point, status)
         monitor.save(point=point, seen=seen, done=done + 1)
     return Outcome(point, Status.ITERATION_LIMIT)
+
+
+def _pursued(
+    problem: CoreProblem, columns: IntArray, point: Point, inner: IHT, monitor: Monitor
+) -> tuple[Point | None, Status]:
+    """Run `iht` on the columns of a working set; return its point where that is better, and how it ended."""
+    own = SubMonitor(monitor, columns)
+    found, status, _ = iht(problem.restrict(columns), _within(columns, point), inner, own)
+    return (_outside(problem, columns, found) if found.objective < point.objective else None), status
 
 
 def _within(columns: IntArray, point: Point) -> Point:

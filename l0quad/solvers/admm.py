@@ -7,16 +7,17 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
-from l0quad.bounds.dual import with_bound
+from l0quad.bounds.dual import proven, with_bound
 from l0quad.linalg.cholesky import cholesky
-from l0quad.matrix.sweeps import Columns, Swept, Wanted
+from l0quad.linalg.pieces import pieces
+from l0quad.matrix.sweeps import Columns, Swept, Wanted, as_numbers, compact, size_of, union
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.counted import TwoSweeps, first_sweep
 from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.needs import Needs
-from l0quad.types import FloatArray, IntArray, Pause
+from l0quad.types import ColumnSet, FloatArray, Pause
 
 # rho starts at max(ridge, this share of the mean squared column norm).
 _FIRST_RHO = 1e-3
@@ -77,7 +78,8 @@ def admm(problem: CoreProblem, start: Point, options: ADMM, monitor: Monitor) ->
     if saved is None and (monitor.record(passes.best) or rho == 0):
         return Outcome(passes.best, Status.CONVERGED)
     split = (_Wide if wide else _Tall)(problem, passes)
-    support, settled, solved_on, first = passes.best.support, 0, passes.best.support, 0
+    support: ColumnSet = compact(union((passes.best.support,), problem.shape[1]))
+    settled, solved_on, first = 0, support, 0
     if saved is not None:
         passes.best, rho, support, settled = saved["best"], saved["rho"], saved["support"], saved["settled"]
         solved_on, first = saved["solved_on"], saved["done"]
@@ -132,13 +134,14 @@ class _Passes:
         """Return A'y."""
         return self.problem.matrix.rmatvec(y)
 
-    def product(self, support: IntArray, z: FloatArray) -> FloatArray:
-        """Return A_S z."""
-        return self.problem.matrix.matvec(support, z)
+    def product(self, support: ColumnSet, z: FloatArray) -> FloatArray:
+        """Return A_S z_S, z dense."""
+        columns = as_numbers(support)
+        return self.problem.matrix.matvec(columns, z[columns])
 
-    def refit(self, support: IntArray) -> None:
+    def refit(self, support: ColumnSet) -> None:
         """Keep the best point on a support, where it is better."""
-        self._take(self.problem.restricted(support))
+        self._take(self.problem.restricted(as_numbers(support)))
 
     def finish(self) -> None:
         """Complete what is on its way."""
@@ -156,9 +159,9 @@ class _CountedPasses(_Passes):
     def __init__(self, problem: CoreProblem, start: Point) -> None:
         self.problem, self.best = problem, problem.zero()
         self._due: TwoSweeps | None = None
-        self._support = start.support
-        every = np.arange(problem.shape[1])
+        every = np.ones(problem.shape[1], dtype=np.bool_)
         self.refit(start.support)
+        del start
         swept = self._first(Wanted(rows=(problem.b,), weights=(Columns(every, problem.w0),), outers=(every,)))
         self._target, self._centre, self._gram = swept.rows[0], swept.products[-1], swept.outers[-1]
         self.finish()
@@ -180,12 +183,13 @@ class _CountedPasses(_Passes):
     def transposed(self, y: FloatArray) -> FloatArray:
         return self._second((y,))[-1]
 
-    def product(self, support: IntArray, z: FloatArray) -> FloatArray:
-        return self._first(Wanted(weights=(Columns(support, z),))).products[-1]
+    def product(self, support: ColumnSet, z: FloatArray) -> FloatArray:
+        mask = union((support,), z.size)
+        return self._first(Wanted(weights=(Columns(mask, z),))).products[-1]
 
-    def refit(self, support: IntArray) -> None:
-        problem, self._support = self.problem, support
-        self._due = TwoSweeps(problem.matrix, problem.b, problem.w0, problem.mu, support) if support.size else None
+    def refit(self, support: ColumnSet) -> None:
+        problem, self._support = self.problem, compact(union((support,), self.problem.shape[1]))
+        self._due = TwoSweeps(problem.matrix, problem.b, problem.w0, problem.mu, support) if size_of(support) else None
 
     def finish(self) -> None:
         if self._due is not None:
@@ -212,21 +216,37 @@ class _CountedPasses(_Passes):
         problem, due, self._due = self.problem, self._due, None
         wanted = Wanted() if due is None else due.second
         swept = problem.matrix.swept(wanted._replace(rows=(*wanted.rows, *rows)), problem.pause)
-        if due is not None:
-            found = due.take_second(swept) if due.solved else None
-            point = problem.restricted(self._support) if found is None else problem.refitted(self._support, found)
-            self._take(with_bound(problem, point))
-        return swept.rows
+        brought = swept.rows[len(wanted.rows) :]
+        if due is None:
+            return brought
+        found = due.take_second(swept) if due.solved else None
+        del swept
+        # A'nu is let go of before the objective is computed.
+        found = None if found is None else proven(problem, found)
+        support = as_numbers(self._support)
+        self._take(
+            with_bound(problem, problem.restricted(support)) if found is None else problem.refitted(support, found)
+        )
+        return brought
 
 
 class _Split:
     """The iterates z and u, with what they are updated from: ``_names`` are those of all that changes.
 
-    None of the arrays is changed; each iteration makes new ones.
+    u is 0 on the support of z, so that one vector ``_both`` holds z there, and u elsewhere. None of the arrays is
+    changed; each iteration makes new ones.
     """
 
-    _names: ClassVar[tuple[str, ...]] = ("z", "u")
+    _names: ClassVar[tuple[str, ...]] = ("_both", "_support")
     _inverse: "_ShiftedInverse"
+    _both: FloatArray
+    _support: ColumnSet
+
+    def _start(self, point: Point, n_columns: int) -> None:
+        """Begin with z = w and u = 0."""
+        self._both = np.zeros(n_columns)
+        self._both[point.support] = point.w
+        self._support = compact(union((point.support,), n_columns))
 
     def state(self) -> Saved:
         """Return all that further iterations depend on."""
@@ -240,12 +260,12 @@ class _Split:
 
 
 class _Wide(_Split):
-    """Iterates for p >= n, through n x n: z on its support, u, and n-vectors that spare passes over A.
+    """Iterates for p >= n, through n x n, with n-vectors that spare passes over A.
 
     With v = g + rho (z - u) and y = (A A' + tau I)^-1 A v the new x is (v - A'y) / tau + u, and A x follows from A A'.
     """
 
-    _names = (*_Split._names, "_support", "_Az", "_Au", "_Ax", "_growth")
+    _names = (*_Split._names, "_Az", "_Au", "_Ax", "_growth")
 
     def __init__(self, problem: CoreProblem, passes: _Passes) -> None:
         best, self._mu, self._passes = passes.best, problem.mu, passes
@@ -254,34 +274,40 @@ class _Wide(_Split):
         self._g = problem.mu * problem.w0
         self._g += passes.target()
         self._Ag = self._gram @ problem.b + problem.mu * Aw0
-        self._support, self.z, self.u = best.support, best.w, np.zeros(problem.shape[1])
+        self._start(best, problem.shape[1])
         self._Az = problem.residual_at(best) + problem.b
         self._Au, self._Ax = np.zeros(problem.shape[0]), np.zeros(problem.shape[0])
         self._constraint, self._growth = problem.constraint, 1.0
 
-    def step(self, rho: float, growth: float) -> IntArray:
+    def step(self, rho: float, growth: float) -> ColumnSet:
         """Return the support of the next z."""
         tau = self._mu + rho
         Av = self._Ag + rho * (self._Az - self._Au)
         y = self._inverse.solve(Av, tau)
         x = self._passes.transposed(y)
-        np.subtract(self._g, x, out=x)
-        x -= rho * self.u
-        x[self._support] += rho * self.z
-        x /= tau
-        x += self.u
+        self._overwrite(x, rho, tau)
+        self._both = x
         self._Ax = (Av - self._gram @ y) / tau + self._Au
-        self._support, self._growth = self._constraint.nearest(x), growth
-        self.z = x[self._support]
-        # u = (x - z) / growth.
-        x[self._support] = 0.0
-        x /= growth
-        self.u = x
+        inside = union((self._constraint.nearest(x),), x.size)
+        for here in pieces(x.size):
+            # u = (x - z) / growth.
+            np.divide(x[here], growth, out=x[here], where=~inside[here])
+        self._support, self._growth = compact(inside), growth
         return self._support
+
+    def _overwrite(self, x: FloatArray, rho: float, tau: float) -> None:
+        """Put (v - A'y) / tau + u in place of A'y."""
+        inside = union((self._support,), x.size)
+        for here in pieces(x.size):
+            part, both, kept = x[here], self._both[here], inside[here]
+            np.subtract(self._g[here], part, out=part)
+            part -= rho * np.where(kept, -both, both)
+            part /= tau
+            part += np.where(kept, 0.0, both)
 
     def look(self) -> None:
         """Make the pass that the next step needs."""
-        self._Az = self._passes.product(self._support, self.z)
+        self._Az = self._passes.product(self._support, self._both)
         self._Au = (self._Ax - self._Az) / self._growth
 
 
@@ -292,18 +318,19 @@ class _Tall(_Split):
         best, self._mu = passes.best, problem.mu
         self._inverse = _ShiftedInverse(passes.gram(), problem.pause)
         self._g = passes.target() + problem.mu * problem.w0
-        self.z, self.u = np.zeros(problem.shape[1]), np.zeros(problem.shape[1])
-        self.z[best.support] = best.w
+        self._start(best, problem.shape[1])
         self._constraint = problem.constraint
 
-    def step(self, rho: float, growth: float) -> IntArray:
+    def step(self, rho: float, growth: float) -> ColumnSet:
         """Return the support of the next z."""
-        x = self._inverse.solve(self._g + rho * (self.z - self.u), self._mu + rho) + self.u
-        support = self._constraint.nearest(x)
-        self.z = np.zeros(x.size)
-        self.z[support] = x[support]
-        self.u = (x - self.z) / growth
-        return support
+        both, kept = self._both, union((self._support,), self._both.size)
+        # z - u, and u.
+        x = self._inverse.solve(self._g + rho * np.where(kept, both, -both), self._mu + rho)
+        x += np.where(kept, 0.0, both)
+        kept = union((self._constraint.nearest(x),), x.size)
+        # z, and u = (x - z) / growth.
+        self._both, self._support = np.where(kept, x, x / growth), compact(kept)
+        return self._support
 
     def look(self) -> None:
         """Nothing: no pass is needed."""

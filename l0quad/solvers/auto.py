@@ -260,7 +260,8 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
 def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor, saved: Saved | None) -> Outcome:
     """Round the relaxation, then exchange: with the columns that promise most, and in batches."""
     if saved is None:
-        begin = start if start.support.size else Point(*largest_entries(problem), np.inf)
+        # Of the start only the support is asked for.
+        begin = start if start.support.size else Point(largest_entries(problem)[0], np.empty(0), np.inf)
         first = (_pursued if problem.ridge_is_lost else _rounded)(problem, begin, effort, monitor)
         monitor.save(first=first)
     else:

@@ -6,6 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from l0quad import validation
+from l0quad.linalg.pieces import pieces
+from l0quad.matrix.sweeps import union
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
@@ -121,14 +123,15 @@ def _pursue(problem: CoreProblem, saved: Saved, options: IHT, monitor: Monitor) 
 def pursuit_step(problem: CoreProblem, point: Point, monitor: Monitor) -> Point | None:
     """Return the first refit better than ``point`` as the gradient step halves from 1 / mean(H_jj); None without."""
     tau = 1 / max(float(problem.column_sq_norms.mean()) + problem.mu, _SMALLEST_CURVATURE)
-    w, gradient = _dense(problem, point), _gradient(problem, point)
+    data = _data_gradient(problem, point)
     for _ in range(_MOST_HALVINGS):
-        support = _kept_after(problem, w, gradient, tau)
+        support = problem.constraint.nearest(_moved(point, _gradient(problem, point, data), tau))
         if np.array_equal(support, point.support) or monitor.expired():
             return None
         found = problem.restricted(support)
         if found.objective < point.objective:
             return found
+        del found
         tau /= 2
     return None
 
@@ -142,7 +145,8 @@ def hard_thresholding_step(
     its minimum comes before the breakpoint, that is the step; else longer steps are tried, doubling while the
     objective falls, and the longest step before the breakpoint stands by.
     """
-    ray = _Ray(problem, *_dense_with_gradient(problem, point, residual))
+    residual = problem.residual_at(point) if residual is None else residual
+    ray = _Ray(problem, point, _gradient(problem, point, problem.data_gradient(point, residual)), residual)
     tau = ray.minimiser(point.objective)
     if tau > 0 and np.array_equal(ray.support(tau), ray.kept):
         best = ray.at(tau)
@@ -161,12 +165,15 @@ def hard_thresholding_step(
 class _Ray:
     """The thresholded points w - tau gradient; one pass over A for all of them, and columns that come or go."""
 
-    def __init__(self, problem: CoreProblem, w: FloatArray, gradient: FloatArray, residual: FloatArray) -> None:
-        self.problem, self.w, self.gradient, self.residual = problem, w, gradient, residual
-        support = np.flatnonzero(w)
+    def __init__(self, problem: CoreProblem, point: Point, gradient: FloatArray, residual: FloatArray) -> None:
+        self.problem, self.point, self.gradient, self.residual = problem, point, gradient, residual
+        nonzero = point.w != 0
+        support = point.support if nonzero.all() else point.support[nonzero]
+        self.smallest = float(np.abs(point.w[nonzero]).min(initial=np.inf))
         if support.size < problem.constraint.total:
             # Where there is room, an infinitesimal step also keeps the steepest other columns.
             support = problem.constraint.nearest(gradient, fixed_in=support)
+            self.smallest = self.smallest if support.size == np.count_nonzero(nonzero) else 0.0
         self.kept: IntArray = support
         self.product = problem.matrix.matvec(support, gradient[support])
 
@@ -179,29 +186,34 @@ class _Ray:
 
     def support(self, tau: float) -> IntArray:
         """Return the support of the point at tau."""
-        return _kept_after(self.problem, self.w, self.gradient, tau)
+        return self.problem.constraint.nearest(_moved(self.point, self.gradient, tau))
 
     def at(self, tau: float) -> tuple[Point, FloatArray]:
         """Return the point at tau and its residual."""
-        moved, support = self.w - tau * self.gradient, self.support(tau)
+        problem, moved = self.problem, _moved(self.point, self.gradient, tau)
+        support = problem.constraint.nearest(moved)
         residual = self.residual - tau * self.product
-        changed = np.setxor1d(support, self.kept, assume_unique=True)
+        joined = union((support,), moved.size)
+        changed = np.flatnonzero(joined ^ union((self.kept,), moved.size))
         if changed.size:
-            sign = np.where(np.isin(changed, support, assume_unique=True), 1.0, -1.0)
-            residual += self.problem.matrix.matvec(changed, sign * moved[changed])
-        return self.problem.evaluate(support, moved[support], residual), residual
+            residual += problem.matrix.matvec(changed, np.where(joined[changed], 1.0, -1.0) * moved[changed])
+        values = moved[support]
+        # As long as w0, as is what the objective takes.
+        del moved, joined, changed
+        return problem.evaluate(support, values, residual), residual
 
 
 def _longer_steps(ray: _Ray, first: float, below: float) -> tuple[Point, FloatArray] | None:
     """Return the best of the steps beyond the breakpoint, None where none is better than ``below``."""
-    outside = ray.gradient.copy()
+    outside = np.abs(ray.gradient)
     outside[ray.kept] = 0.0
-    largest = float(np.abs(outside).max())
+    largest = float(outside.max())
+    del outside
     if largest == 0 or ray.kept.size == 0:
         return None
     # Where the gradient vanishes on the support, the shortest step worth a try is the first breakpoint, passed by
     # enough that rounding does not decide which column it keeps.
-    tau = max(first, _BEYOND * float(np.abs(ray.w[ray.kept]).min()) / largest)
+    tau = max(first, _BEYOND * ray.smallest / largest)
     best = None
     for _ in range(_MOST_DOUBLINGS if 0 < tau < np.inf else 0):
         if not np.array_equal(ray.support(tau), ray.kept):
@@ -213,33 +225,34 @@ def _longer_steps(ray: _Ray, first: float, below: float) -> tuple[Point, FloatAr
     return best
 
 
-def _dense_with_gradient(
-    problem: CoreProblem, point: Point, residual: FloatArray | None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return w as a dense vector, the gradient and the residual (computed where nothing has brought it)."""
-    w = _dense(problem, point)
-    residual = problem.residual_at(point) if residual is None else residual
-    return w, problem.data_gradient(point, residual) + problem.mu * (w - problem.w0), residual
-
-
-def _gradient(problem: CoreProblem, point: Point) -> FloatArray:
-    """Return the gradient, from rows of A'A where earlier solves on this A have left all that it takes."""
-    prepared, w = problem.matrix.prepared, _dense(problem, point)
+def _data_gradient(problem: CoreProblem, point: Point) -> FloatArray:
+    """Return A'(A w - b), from rows of A'A where earlier solves on this A have left all that it takes."""
+    prepared = problem.matrix.prepared
     if point.refit is not None:
-        return _dense_with_gradient(problem, point, None)[1]
+        return problem.data_gradient(point)
     if point.support.size == 0:
-        return -prepared.product(problem.b) - problem.mu * problem.w0
+        return -prepared.product(problem.b)
     known = prepared.known_combination(point.support, point.w)
-    if known is None:
-        return _dense_with_gradient(problem, point, None)[1]
-    return known - prepared.product(problem.b) + problem.mu * (w - problem.w0)
+    return problem.data_gradient(point) if known is None else known - prepared.product(problem.b)
 
 
-def _dense(problem: CoreProblem, point: Point) -> FloatArray:
-    w = np.zeros(problem.shape[1])
-    w[point.support] = point.w
-    return w
+def _gradient(problem: CoreProblem, point: Point, data: FloatArray) -> FloatArray:
+    """Return the gradient at a point from that of the data term."""
+    gradient = -problem.w0
+    _add(gradient, point)
+    gradient *= problem.mu
+    gradient += data
+    return gradient
 
 
-def _kept_after(problem: CoreProblem, w: FloatArray, gradient: FloatArray, tau: float) -> IntArray:
-    return problem.constraint.nearest(w - tau * gradient)
+def _moved(point: Point, gradient: FloatArray, tau: float) -> FloatArray:
+    """Return w - tau gradient."""
+    moved = -tau * gradient
+    _add(moved, point)
+    return moved
+
+
+def _add(dense: FloatArray, point: Point) -> None:
+    """Add w."""
+    for here in pieces(point.support.size):
+        dense[point.support[here]] += point.w[here]

@@ -8,11 +8,16 @@ import numpy as np
 from l0quad import validation
 from l0quad.bounds.counted_relaxation import CountedRelaxation, relaxation_of
 from l0quad.bounds.dual import with_bound
+from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.reweighting import SeparableRelaxation
+from l0quad.matrix.sweeps import as_numbers, compact, union
 from l0quad.problem.core import CoreProblem, Point
+from l0quad.problem.counted import Refit
+from l0quad.run.checkpoint import Saved
 from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.needs import Needs
+from l0quad.types import ColumnSet
 
 # The relaxation counts as solved at this relative primal-dual gap.
 _SOLVED = 1e-4
@@ -64,25 +69,28 @@ class Rounding:
 def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Monitor) -> Outcome:
     """Ascend from the best point on the start's support, solving on the rounded support every few steps."""
     monitor, saved = monitor.begin()
-    begun: Point = saved["begun"] if saved else problem.optimised(start)
+    best: Point = saved["best"] if saved else problem.optimised(start)
     # Its values are as many as the support has.
     del start
-    if saved is None and (monitor.record(begun) or problem.ridge_is_lost):
-        return Outcome(begun, Status.CONVERGED)
-    relaxation = _tighter(problem, begun) or relaxation_of(problem, begun)
-    best, bound, last, first = begun, relaxation.bound(), begun.support, 0
+    refit = best.refit
+    # From here on the relaxation alone has A'r, which is as long as w0.
+    best = with_bound(problem, best, overwrite=False)
+    if saved is None and (monitor.record(best) or problem.ridge_is_lost):
+        return Outcome(best, Status.CONVERGED)
+    # Where it goes on, the separable relaxation begins anew from the same point.
+    begun: Point | None = saved["begun"] if saved else replace(best, refit=None)
+    tighter = None if begun is None else _tighter(problem, begun)
+    relaxation, begun = tighter or _begun(problem, best, refit, saved), None if tighter is None else begun
+    del refit
+    last: ColumnSet
     if saved is None:
-        best = with_bound(problem, begun)
-        # What it has brought of A'r is a vector as long as w0, and not needed to begin anew.
-        begun = replace(best, refit=None)
+        bound, last, first = relaxation.bound(), best.support, 0
     else:
         relaxation.restore(saved["relaxation"])
-        best, bound, last, first = saved["best"], saved["bound"], saved["last"], saved["done"]
+        bound, last, first = saved["bound"], saved["last"], saved["done"]
     for iteration in range(first, options.max_iter):
         if isinstance(relaxation, CountedRelaxation):
-            candidate = relaxation.step_and_refit(bound.value, last)
-            if candidate is not None:
-                last, best = candidate.support, min(candidate, best, key=lambda each: each.objective)
+            last, best = _with(problem, relaxation.step_and_refit(bound.value, last), last, best)
         else:
             relaxation.step(bound.value)
         found = relaxation.bound()
@@ -94,9 +102,10 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
         due = close if problem.matrix.counted else (iteration + 1) % _REFIT_EVERY == 0
         if solved or due or iteration == options.max_iter - 1:
             support = problem.constraint.nearest(relaxation.point())
-            if not np.array_equal(support, last):
-                last, candidate = support, with_bound(problem, problem.restricted(support))
-                best = min(candidate, best, key=lambda each: each.objective)
+            if not np.array_equal(support, as_numbers(last)):
+                last = support
+                last, best = _with(problem, with_bound(problem, problem.restricted(support)), last, best)
+            del support
         proven = monitor.relative_gap(best, bound) <= options.tol
         if monitor.record(best) or solved or proven:
             return Outcome(best, Status.CONVERGED, bound)
@@ -104,6 +113,22 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
             state = relaxation.state()
             monitor.save(begun=begun, relaxation=state, best=best, bound=bound, last=last, done=iteration + 1)
     return Outcome(best, Status.ITERATION_LIMIT, bound)
+
+
+def _begun(problem: CoreProblem, point: Point, refit: Refit | None, saved: Saved | None) -> Relaxation:
+    """Return the ascent from a point, its dual point the one that is known: no pass over A then."""
+    if saved is not None:
+        return relaxation_of(problem, point, saved["relaxation"]["nu"], saved["relaxation"]["Atnu"])
+    return relaxation_of(problem, point) if refit is None else relaxation_of(problem, point, refit.nu, refit.Atnu)
+
+
+def _with(problem: CoreProblem, candidate: Point | None, last: ColumnSet, best: Point) -> tuple[ColumnSet, Point]:
+    """Return the support that was refitted last, and the best point, with a new candidate, if there is one."""
+    if candidate is None:
+        return last, best
+    if candidate.objective <= best.objective:
+        return candidate.support, candidate
+    return compact(union((candidate.support,), problem.shape[1])), best
 
 
 def _tighter(problem: CoreProblem, point: Point) -> SeparableRelaxation | None:

@@ -59,6 +59,35 @@ def test_every_matrix_brings_what_is_wanted(kind, shape, tmp_path):
     agree(ScaledColumns(M, exponents).swept(everything(scaled)[0]), everything(scaled)[1])
 
 
+def marked(columns, values, p):
+    """A set of columns as a mask, and values on it as a dense vector; those of other columns play no part."""
+    mask, dense = np.zeros(p, dtype=np.bool_), np.full(p, np.nan)
+    mask[columns] = True
+    dense[columns] = values
+    return mask, dense
+
+
+def as_masks(wanted, p):
+    return wanted._replace(
+        weights=tuple(Columns(*marked(*each, p)) for each in wanted.weights),
+        follow=Follow(*marked(wanted.follow.support, wanted.follow.start, p), wanted.follow.dtype),
+        outers=tuple(marked(each, 0.0, p)[0] for each in wanted.outers),
+    )
+
+
+@over_shapes
+@pytest.mark.parametrize("kind", ["C", "C files", "F files", "sparse"])
+def test_masks_bring_the_bytes_that_numbers_bring(kind, shape, tmp_path):
+    A = values(shape, np.float64)
+    M, p = as_matrix(KINDS[kind](A.copy(), tmp_path)), shape[1]
+    wanted = everything(A)[0]
+    for only in (wanted, wanted._replace(rows=(), follow=None, norms=False)):
+        masks = as_masks(only, p) if only.follow else only._replace(outers=as_masks(wanted, p).outers)
+        for found, right in zip(M.swept(masks), M.swept(only), strict=True):
+            several = (each if isinstance(each, tuple) else (each,) for each in (found, right))
+            assert all(one.tobytes() == other.tobytes() for one, other in zip(*several, strict=True))
+
+
 def test_only_what_is_needed_is_read(tmp_path, monkeypatch):
     from l0quad.matrix import column_file
 
@@ -75,10 +104,12 @@ def test_only_what_is_needed_is_read(tmp_path, monkeypatch):
     assert M.bytes_read == M.nbytes + 3 * 17 * 8
 
 
+@pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("edges", [[0, 40], [0, 1, 17, 40], [0, 20, 20, 40]])
-def test_ranges_of_columns_swept_apart_are_joined(edges):
+def test_ranges_of_columns_swept_apart_are_joined(edges, masks):
     A = values((5, 40), np.float64)
     wanted, expected = everything(A)
+    wanted = as_masks(wanted, 40) if masks else wanted
     parts = []
     for first, last in itertools.pairwise(edges):
         blocks = ((j, A[:, first + j : min(first + j + 7, last)]) for j in range(0, last - first, 7))

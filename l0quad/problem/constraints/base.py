@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l0quad import frames, validation
-from l0quad.types import BoolArray, FloatArray, IntArray
+from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray, SignArray
 
 # Columns by number or by name.
 Columns = Sequence[int] | Sequence[str] | IntArray
@@ -63,7 +63,7 @@ class Parts(NamedTuple):
 class RankOnes(NamedTuple):
     """The matrix ``sum_q weights[q] v_q v_q'``, where v_q has the ``values`` whose ``home`` is q, and 0 elsewhere."""
 
-    values: FloatArray
+    values: FloatArray | SignArray
     home: IntArray
     weights: FloatArray
 
@@ -74,7 +74,7 @@ class Jacobian(NamedTuple):
     It is ``diag(diagonal)`` (None: the identity) plus the rank-one terms.
     """
 
-    columns: IntArray
+    columns: ColumnSet
     diagonal: FloatArray | None
     rank_ones: tuple[RankOnes, ...]
 
@@ -159,6 +159,10 @@ class Constraint(ABC):
     def relaxed(self, x: FloatArray, beta: float) -> FloatArray:
         """Return the z that minimises ``sum_i x_i^2 / (z_i + beta)``, z a mean of indicators of allowed supports."""
 
+    def relaxed_in_place(self, x: FloatArray, beta: float) -> FloatArray:
+        """Return the same; x may be overwritten."""
+        return self.relaxed(x, beta)
+
     @abstractmethod
     def jacobian(self, x: FloatArray, z: FloatArray, beta: float) -> Jacobian:
         """Return how ``x z / (z + beta)`` changes with x, for z = ``relaxed(x, beta)`` and ``beta > 0``."""
@@ -174,6 +178,14 @@ class Constraint(ABC):
     def nearest(self, x: FloatArray, fixed_in: IntArray | None = None) -> IntArray:
         """Return the allowed support that keeps most of x: outside of it, the sum of x_i^2 is least."""
         return self.select(np.abs(x), fixed_in)
+
+    def marked(
+        self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None
+    ) -> BoolArray:
+        """Return what `select` does as a mask of all columns, which takes less memory where there are many."""
+        mask = np.zeros(self.n_columns, dtype=np.bool_)
+        mask[self.select(scores, fixed_in, fixed_out)] = True
+        return mask
 
     def largest_sum(
         self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None

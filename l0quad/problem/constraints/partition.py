@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from l0quad.linalg.pieces import pieces
 from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, Parts, RankOnes
-from l0quad.problem.constraints.ranking import top_k
+from l0quad.problem.constraints.ranking import marked_top_k, top_k
 from l0quad.problem.constraints.shares import clipped_ratio, thresholds
 from l0quad.types import BoolArray, FloatArray, IntArray
 
@@ -68,7 +69,7 @@ class Partition(Constraint):
         self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None
     ) -> IntArray:
         """Return the allowed support with the largest sum of scores, sorted."""
-        if fixed_in is None and fixed_out is None and not self.must.size and not self.never.size:
+        if fixed_in is None and fixed_out is None and self._plain:
             return self._best(scores)
         scores = scores.copy()
         for columns, value in ((fixed_out, -np.inf), (self.never, -np.inf), (fixed_in, np.inf), (self.must, np.inf)):
@@ -80,6 +81,20 @@ class Partition(Constraint):
         if self.must.size:
             scores[fixed_out] = -np.inf
         return chosen[scores[chosen] > -np.inf]
+
+    def marked(
+        self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None
+    ) -> BoolArray:
+        """Return that as a mask."""
+        if self._plain and self.part is None and fixed_in is None and fixed_out is None:
+            return marked_top_k(scores, self.total)
+        # There is no super() in a dataclass with slots.
+        return Constraint.marked(self, scores, fixed_in, fixed_out)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether no column has a place of its own, or none."""
+        return not self.must.size and not self.never.size
 
     def _best(self, scores: FloatArray) -> IntArray:
         if self.part is None:
@@ -140,10 +155,18 @@ class Partition(Constraint):
         In each part z_i = clip(|x_i| / c - beta, 0, 1) with the c at which they add up to the budget
         (`l0quad.bounds.relaxation`).
         """
-        magnitudes = np.abs(x)
+        return self._shares(np.abs(x), beta)
+
+    def relaxed_in_place(self, x: FloatArray, beta: float) -> FloatArray:
+        """Return the same, written over x."""
+        return self._shares(np.abs(x, out=x), beta)
+
+    def _shares(self, magnitudes: FloatArray, beta: float) -> FloatArray:
+        """Return it from the magnitudes, in their place."""
         magnitudes[self.must] = magnitudes[self.never] = 0.0
         found = thresholds(magnitudes if self.order is None else magnitudes[self.order], self.starts, self.free, beta)
-        z = clipped_ratio(magnitudes, float(found[0]) if self.part is None else found.astype(x.dtype)[self.part], beta)
+        c = float(found[0]) if self.part is None else found.astype(magnitudes.dtype)[self.part]
+        z = clipped_ratio(magnitudes, c, beta)
         z[self.must] = 1.0
         return z
 
@@ -153,13 +176,20 @@ class Partition(Constraint):
         gamma = beta / (budget - #ones + beta m) where there are m in between, which add up to what the ones leave.
         """
         between = np.flatnonzero((z > 0) & (z < 1))
+        signs = np.empty(between.size, dtype=np.int8)
+        # Where many are in between, each vector over them counts.
+        for here in pieces(between.size):
+            signs[here] = np.sign(x[between[here]])
         if self.part is None:
-            home = np.zeros(between.size, dtype=np.int64)
+            home, share = np.broadcast_to(np.int64(0), between.size), 0.0
+            for here in pieces(between.size):
+                share = float(np.cumsum(np.append(share, z[between[here]]))[-1])
+            counts, shares = np.bincount(home[:1]) * between.size, np.full(min(between.size, 1), share)
         else:
             home = np.unique(self.part[between], return_inverse=True)[1].astype(np.int64)
-        counts, shares = np.bincount(home), np.bincount(home, weights=z[between])
+            counts, shares = np.bincount(home), np.bincount(home, weights=z[between])
         gamma = beta / (shares + beta * counts)
-        return Jacobian(between, None, (RankOnes(np.sign(x[between]), home, -gamma),))
+        return Jacobian(between, None, (RankOnes(signs, home, -gamma),))
 
     def restrict(self, columns: IntArray) -> "Partition":
         """Return the budgets over a subset of the columns; places of ``must`` elsewhere stay taken."""

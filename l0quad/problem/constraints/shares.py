@@ -15,12 +15,12 @@ def thresholds(magnitudes: FloatArray, starts: IntArray, budgets: IntArray, beta
 
 
 def clipped_ratio(magnitudes: FloatArray, c: FloatArray | float, beta: float) -> FloatArray:
-    """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not."""
+    """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not, in place of the magnitudes."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        z = magnitudes / c
+        one, zero = magnitudes >= (1 + beta) * c, magnitudes <= beta * c
+        z = np.divide(magnitudes, c, out=magnitudes)
         z -= beta
         np.clip(z, 0.0, 1.0, out=z)
-        z[magnitudes >= (1 + beta) * c] = 1.0
-        z[magnitudes <= beta * c] = 0.0
-    z[magnitudes == 0] = 0.0
+        z[one] = 1.0
+        z[zero] = 0.0
     return z
