@@ -146,6 +146,8 @@ def solve(
                 problem, outcome = _outcome(problem, chosen, options, begin, monitor, bound)
             finally:
                 monitor.flush()
+            # Tall files, here still, have been swept in part, and a limit has come.
+            bound = "none" if problem.core.in_tall_files else bound
             return result_of(problem, outcome, bound, options.name, monitor)
         finally:
             if progress is not None:

@@ -48,6 +48,8 @@ _MOST_EXPONENT = 500
 # beside the largest squared column.
 _LARGE = 0.1
 _FELT = 2.0**-50
+# Where rounding may have moved the optimum by more than this share of F(0), columns are called nearly dependent.
+_ROUNDING = 1e-9
 
 
 class Found(NamedTuple):
@@ -247,8 +249,10 @@ def _explained(problem: Problem, start: _Start, best: Bound, mode: str) -> Bound
     if not gap > _LARGE * abs(point.objective) or best.allowance >= gap or isinstance(best.certificate, Tree):
         return best
     if moved > gap / 2:
-        basis = f"{best.basis}, which rounding hides, because columns are nearly dependent; a larger ridge would help"
-        return best._replace(basis=basis)
+        reason = "the fit is as good as that"
+        if moved > _ROUNDING * core.objective_at_zero:
+            reason = "columns are nearly dependent; a larger ridge would help"
+        return best._replace(basis=f"{best.basis}, which rounding hides, because {reason}")
     helps = []
     if mode == "fast" and (core.shape[0] >= core.shape[1] or not _is_hopeless(core, start)):
         helps.append("bound='tight'")

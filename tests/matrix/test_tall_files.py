@@ -92,6 +92,23 @@ def test_a_limit_within_the_sweep_returns_zero(tmp_path, monkeypatch):
     assert result.objective == problem.objective(result.w)
 
 
+def test_an_interrupt_within_the_sweep_reads_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK", 1)
+    problem, _ = tall("F", tmp_path, w0=np.ones(30))
+    read, counts = problem.matrix._rows, iter(range(4))
+
+    def interrupted(home, rows):
+        if next(counts) == 3:
+            raise KeyboardInterrupt
+        return read(home, rows)
+
+    monkeypatch.setattr(problem.core.matrix, "_rows", interrupted)
+    result = l0quad.solve(problem)
+    assert result.status is Status.INTERRUPTED
+    assert 0 < result.n_sweeps < 0.5
+    assert result.message.startswith("interrupted; this is the best point so far; the bound is the trivial one;")
+
+
 def test_a_limit_within_the_sweep_ends_a_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "_BLOCK", 1)
     problem, _ = tall("F", tmp_path, w0=np.ones(30))
@@ -166,6 +183,14 @@ def test_sizes_of_columns_hide_no_bound(ridge, tmp_path):
     assert result.status is Status.OPTIMAL
     assert result.lower_bound >= result.objective * (1 - 1e-5)
     assert result.lower_bound <= l0quad.minimize(A, problem.b, 5, ridge=ridge).objective
+
+
+def test_a_perfect_fit_is_not_laid_to_dependent_columns(tmp_path):
+    _, in_memory = tall("C", tmp_path, ridge=0.0)
+    A = np.round(4 * in_memory.matrix.take(np.arange(30)))
+    result = l0quad.solve(Problem(column_files(A, "F", tmp_path), A[:, 0] - 2 * A[:, 3], 2))
+    assert result.lower_bound == 0
+    assert "which rounding hides, because the fit is as good as that" in result.message
 
 
 def test_columns_that_underflow_prove_nothing(tmp_path):
