@@ -74,6 +74,11 @@ class Matrix(ABC):
     counted: bool = False
 
     @property
+    def in_files(self) -> bool:
+        """Whether every pass reads A from files."""
+        return self.counted
+
+    @property
     def bytes_read(self) -> int:
         """All that has been read so far, where passes are counted; else 0."""
         return 0
@@ -99,10 +104,7 @@ class Matrix(ABC):
         return False
 
     def sweep(self, columns: IntArray | None = None) -> Iterator[tuple[slice, FloatArray]]:
-        """Read A_S once: yield slices of ``columns`` with their columns as float64, n x a few, together all of them.
-
-        Whoever needs several products of A_S makes them from one sweep.
-        """
+        """Read A_S once: yield slices of ``columns`` with their columns as float64, n x a few, together all of them."""
         every = self._every(columns)
         for piece in self.pieces(every):
             yield piece, np.asarray(self.take(every[piece]), dtype=np.float64)

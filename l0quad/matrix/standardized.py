@@ -13,7 +13,27 @@ _FEW = 0.25
 _BLOCK_BYTES = 1 << 19
 
 
-class Centred(Matrix):
+class _Over(Matrix):
+    """A matrix whose values are those of ``base``, changed as they are read."""
+
+    base: Matrix
+
+    @property
+    def in_files(self) -> bool:
+        """Whether every pass reads A from files."""
+        return self.base.in_files
+
+    @property
+    def bytes_read(self) -> int:
+        """All that has been read so far, where passes are counted; else 0."""
+        return self.base.bytes_read
+
+    def fits(self, n_columns: int) -> bool:
+        """Whether it pays, and memory allows, to gather this many columns and keep them."""
+        return self.base.fits(n_columns)
+
+
+class Centred(_Over):
     """``(X - u mean') diag(scale)``: products are those with X and a correction of rank one.
 
     They lose the digits by which a column's norm exceeds its centred norm: rounding is at most ``spread`` times that of
@@ -48,10 +68,6 @@ class Centred(Matrix):
     def scaled(self, exponent: int) -> "Centred":
         """Return ``2**exponent`` times the matrix."""
         return Centred(self.base, self.u, self.mean, np.ldexp(self.scale, exponent), self._far)
-
-    def fits(self, n_columns: int) -> bool:
-        """Whether it pays, and memory allows, to gather this many columns and keep them."""
-        return self.base.fits(n_columns)
 
     def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
         """Yield blocks of at most this many rows."""
@@ -113,7 +129,7 @@ class Centred(Matrix):
         return np.maximum(squares, 0.0) * self.scale**2
 
 
-class WeightedRows(Matrix):
+class WeightedRows(_Over):
     """``diag(rows) X``: products are those with X.
 
     Attributes
@@ -138,10 +154,6 @@ class WeightedRows(Matrix):
     def scaled(self, exponent: int) -> "WeightedRows":
         """Return ``2**exponent`` times the matrix."""
         return WeightedRows(self.base.scaled(exponent), self.rows)
-
-    def fits(self, n_columns: int) -> bool:
-        """Whether it pays, and memory allows, to gather this many columns and keep them."""
-        return self.base.fits(n_columns)
 
     def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
         """Yield blocks of at most this many rows."""
@@ -173,7 +185,7 @@ class WeightedRows(Matrix):
         return np.asarray(np.sum([np.einsum("ij,ij->j", block, block) for _, block in _cached_blocks(self)], axis=0))
 
 
-class StandardizedRows(Matrix):
+class StandardizedRows(_Over):
     """``diag(rows) (X - 1 mean') diag(scale)``, by blocks of rows that are centred before anything is summed.
 
     No digits are lost, whatever the means; a pass takes a little longer than one over X.
@@ -205,10 +217,6 @@ class StandardizedRows(Matrix):
     def scaled(self, exponent: int) -> "StandardizedRows":
         """Return ``2**exponent`` times the matrix."""
         return StandardizedRows(self.base, self.rows, self.mean, np.ldexp(self.scale, exponent))
-
-    def fits(self, n_columns: int) -> bool:
-        """Whether it pays, and memory allows, to gather this many columns and keep them."""
-        return self.base.fits(n_columns)
 
     def row_blocks(self, n_rows: int) -> Iterator[FloatArray]:
         """Yield blocks of at most this many rows."""

@@ -105,9 +105,12 @@ class CoreProblem:
 
     @property
     def in_tall_files(self) -> bool:
-        """Whether A is in large files of so few columns that one sweep brings a problem of p rows to work on."""
+        """Whether A is in large files of so few columns that one sweep brings a problem of p rows to work on.
+
+        A's columns may be centred and scaled, and its rows weighted, as they are read.
+        """
         n, p = self.shape
-        return self.in_large_files and p < n and p <= _REDUCED_COLUMNS
+        return self.matrix.in_files and 8 * n * p > FILE_BYTES and p < n and p <= _REDUCED_COLUMNS
 
     @property
     def column_sq_norms(self) -> FloatArray:

@@ -89,8 +89,8 @@ def proven_triangle(matrix: Matrix, b: FloatArray, pause: Pause = go_on) -> Tria
     exponents = np.clip(exponents, -_MOST_EXPONENT, _MOST_EXPONENT)
     gram, even = np.ldexp(gram, exponents + exponents[:, None]), np.ldexp(whole, exponents)
     own = even.T @ even
-    # An entry of M'M is a sum of so many products, added up in blocks.
-    summed, made = gamma(rows + n_blocks), gamma(p + 4)
+    # An entry of M'M is a sum of so many products, added up in blocks; M may have been centred and weighted first.
+    summed, made = gamma(rows + n_blocks) + gamma(8) * matrix.spread, gamma(p + 4)
     squares = np.array([np.trace(gram[:p, :p]), gram[p, p]]) * (1 + 2 * summed)
     lengths = np.array([np.trace(own[:p, :p]), own[p, p]]) * (1 + 2 * made)
 

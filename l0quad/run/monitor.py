@@ -119,7 +119,7 @@ class SolveMonitor:
 
     def reads(self) -> tuple[float, int]:
         """Return how often A has been read from its files since the start, and the bytes, as `spent` counts."""
-        if self.matrix is None or not self.matrix.counted:
+        if self.matrix is None or not self.matrix.in_files:
             return 0.0, 0
         nbytes = self._read + self.matrix.bytes_read - self._read_before
         return nbytes / self.matrix.nbytes, nbytes

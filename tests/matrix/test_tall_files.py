@@ -1,6 +1,7 @@
 """Tall column files: one sweep brings a problem of p rows; what is proven of that holds for the one that is meant."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +81,25 @@ def test_a_path_takes_one_sweep(tmp_path):
         # The part of b that no column can follow is in the criteria too.
         assert one.rss == pytest.approx(other.rss, rel=1e-6)
         assert one.scores["ebic"] == pytest.approx(other.scores["ebic"], rel=1e-6)
+
+
+@pytest.mark.parametrize("far", [0.0, 100.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_path_with_an_intercept_takes_few_sweeps_more(far, weighted, tmp_path):
+    problem, in_memory = tall("C", tmp_path)
+    A = in_memory.matrix.take(np.arange(30)) + np.float32(far)
+    M = column_files(A, "C", tmp_path)
+    options: dict[str, Any] = {"ks": range(1, 6), "fit_intercept": True, "standardize": True}
+    if weighted:
+        options["weights"] = np.arange(1.0, 301.0)
+    found, expected = (l0quad.path(each, problem.b, **options) for each in (M, A))
+    assert M.bytes_read <= 6 * M.nbytes
+    assert found.fits[-1].result.n_sweeps <= 6
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.coef, other.coef, rtol=1e-6, atol=1e-9)
+        assert one.rss == pytest.approx(other.rss, rel=1e-8)
+        assert one.result.lower_bound <= other.result.objective
+        assert one.result.lower_bound == pytest.approx(other.result.lower_bound, rel=1e-5)
 
 
 def test_a_limit_within_the_sweep_returns_zero(tmp_path, monkeypatch):
