@@ -68,9 +68,10 @@ def marked(columns, values, p):
 
 
 def as_masks(wanted, p):
+    start = marked(wanted.follow.support, wanted.follow.start, p)
     return wanted._replace(
-        weights=tuple(Columns(*marked(*each, p)) for each in wanted.weights),
-        follow=Follow(*marked(wanted.follow.support, wanted.follow.start, p), wanted.follow.dtype),
+        weights=tuple(Columns(*marked(each.support, each.values, p)) for each in wanted.weights),
+        follow=wanted.follow._replace(support=start[0], start=start[1]),
         outers=tuple(marked(each, 0.0, p)[0] for each in wanted.outers),
     )
 
