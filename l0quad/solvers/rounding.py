@@ -80,7 +80,8 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
     # Where it goes on, the separable relaxation begins anew from the same point.
     begun: Point | None = saved["begun"] if saved else replace(best, refit=None)
     tighter = None if begun is None else _tighter(problem, begun)
-    relaxation, begun = tighter or _begun(problem, best, refit, saved), None if tighter is None else begun
+    relaxation = tighter or _begun(problem, best, refit, saved)
+    begun = None if tighter is None else begun
     del refit
     last: ColumnSet
     if saved is None:
