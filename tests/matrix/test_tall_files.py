@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from exact import Exact
 from matrices import column_files
 from problems import PROBLEMS
+from rational import Exact
 
 import l0quad
 from l0quad import Dual, Problem, Status, Trivial
