@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import reference
-from exact import Exact, NotSemidefinite
 from narrowed import some
+from rational import Exact, NotSemidefinite
 
 from l0quad import METHODS, NofM, PerBlock, Problem, Status, Unsuited, solve
 

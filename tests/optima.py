@@ -5,7 +5,7 @@ import weakref
 
 import numpy as np
 import reference
-from exact import Exact
+from rational import Exact
 
 import l0quad
 

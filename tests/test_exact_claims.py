@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from exact import Exact
 from judged import case, judge
+from rational import Exact
 
 import l0quad
 from l0quad import BlockBacksolve, Cardinality, Groups, NofM, PerBlock, Problem, Status, solve

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import reference
-from exact import Exact, rational
+from rational import Exact, rational
 
 import l0quad
 from l0quad import Problem

@@ -20,7 +20,7 @@ from l0quad.types import FloatArray, MatrixLike, Pause, go_on
 _UNBOUNDED = "linear: needs ridge > 0, because the problem could be unbounded without, got ridge=0"
 _LEAVES = "g: leaves the range of the singular H, so that the problem is unbounded unless ridge > 0"
 
-Budget = int | Kind
+Budget = int | np.integer | Kind
 
 
 class _Same:

@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from exact import Exact, is_semidefinite
 from narrowed import some
+from rational import Exact, is_semidefinite
 
 from l0quad import Problem
 from l0quad.bounds.diagonal import curvature, largest_diagonal, proven, scaled_diagonal

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from exact import Exact, rational
 from narrowed import a, some
+from rational import Exact, rational
 
 from l0quad import Cardinality, Groups, NofM, PerBlock, Problem, Separable
 from l0quad.bounds.diagonal import curvature, proven, scaled_diagonal

@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import reference
-from exact import Exact
 from local_search import SMALL, arguments, over_small
+from rational import Exact
 
 import l0quad
 from l0quad import AllSupports, Groups, Problem, Status, solve

@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from exact import is_semidefinite
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rational import is_semidefinite
 
 from l0quad.kernels.lift import lifted
 from l0quad.kernels.node import LEAF, OPEN, PRUNED, ascend

@@ -4,8 +4,8 @@ import signal
 
 import numpy as np
 import pytest
-from exact import Exact
 from narrowed import a, some
+from rational import Exact
 from small_layers import BUDGETS, D, M, brute_force, gram, least_of_support, supports, weights
 
 import l0quad

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exact import Exact
 from matrices import column_files
 from problems import PROBLEMS
+from rational import Exact
 
 import l0quad
 from l0quad import Dual, Problem, Status, Trivial

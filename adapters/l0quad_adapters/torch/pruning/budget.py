@@ -10,7 +10,8 @@ import l0quad
 from l0quad_adapters.torch.budgets import Budget, checked_sparsity, kept
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose, names_of
 
-Sparsity = float | Mapping[Choice, float | l0quad.NofM] | l0quad.NofM
+# Keys are `Choice`; written so, a variable of type dict[str, float] would be refused, for keys are invariant.
+Sparsity = float | Mapping[Any, float | l0quad.NofM] | l0quad.NofM
 
 # What a sparsity may be; for messages.
 SPARSITIES = "a number, NofM, or a dict of these by layer"

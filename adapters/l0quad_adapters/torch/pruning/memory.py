@@ -60,11 +60,6 @@ def memory_needed(
     Memory
         In bytes.
 
-    Returns
-    -------
-    Memory
-        In bytes.
-
     Examples
     --------
     >>> from l0quad_adapters.torch import memory_needed
