@@ -36,8 +36,8 @@ def read_csv(path: Path, limit: int, wanted: Wanted | None = None) -> Table:
             file.seek(0)
             return _read(file, dialect, wanted, limit)
         except UnicodeDecodeError as error:
-            place = f"byte {error.object[error.start]:#x} in place {error.start}"
-            raise ValueError(f"must be text in UTF-8, got {place}; save it in that encoding") from error
+            byte = error.object[error.start]
+            raise ValueError(f"must be text in UTF-8, got byte {byte:#x}; save it in that encoding") from error
 
 
 def _read(file: TextIO, dialect: Dialect, wanted: Wanted, limit: int) -> Table:

@@ -138,7 +138,7 @@ def test_columns_of_text_are_named(folder, capsys):
 def test_another_encoding_is_told(folder, capsys):
     Path("latin.csv").write_bytes("größe,y\n1,2\n3,5\n".encode("latin-1"))
     assert main(["solve", "latin.csv", "--target", "y", "-k", "1"]) == 2
-    assert "latin.csv: must be text in UTF-8, got byte 0xf6 in place 2; save it" in capsys.readouterr().err
+    assert "latin.csv: must be text in UTF-8, got byte 0xf6; save it" in capsys.readouterr().err
 
 
 def test_a_table_without_a_target_is_told(table, capsys):
