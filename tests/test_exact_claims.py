@@ -32,6 +32,11 @@ def test_all_claims(first):
     assert not faults(range(first, min(first + PIECE, EVERYTHING)))
 
 
+def test_a_given_h_and_not_its_factor_has_the_last_word() -> None:
+    """H of condition 1e30: its factor falls far below all w in a direction that H does not have."""
+    assert not faults([6804])
+
+
 def test_elimination_is_brute_force():
     """The oracle itself, on numbers that a fraction holds in one line."""
     exact = Exact.of(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1.0, 1.0]), 1)

@@ -84,26 +84,39 @@ def rounding_error(problem: Problem, point: Point) -> float:
 def descent(core: CoreProblem, point: Point, enough: float) -> float:
     """Return how far a few steps of preconditioned conjugate gradients over all columns descend from a point.
 
-    They end as soon as that is ``enough``.
+    They end as soon as that is ``enough``. Of a given H on itself: its factor may have a direction that H lacks.
     """
     w = np.zeros(core.shape[1])
     w[point.support] = point.w
-    residual = core.residual_at(point)
-    downhill: FloatArray = -core.matrix.rmatvec(residual) - core.mu * (w - core.w0)
+    if isinstance(core, GramCore):
+        H = core.matrix.inner()
+        slope: FloatArray = H @ w - core.g
+    else:
+        H, slope = None, core.matrix.rmatvec(core.residual_at(point))
+
+    def curved(direction: FloatArray) -> tuple[FloatArray, float]:
+        """Return A'A times a direction, and its form."""
+        if H is not None:
+            product: FloatArray = H @ direction
+            return product, float(direction @ product)
+        image = core.matrix.matvec(None, direction)
+        return core.matrix.rmatvec(image), float(image @ image)
+
+    downhill = -slope - core.mu * (w - core.w0)
     curvature = core.column_sq_norms + core.mu
     scale = 1 / np.where(curvature > 0, curvature, 1.0)
     direction = scale * downhill
     size, fallen = float(downhill @ direction), 0.0
     for _ in range(_STEPS):
-        product = core.matrix.matvec(None, direction)
-        bend = float(product @ product) + core.mu * float(direction @ direction)
+        product, bend = curved(direction)
+        bend += core.mu * float(direction @ direction)
         if not (bend > 0 and size > 0):
             break
         step = size / bend
         fallen += 0.5 * step * size
         if _SAFE * fallen >= enough:
             break
-        downhill = downhill - step * (core.matrix.rmatvec(product) + core.mu * direction)
+        downhill = downhill - step * (product + core.mu * direction)
         preconditioned = scale * downhill
         size, before = float(downhill @ preconditioned), size
         direction = preconditioned + (size / before) * direction

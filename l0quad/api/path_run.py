@@ -19,7 +19,7 @@ from l0quad.problem.core import Point
 from l0quad.problem.problem import Budget, Problem
 from l0quad.run.monitor import Callback, Limits, SolveMonitor, SubMonitor
 from l0quad.run.outcome import Outcome, Status
-from l0quad.solvers.auto import Auto, auto, prove
+from l0quad.solvers.auto import Auto, auto, prove, tried
 from l0quad.solvers.magnitude import largest_entries
 from l0quad.solvers.path import Path, walks
 from l0quad.types import IntArray
@@ -213,7 +213,7 @@ def _bounded(problems: dict[int, Problem], points: dict[int, Point], plan: Plan)
 def _prove_each(
     problems: dict[int, Problem], points: dict[int, Point], monitors: dict[int, SolveMonitor], plan: Plan
 ) -> None:
-    """Search the supports by a tree of counted size, which may find better points; the smallest k first."""
+    """Search the supports, all or by a tree of counted size, which may find better points; the smallest k first."""
     best: Point | None = None
     for k in sorted(points):
         core, monitor = replace(problems[k].core, pause=monitors[k].pause), monitors[k]
@@ -225,6 +225,8 @@ def _prove_each(
                 monitor.prove(tree.bound)
                 if tree.point.objective < points[k].objective:
                     points[k] = monitor.best = tree.point
+            if _gap(points[k], monitor.bound) > OPTIMAL:
+                points[k] = monitor.best = tried(core, points[k], plan.effort or Auto())
         best = points[k]
         if plan.ended_by(monitor):
             return

@@ -260,8 +260,11 @@ class Result:
         )
 
     def _repr_html_(self) -> str:
+        first, *clauses = self.message.removeprefix(f"{self.status.value}; ").split("; ")
         rows: list[tuple[str, object]] = [
-            *zip(("status", "proof", *[""] * 9), self.message.split("; "), strict=False),
+            ("status", self.status.value),
+            ("proof", first),
+            *(("", each) for each in clauses),
             ("objective", f"{self.objective:.6g}"),
             ("lower bound", f"{self.lower_bound:.6g}" if proves(self.lower_bound) else "none"),
             ("nonzeros", f"{self.support.size} of {self.w.size}"),

@@ -52,14 +52,14 @@ def as_text(answer: Answer) -> str:
     widths = [max(map(len, pair)) for pair in cells]
     more = len(chosen) - len(cells)
     rest = f"  ... and {more} more" if more else ""
-    proven, clauses = proves(result.lower_bound), result.message.split("; ")
+    proven, clauses = proves(result.lower_bound), result.message.removeprefix(result.status.value).split("; ")[1:]
     if result.status is not Status.OPTIMAL:
         clauses.pop()  # The gap, which has a line of its own.
     lines = [
-        ("status", clauses[0]),
+        ("status", result.status.value),
         ("objective", f"{result.objective:.10g}"),
         ("lower bound", f"{result.lower_bound:.10g}" if proven else "none"),
-        *zip([""] * len(clauses), clauses[1:], strict=False),
+        *(("", each) for each in clauses),
         ("gap", f"{result.gap:.4g}  (relative {result.relative_gap:.3g})" if proven else "none is proven"),
         ("nonzeros", f"{result.support.size} of {result.w.size}, k = {answer.k}"),
         ("time", f"{result.solve_time:.3g} s; method {result.method}, iterations: {result.n_iter}"),

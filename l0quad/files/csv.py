@@ -31,9 +31,13 @@ def read_csv(path: Path, limit: int, wanted: Wanted | None = None) -> Table:
     """
     wanted = Wanted() if wanted is None else wanted
     with open(path, encoding="utf-8-sig", newline="") as file:
-        dialect = sniff(lines(file), wanted)
-        file.seek(0)
-        return _read(file, dialect, wanted, limit)
+        try:
+            dialect = sniff(lines(file), wanted)
+            file.seek(0)
+            return _read(file, dialect, wanted, limit)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise ValueError(f"must be text in UTF-8, got byte {byte:#x}; save it in that encoding") from error
 
 
 def _read(file: TextIO, dialect: Dialect, wanted: Wanted, limit: int) -> Table:
@@ -83,14 +87,14 @@ def _append_row(values: "array.array[float]", fields: list[str], kept: list[int]
         words = [
             dialect.names[i] for i, each in zip(kept, numbers, strict=True) if each is None and _is_text(fields[i])
         ]
-        advice = f"; columns of text are left out by --drop {shlex.join(words)}" if all(words) and words else ""
+        advice = f"; what is no number is left out by --drop {shlex.join(words)}" if all(words) and words else ""
         raise ValueError(f"line {line}, column {j + 1}{named}: must be a finite number, got {fields[j][:40]!r}{advice}")
     values.extend(numbers)  # type: ignore[arg-type]
 
 
 def _is_text(field: str) -> bool:
-    """Whether a field is a word: no number that is badly written, and no mark of a missing value."""
-    return any(map(str.isalpha, field)) and not any(map(str.isdigit, field)) and field.strip().lower() not in _MISSING
+    """Whether a field is something else than a number: no mark of a missing or an infinite value."""
+    return field.strip() != "" and field.strip().lower() not in _MISSING
 
 
 def _counts(column: np.ndarray) -> bool:

@@ -168,6 +168,13 @@ def prove(problem: CoreProblem, best: Point, options: Auto, monitor: Monitor) ->
     return within(problem, best, effort.tree_flops, monitor) if tried is None else tried
 
 
+def tried(problem: CoreProblem, best: Point, options: Auto) -> Point:
+    """Return the best point of all supports where these are few, nearly dependent columns among them too."""
+    if enumeration_flops(problem) > _EFFORTS[options.effort].enumeration_flops:
+        return best
+    return min(best, best_of_all(problem), key=lambda each: each.objective)
+
+
 def _descent_flops(problem: CoreProblem) -> float:
     """Return what a descent over the table takes: some k swaps of O(kp); of groups, k times as much for each."""
     constraint = problem.constraint

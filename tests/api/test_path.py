@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from problem_files import dense
+from reference import brute_force
 
 import l0quad
 from l0quad import Status
@@ -334,3 +335,17 @@ def test_a_picture(found, tmp_path):
 def test_refusals(arguments, error, words):
     with pytest.raises(error, match=words):
         l0quad.path(*data(), **arguments)
+
+
+def test_dependent_columns_of_a_small_table():
+    """Rank 5 of 6: nothing is proven at k = 4, and no exchange of what the walk finds there is better."""
+    A = np.array(
+        [
+            [0, 0, 1, 1, 1, 0], [0, 1, 1, 0, 1, 1], [1, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 0],
+            [0, 0, 1, 0, 1, 1], [1, 1, 0, 0, 1, 1], [1, 0, 0, 0, 0, 1], [1, 0, 1, 1, 0, 1],
+        ]
+    )  # fmt: skip
+    for seed in range(3):
+        b = 50 + A[:, 0] - A[:, 1] + np.random.default_rng(seed).standard_normal(8).round(1)
+        for fit in l0quad.path(A, b, range(7)):
+            assert fit.result.objective == pytest.approx(brute_force(A, b, fit.k)[0], rel=1e-9)

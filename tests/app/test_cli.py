@@ -287,6 +287,12 @@ def test_interrupt_while_reading(folder, capsys, monkeypatch):
     assert not (folder / "out.npz").exists()
 
 
+def test_the_status_of_a_limit_is_one_line(folder, capsys):
+    """It has a semicolon, as the message has between its clauses."""
+    assert main(["solve", "in.npz", "-k", "3", "--time-limit", "0"]) == 0
+    assert fields(capsys.readouterr().out)["status"] == "time limit reached; this is the best point so far"
+
+
 def test_an_interrupt_while_modules_are_loaded_waits(folder, capsys, monkeypatch):
     def loaded(name):
         signal.raise_signal(signal.SIGINT)

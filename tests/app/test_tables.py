@@ -128,11 +128,17 @@ def test_columns_of_text_are_named(folder, capsys):
     Path("towns.csv").write_text("town,age,home town,y\nBern,1,Rome,2\nUri,3,Oslo,4\n", encoding="utf-8")
     assert main(["solve", "towns.csv", "--target", "y", "-k", "1"]) == 2
     err = capsys.readouterr().err
-    assert "got 'Bern'; columns of text are left out by --drop town 'home town'\n" in err
+    assert "got 'Bern'; what is no number is left out by --drop town 'home town'\n" in err
     assert main(["solve", "towns.csv", "--target", "y", "-k", "1", "--drop", "town", "home town"]) == 0
     Path("missing.csv").write_text("age,y\n1,2\nNA,4\n5,7\n", encoding="utf-8")
     assert main(["solve", "missing.csv", "--target", "y", "-k", "1"]) == 2
     assert "--drop" not in capsys.readouterr().err
+
+
+def test_another_encoding_is_told(folder, capsys):
+    Path("latin.csv").write_bytes("größe,y\n1,2\n3,5\n".encode("latin-1"))
+    assert main(["solve", "latin.csv", "--target", "y", "-k", "1"]) == 2
+    assert "latin.csv: must be text in UTF-8, got byte 0xf6; save it" in capsys.readouterr().err
 
 
 def test_a_table_without_a_target_is_told(table, capsys):

@@ -58,7 +58,7 @@ CSV_ERRORS = {
     "a short row": ("1,2\n\n3\n", "line 3 has 1 values, the first line has 2"),
     "nothing": ("", "holds no numbers"),
     "only names": ("a,b\n", "holds no numbers"),
-    "not text": (b"\xff\xfe1,2\n", "utf-8"),
+    "not text": (b"\xff\xfe1,2\n", "UTF-8"),
     "one column": ("1\n2\n", r"two columns or more, one being b, got shape \(2, 1\)"),
     "an endless line": ("1," * (1 << 23) + "1\n", "a line of more than"),
     "an open quote": ('"1,2\n' + "3,4\n" * 50_000, "field larger than field limit"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import constraints
 
-from l0quad import Cardinality, NofM, PerBlock
+from l0quad import Cardinality, Groups, NofM, PerBlock
 from l0quad.problem.constraints.partition import Partition
 from l0quad.problem.constraints.ranking import top_k
 
@@ -230,3 +230,9 @@ def test_n_of_m_along_another_order():
     scores = np.random.default_rng(0).random(12)
     found = NofM(1, 4, order=down.ravel()).bind(12).select(scores)
     assert found.tolist() == sorted(int(column[np.argmax(scores[column])]) for column in down)
+
+
+def test_a_kind_shows_what_it_was_given():
+    assert repr(NofM(2, 4)) == "NofM(n=2, m=4)"
+    assert repr(Cardinality(3, must=["age"])) == "Cardinality(k=3, must=[age])"
+    assert repr(Groups(np.arange(20), 3, never=[2])) == "Groups(labels=[0, 1, 2, 3, 4, 5, ... 14 more], k=3, never=[2])"

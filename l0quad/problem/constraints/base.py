@@ -6,12 +6,13 @@ beside this one (docs/adding-a-constraint.md).
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from l0quad import frames, validation
+from l0quad.shown import few
 from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray, SignArray
 
 # Columns by number or by name.
@@ -201,7 +202,7 @@ class Constraint(ABC):
         return np.setdiff1d(np.arange(self.n_columns), self.never, assume_unique=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Kind(ABC):
     """A constraint as the user states it: what ``k`` may be beside an integer.
 
@@ -230,6 +231,14 @@ class Kind(ABC):
         both = set(self.must) & set(self.never)
         if both:
             raise ValueError(f"must: column {min(both)} is also in never")
+
+    def __repr__(self) -> str:
+        told = []
+        for each in sorted(fields(self), key=lambda each: bool(each.kw_only)):
+            value = getattr(self, each.name)
+            if value is not None and np.size(value):
+                told.append(f"{each.name}={few(value) if np.ndim(value) else value}")
+        return f"{type(self).__name__}({', '.join(told)})"
 
     @abstractmethod
     def bind(self, n_columns: int) -> Constraint:

@@ -9,7 +9,7 @@ from l0quad.problem.constraints.base import Kind
 from l0quad.problem.constraints.partition import Partition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Cardinality(Kind):
     """At most ``k`` nonzeros in all; what an integer ``k`` means.
 

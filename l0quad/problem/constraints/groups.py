@@ -15,7 +15,7 @@ from l0quad.problem.constraints.shares import clipped_ratio, thresholds
 from l0quad.types import BoolArray, FloatArray, IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Groups(Kind):
     """At most ``k`` groups of columns have nonzeros; within these, every column may have one.
 

@@ -11,7 +11,7 @@ from l0quad.problem.constraints.partition import Partition
 from l0quad.types import IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class NofM(Kind):
     """At most ``n`` nonzeros in each group of ``m`` consecutive columns (the last group may be smaller).
 

@@ -11,7 +11,7 @@ from l0quad.problem.constraints.partition import Partition
 from l0quad.types import IntArray
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class PerBlock(Kind):
     """A budget for each part of a partition of the columns.
 
