@@ -1,6 +1,10 @@
 """Memory of `prune` with the gradients in a file: beside the network, for MLPNet and one of 1.2 million weights."""
 
 import copy
+import ctypes
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,16 +16,22 @@ from l0quad_adapters.torch import choose, prune
 from measure import PeakMemory, machine, report, table
 from torch import nn
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 # Method and sparsity.
 RUNS = [("backsolve", 0.9), ("backsolve", 0.3), ("block_backsolve", 0.9), ("rounding", 0.9), ("auto", 0.9)]
+# The rows for each network.
+NETWORKS = {"MLPNet": 1000, "784-1000-400-10": 100}
 MB = 1e6
 
 
-def wide() -> networks.Network:
-    """Return a network of 1.2 million weights, with data that mean nothing."""
+def load(title: str) -> networks.Network:
+    """Return MLPNet, or a network of these widths with data that mean nothing."""
+    if title == "MLPNet":
+        return networks.load(title)
     torch.manual_seed(0)
-    layers = [nn.Linear(784, 1000), nn.ReLU(), nn.Linear(1000, 400), nn.ReLU(), nn.Linear(400, 10)]
-    data = torch.randn(1000, 784), torch.randint(0, 10, (1000,))
+    inputs, first, second, classes = map(int, title.split("-"))
+    layers = [nn.Linear(inputs, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(), nn.Linear(second, classes)]
+    data = torch.randn(1000, inputs), torch.randint(0, classes, (1000,))
     return networks.Network(nn.Sequential(*layers).eval(), nn.functional.cross_entropy, data, data)
 
 
@@ -35,26 +45,39 @@ def peak_of(network: networks.Network, method: str, sparsity: float, rows: int) 
     return peak.extra, seconds
 
 
-def main() -> None:
+def child(title: str, method: str, sparsity: float) -> None:
+    """Print one row of the table."""
     torch.set_num_threads(1)
+    network, n = load(title), NETWORKS[title]
+    size = choose(network.model).size
+    # What a process takes once: kernels.
+    peak_of(network, method, sparsity, 20)
+    ctypes.CDLL(None).malloc_trim(0)
+    peak, seconds = peak_of(network, method, sparsity, n)
+    asked = (80 * size + 200e6 + 4 * size) / MB
+    print(title, n, f"{method}, {sparsity:g}", f"{peak / MB:.0f}", f"{asked:.0f}", f"{seconds:.0f}", sep="|")
+
+
+def main() -> None:
     rows = []
-    for title, network, n in (("MLPNet", networks.load("MLPNet"), 1000), ("784-1000-400-10", wide(), 100)):
-        size = choose(network.model).size
+    for title in NETWORKS:
         for method, sparsity in RUNS:
-            # What a process takes once: kernels.
-            peak_of(network, method, sparsity, 20)
-            peak, seconds = peak_of(network, method, sparsity, n)
-            asked = (80 * size + 200e6 + 4 * size) / MB
-            rows.append([title, n, f"{method}, {sparsity:g}", f"{peak / MB:.0f}", f"{asked:.0f}", f"{seconds:.0f}"])
+            command = [sys.executable, __file__, title, method, str(sparsity)]
+            environment = {**os.environ, **ONE_THREAD}
+            out = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+            rows.append(out.strip().split("|"))
             print(*rows[-1], flush=True)
     report(
         "prune-file",
         "Memory of prune with the gradients in a file",
-        "Two stages and a refit; private memory over what was there before. Asked for: 10 vectors as long as the "
-        f"weights, 200 MB and the network. {machine(1)}.",
+        "Two stages and a refit, each row in a process of its own; private memory over what was there before. Asked "
+        f"for: 10 vectors as long as the weights, 200 MB and the network. {machine(1)}.",
         table(["network", "rows", "method, sparsity", "MB", "asked for", "CPU s"], rows),
     )
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        child(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    else:
+        main()

@@ -175,28 +175,14 @@ def sweep_blocks(
     """
     answer = _Answer(shape, wanted)
     step = max(16, _CACHE_BYTES // (8 * shape[0]))
-    # One buffer for all pieces: a new one each time costs a page fault every 4 KB where the allocator gives memory back
-    # at once, as in Dask's workers, and doubles their CPU seconds.
-    buffer = np.empty(min(step, shape[1]) * shape[0])
     for start, block in blocks:
         pause()
         for offset in range(0, block.shape[1], step):
             piece = block[:, offset : offset + step]
             first = start + offset
             if wanted.of_all or any(has_any(s, first, first + piece.shape[1]) for s in wanted.columns):
-                answer.add(first, _widened(piece, buffer))
+                answer.add(first, np.asarray(piece, dtype=np.float64))
     return answer.swept()
-
-
-def _widened(piece: RealArray, buffer: FloatArray) -> FloatArray:
-    """Return a piece in float64, in the order that it has: itself, or on the buffer."""
-    if piece.dtype == np.float64:
-        return np.asarray(piece, dtype=np.float64)
-    wide: FloatArray = np.ndarray(
-        piece.shape, np.float64, buffer, order="F" if piece.strides[0] < piece.strides[1] else "C"
-    )
-    wide[...] = piece
-    return wide
 
 
 class _Answer:

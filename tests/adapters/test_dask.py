@@ -10,12 +10,14 @@ import pytest
 from problems import PROBLEMS, suited
 
 import l0quad
+from l0quad.matrix.sweeps import Columns
 from l0quad.problem import core
 
 distributed = pytest.importorskip("distributed")
 import dask
 from l0quad_adapters.dask import cluster as adapter
 from l0quad_adapters.dask import matrix, sharded
+from l0quad_adapters.dask.shard import aligned
 
 CONTRACT = ["gaussian", "float32_fortran", "pruning", "n_of_m", "groups_w0"]
 
@@ -269,6 +271,18 @@ def test_an_interrupt_gives_the_best_point_while_workers_hang(client, pruning, t
         found = l0quad.solve(problem, "backsolve", callback=after_iterations(1, stop))
     assert found.status is l0quad.Status.INTERRUPTED
     assert found.check(l0quad.Problem(A, b, 90, ridge=1.0, w0=w0)).ok
+
+
+def test_workers_align_what_came_over_the_wire():
+    message = np.arange(6.0).tobytes()
+    values = np.frombuffer(b"0" + message, np.float64, offset=1)
+    assert not values.flags.aligned
+    wanted = l0quad.Wanted(rows=(values,), weights=(Columns(values.view(np.int64), values),), norms=True)
+    name, found, own = aligned(("swept", wanted, place := np.arange(3)))
+    assert (name, found.norms, own is place) == ("swept", True, True)
+    for array in (found.rows[0], found.weights[0].values, found.weights[0].support.view(np.float64)):
+        assert array.flags.aligned
+        assert array.tobytes() == message
 
 
 def test_files_that_are_missing_changed_or_bad_are_named(client, pruning, tmp_path):

@@ -136,25 +136,6 @@ def test_many_columns_go_into_an_outer_product_in_pieces(monkeypatch):
     np.testing.assert_allclose(swept.outers[0], A @ A.T, atol=1e-11)
 
 
-@pytest.mark.parametrize("order", ["F", "C"])
-def test_pieces_of_single_precision_share_a_buffer_and_no_answer(order, monkeypatch):
-    """The same bytes as of double precision, in whichever order the columns lie."""
-    from l0quad.matrix import sweeps
-
-    A = np.asarray(values((5, 90), np.float32), order=order)
-    wide = A.astype(np.float64)
-    wanted, seen, add = everything(wide)[0], set(), sweeps._Answer.add
-    monkeypatch.setattr(sweeps, "_CACHE_BYTES", 0)
-    expected = sweep_blocks([(0, wide[:, :50]), (50, wide[:, 50:])], A.shape, wanted)
-    monkeypatch.setattr(sweeps._Answer, "add", lambda self, at, B: seen.add(B.ctypes.data) or add(self, at, B))
-    swept = sweep_blocks([(0, A[:, :50]), (50, A[:, 50:])], A.shape, wanted)
-    assert len(seen) == 1
-    for found, right in zip(swept, expected, strict=True):
-        several = (each if isinstance(each, tuple) else (each,) for each in (found, right))
-        for one, other in zip(*several, strict=True):
-            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * other.size)
-
-
 def test_a_pause_comes_between_blocks():
     called = []
     as_matrix(values((5, 40), np.float64)).swept(Wanted(norms=True), lambda: called.append(1))

@@ -33,9 +33,22 @@ class Shard(NamedTuple):
 def answer(shard: Shard, do: Callable[..., tuple[Any, int]], *arguments: Any) -> tuple[Any, int]:
     """Return what is asked for and the bytes read; an error that no retry mends is an answer too."""
     try:
-        return do(shard, *arguments)
+        return do(shard, *aligned(arguments))
     except ValueError as error:
         return error, 0
+
+
+def aligned(value: Any) -> Any:
+    """Return arrays, also within tuples, where a processor wants them.
+
+    What came over the wire lies anywhere in a message, and NumPy copies such an array as a whole at each search in it.
+    """
+    if isinstance(value, np.ndarray):
+        return np.require(value, requirements="A")
+    if isinstance(value, tuple):
+        parts = [aligned(each) for each in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
 
 
 def opened(shard: Shard) -> tuple[Shard, int]:

@@ -45,7 +45,7 @@ def run_stages(
         if "window" in done.more:
             window.state = done.more["window"]
     for stage in shown(todo[len(done.stages) :], progress):
-        before = plan.weights.read(model)
+        before = plan.weights.read(model) if stage.is_refit else np.empty(0)
         report, answer = run_stage(model, plan, window, stage, step)
         if stage.is_refit:
             # Pruning has no part in the momentum: what it moves makes up for what it removes, once.
