@@ -19,6 +19,7 @@ from l0quad_adapters.torch.checks import check_choice, check_integers
 from l0quad_adapters.torch.network.data import Batch, Batches, LossFn, as_batch, on_device, part_of, regrouped
 from l0quad_adapters.torch.network.processes import ended_together
 from l0quad_adapters.torch.network.shards import RowFiles, Shards, digest, digest_of
+from l0quad_adapters.torch.network.state import device_of, refuse_training
 from l0quad_adapters.torch.network.trees import leaves, samples_in
 from l0quad_adapters.torch.network.ways import (
     WAYS,
@@ -201,7 +202,7 @@ class Gradients:
         way: str = "auto",
     ) -> None:
         require_gradients(model, weights)
-        self._home = _device_of(model)
+        self._home = device_of(model)
         check_choice(rows, "rows", ("sample", "batch"))
         check_choice(way, "way", WAYS)
         if isinstance(chunk, str):
@@ -324,23 +325,6 @@ class Gradients:
                     where = "device" if self._device is not None else "batches"
                     raise ValueError(f"{where}: the model is on {self._home}, the batches on {leaf.device}")
             yield batch
-
-
-def refuse_training(model: nn.Module) -> None:
-    """Raise where a module is in training mode: gradients could be random, or coupled, whatever kind it is."""
-    training = [(name, module) for name, module in model.named_modules() if module.training]
-    # Of all in it, a layer says more than its container.
-    for name, module in sorted(training, key=lambda each: bool(next(each[1].children(), None))):
-        raise ValueError(
-            f"model: {name or 'the model itself'} ({type(module).__name__}) is in train mode; call model.eval() first"
-        )
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    devices = {parameter.device for parameter in model.parameters()}
-    if len(devices) != 1:
-        raise ValueError(f"model: must be on one device, got {sorted(map(str, devices)) or 'no parameters'}")
-    return devices.pop()
 
 
 def _prepared(out: np.ndarray | None, n_rows: int | None, size: int, dtype: Any) -> np.ndarray:

@@ -21,9 +21,9 @@ from l0quad_adapters.torch.budgets import kept
 from l0quad_adapters.torch.checks import check_choice, check_flags, check_integers, real
 from l0quad_adapters.torch.files import PathLike
 from l0quad_adapters.torch.network.data import Data
-from l0quad_adapters.torch.network.gradients import refuse_training
 from l0quad_adapters.torch.network.gramians import Layer, calibration, fingerprint, gramians, in_order, layers_of
 from l0quad_adapters.torch.network.masks import refuse_masked
+from l0quad_adapters.torch.network.state import refuse_training
 from l0quad_adapters.torch.network.trees import leaves
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
 from l0quad_adapters.torch.pruning.budget import Sparsity, resolved

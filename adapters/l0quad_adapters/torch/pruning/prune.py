@@ -18,8 +18,9 @@ from l0quad_adapters.torch.budgets import Budget
 from l0quad_adapters.torch.checks import check_choice, check_flags, check_integers, real
 from l0quad_adapters.torch.files import PathLike
 from l0quad_adapters.torch.network.data import Batch, Data, LossFn, Samples
-from l0quad_adapters.torch.network.gradients import Gradients, refuse_training
+from l0quad_adapters.torch.network.gradients import Gradients
 from l0quad_adapters.torch.network.masks import flat_mask, refuse_masked
+from l0quad_adapters.torch.network.state import refuse_training
 from l0quad_adapters.torch.network.weights import Choice, Weights, choose
 from l0quad_adapters.torch.pruning.budget import Sparsity, resolved
 from l0quad_adapters.torch.pruning.checkpoint import Checkpoint, Done
