@@ -20,7 +20,7 @@ from l0quad_adapters.torch.network.data import Batch, Batches, LossFn, as_batch,
 from l0quad_adapters.torch.network.processes import ended_together
 from l0quad_adapters.torch.network.shards import RowFiles, Shards, digest, digest_of
 from l0quad_adapters.torch.network.state import device_of, refuse_training
-from l0quad_adapters.torch.network.trees import leaves, samples_in
+from l0quad_adapters.torch.network.trees import leaves, refuse_values, samples_in
 from l0quad_adapters.torch.network.ways import (
     WAYS,
     Block,
@@ -375,16 +375,9 @@ def _checked(
         rows = torch.empty(rows.shape, dtype=wide, pin_memory=home.type == "cuda").copy_(rows)
     found, last = rows.numpy(), first + len(rows) - 1
     if not (np.all(np.isfinite(found)) and np.all(np.isfinite(values))):
-        _refuse_batch(batch, first, last)
+        refuse_values(batch, first, last)
     if not np.all(np.isfinite(found)):
         raise ValueError(f"model: a gradient among rows {first} to {last} is not finite")
     if not np.all(np.isfinite(values)):
         raise ValueError(f"loss_fn: a loss among rows {first} to {last} is not finite")
     return Chunk(first, found, values)
-
-
-def _refuse_batch(batch: Batch, first: int, last: int) -> None:
-    """Raise where it is the data that have values that are not finite."""
-    for name, part in zip(("inputs", "targets"), batch, strict=True):
-        if not all(bool(leaf.isfinite().all()) for leaf in leaves(part)):
-            raise ValueError(f"batches: the {name} of rows {first} to {last} have values that are not finite")

@@ -23,6 +23,13 @@ def leaves(tree: Any) -> list[torch.Tensor]:
     return [leaf for part in parts for leaf in leaves(part)]
 
 
+def refuse_values(batch: Any, first: int, last: int) -> None:
+    """Raise where it is the data that have values that are not finite."""
+    for name, part in zip(("inputs", "targets"), batch, strict=True):
+        if not all(bool(leaf.isfinite().all()) for leaf in leaves(part)):
+            raise ValueError(f"batches: the {name} of rows {first} to {last} have values that are not finite")
+
+
 def mapped(change: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
     """Return a tree whose tensors are changed; what is no tensor stays."""
     return joined([tree], lambda parts: change(parts[0]))
