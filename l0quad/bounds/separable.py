@@ -28,6 +28,8 @@ from l0quad.problem.core import CoreProblem, GramCore
 from l0quad.types import FloatArray, IntArray
 
 _BASIS = "the bound is the separable relaxation's"
+# A sum in pairs, as that of what other columns held at zero cost, has fewer roundings than this.
+_PAIRS = 64
 
 
 class Expansion(NamedTuple):
@@ -122,14 +124,15 @@ def expansion(problem: CoreProblem, w: FloatArray) -> Expansion:
         Hw, sizes = H @ w, np.abs(H) @ np.abs(w)
         inner, g = float(problem.g @ w), np.abs(problem.g)
         value = 0.5 * float(w @ Hw) - inner + ridge + problem.const
-        data_error = gamma(2 * p + 16) * (float(np.abs(w) @ (sizes + g)) + abs(problem.const))
+        data_error = gamma(2 * p + 16) * float(np.abs(w) @ (sizes + g)) + gamma(2 * p + _PAIRS) * abs(problem.const)
         q_error = gamma(p + 16) * (sizes + g) + pull_error + slack
         return Expansion(value, problem.g - Hw - mu * pull, SLACK * (data_error + rest_error), SLACK * q_error)
     support = np.flatnonzero(w)
     r = problem.residual(support, w[support])
     size, n, norms = norm_above(r), r.size, problem.rounding_norms * (1 + gamma(r.size + 8))
     wrong = gamma(support.size + 8) * (float(norms @ np.abs(w)) + norm_above(problem.b))
-    data_error = size * wrong + 0.5 * wrong * wrong + gamma(n + 8) * (size * size + abs(problem.constant))
+    data_error = size * wrong + 0.5 * wrong * wrong + gamma(n + 8) * size * size
+    data_error += gamma(n + _PAIRS) * abs(problem.constant)
     q_error = norms * (gamma(n + 16) * size + wrong) + pull_error + slack
     value = 0.5 * float(r @ r) + ridge + problem.constant
     q = -problem.matrix.rmatvec(r) - mu * pull

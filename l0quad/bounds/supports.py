@@ -32,7 +32,10 @@ _NOTHING = "nothing is proven: columns of a support depend on each other up to r
 # A product of matrices does so many flops in the time of one of the walk, and a support costs so many beside.
 _PRODUCT_SPEED = 25
 _SUPPORT_FLOPS = 25.0
-_STEPS = 100_000
+# The walk pauses after so many.
+_SLICE_FLOPS = 1e7
+# Of smaller squares, with the largest near 1, and of products of them, underflow could take digits.
+_SMALLEST_SQUARE = 2.0**-800
 _MOST_KEPT = 64
 # H takes this many bytes at most.
 _MOST_BYTES = 1 << 26
@@ -106,7 +109,7 @@ def few_supports(problem: CoreProblem, most_flops: float) -> bool:
         flops += before * within * (_SUPPORT_FLOPS + (columns > 1) * size * later * (d + 3))
         if flops > most_flops:
             return False
-    return True
+    return bool(flops + before * within * columns**3 / 6 <= most_flops)
 
 
 def supports_bound(problem: CoreProblem, pause: Pause = go_on) -> Tried:
@@ -187,12 +190,17 @@ def _largest_gains(
     if places == 0:
         return 0.0, 0.0, walk.lowest
     H, squares, error = _ordered(problem, walk.order, m > 1, pause)
-    if not np.all(squares > 0):
+    if not np.all(squares > _SMALLEST_SQUARE):
         return math.inf, 0.0, walk.lowest
     off, wrong = float(np.max(error / squares)), float(np.max(slope[walk.order] / np.sqrt(squares)))
     rounding = SLACK * np.array([off + m * gamma(m + 4), m**0.5 * wrong, 2 * m**0.5 * gamma(m + 4)])
     rows, left, slopes, path = np.empty((m, p)), np.empty((m + 1, p)), np.empty((m + 1, p)), np.zeros((4, m + 1))
-    left[0], slopes[0], path[1, 0] = squares, h[walk.order], 1.0
+    # In columns of about norm 1 nothing underflows.
+    exponents = -(np.frexp(squares)[1] // 2)
+    if m > 1:
+        np.ldexp(np.ldexp(H, exponents, out=H), exponents[:, None], out=H)
+    squares = np.ldexp(squares, 2 * exponents)
+    left[0], slopes[0], path[1, 0] = squares, np.ldexp(h[walk.order], exponents), 1.0
     levels, columns = np.zeros(places, dtype=np.int64), np.zeros(m, dtype=np.int64)
     following, chosen = walk.lowest.copy(), walk.lowest.copy()
     best, depth = np.zeros(2), 0
@@ -200,7 +208,7 @@ def _largest_gains(
         pause()
         depth = largest_gain(
             H, squares, walk.starts, walk.lowest, walk.highest, rounding, rows, left, slopes, path, levels, columns,
-            following, depth, _STEPS, best, chosen,
+            following, depth, _SLICE_FLOPS, best, chosen,
         )  # fmt: skip
     return (float(best[0]) if depth == -1 else math.inf), float(best[1]), chosen
 

@@ -7,6 +7,8 @@ from l0quad.types import FloatArray, IntArray
 
 # The least eigenvalue of a correlation matrix is at least its determinant times ((m - 1) / m)^(m - 1) > 1 / e.
 _LEAST = 0.36
+# What a unit of a support costs beside its arithmetic, in flops.
+_VISIT = 25.0
 
 
 @inlined
@@ -41,12 +43,15 @@ def _least_root(
     """Return one over the Frobenius norm of the inverse of R, upper triangular, R'R the correlation matrix L D L'."""
     m, size = columns.size, 0.0
     for j in range(m):
-        for i in range(j, -1, -1):
-            value = 1.0 if i == j else 0.0
+        # Column j of the inverse of L', which R is but for its scale.
+        inverse[j], square = 1.0, squares[columns[j]]
+        for i in range(j - 1, -1, -1):
+            value = 0.0
             for t in range(i + 1, j + 1):
-                value -= rows[i, columns[t]] / math.sqrt(pivots[i] * squares[columns[t]]) * inverse[t]
-            inverse[i] = value * math.sqrt(squares[columns[i]] / pivots[i])
-            size += inverse[i] * inverse[i]
+                value -= rows[i, columns[t]] * inverse[t]
+            inverse[i] = value / pivots[i]
+            square += inverse[i] * inverse[i] * squares[columns[i]]
+        size += square / pivots[j]
     return 1 / math.sqrt(size)
 
 
@@ -76,11 +81,13 @@ def largest_gain(
     columns: IntArray,
     following: IntArray,
     depth: int,
-    most: int,
+    most: float,
     best: FloatArray,
     chosen: IntArray,
 ) -> int:
-    """Bound ``max_w h'w + s'|w| - 1/2 w'(H - E)w`` from above over all supports, for ``most`` steps of a walk in depth.
+    """Bound ``max_w h'w + s'|w| - 1/2 w'(H - E)w`` from above over all supports, by a walk in depth.
+
+    It pauses after ``most`` flops.
 
     Units are sets of columns that lie side by side: unit u has those from ``starts[u]`` to ``starts[u + 1]``. Place d
     of a support takes a unit after that of place d - 1, from ``lowest[d]`` to below ``highest[d]``.
@@ -88,7 +95,7 @@ def largest_gain(
     Parameters
     ----------
     H, squares : ndarray of shape (p, p), which is not looked at where supports have one column, and (p,)
-        A symmetric matrix and its diagonal.
+        A symmetric matrix and its diagonal, neither large nor small.
     rounding : ndarray of shape (3,)
         Beside the diagonal of a support's H, the norm of E and of what elimination does to it; that of s beside its
         root; and the relative error of the slopes.
@@ -107,13 +114,12 @@ def largest_gain(
     """
     p, places = squares.size, lowest.size
     gains, shares, pivots = path[0], path[1], path[2]
-    for _ in range(most):
-        if depth < 0:
-            break
+    while depth >= 0 and most > 0:
         u = following[depth]
         if u >= highest[depth]:
             depth -= 1
             continue
+        most -= _VISIT
         following[depth] = u + 1
         level, is_last = levels[depth], depth + 1 == places
         end = starts[u + 1] if is_last else p
@@ -125,6 +131,7 @@ def largest_gain(
             gains[level + 1] = gains[level] + 0.5 * slopes[level, c] * (slopes[level, c] / pivot)
             pivots[level], columns[level] = pivot, c
             _eliminate(H, c, end, level, rows, left, slopes, pivots)
+            most -= (end - c) * (level + 3)
             level += 1
         if not is_last:
             depth += 1
@@ -132,11 +139,12 @@ def largest_gain(
             following[depth] = max(u + 1, lowest[depth])
             continue
         size, least = math.sqrt(2 * gains[level]), math.sqrt(_LEAST * shares[level])
-        if _bound(size, least, rounding) > best[1]:
+        if not _bound(size, least, rounding) <= best[1]:
+            most -= level**3 / 6
             # Less is lost to a bound that takes more work.
             root = _least_root(rows, pivots, squares, columns[:level], path[3])
             bound = _bound(size, max(least, (1 - rounding[2]) * root - rounding[2]), rounding)
-            if bound == math.inf:
+            if not bound < math.inf:
                 return -2
             if bound > best[0]:
                 best[0], best[1] = bound, best[0]

@@ -225,7 +225,8 @@ class CoreProblem:
         """Return what holding all other columns at zero costs."""
         outside = self.w0.copy()
         outside[columns] = 0.0
-        return 0.5 * self.mu * float(outside @ outside) if outside.any() else 0.0
+        # Summed in pairs: rounding grows with the logarithm of p (`l0quad.bounds.separable.expansion`).
+        return 0.5 * self.mu * float(np.square(outside).sum()) if outside.any() else 0.0
 
     def evened(self) -> "CoreProblem":
         """Return the problem with columns of about norm 1, by powers of two, where they differ and no ridge is there.

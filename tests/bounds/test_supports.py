@@ -93,3 +93,41 @@ def test_a_better_point_is_taken():
     assert isinstance(result.certificate, AllSupports)
     assert result.check(problem).ok
     assert result.objective <= solve(problem, bound="none").objective
+
+
+def test_columns_held_at_zero_cost_what_rounding_makes_of_it():
+    """2500 of them, beside two that cost next to nothing."""
+    for seed in (5, 11, 47, 52, 97):
+        rng = np.random.default_rng(seed)
+        A, b, w0 = np.zeros((1, 2500)), 1e-3 * rng.standard_normal(1), np.full(2500, rng.random())
+        A[:, :2] = 1e-2 * rng.standard_normal(2)
+        problem = Problem(A, b, l0quad.Cardinality(1, never=range(2, 2500)), 1.0, w0=w0)
+        bound = problem.units.lower(supports_bound(problem.core)[0].value)
+        outside = 2498 * Fraction(float(w0[0])) ** 2
+        assert Fraction(bound) <= Exact.of(A[:, :2], b, 1, 1.0, w0[:2]).optimum() + outside
+
+
+def test_dense_supports_are_walked_in_short_slices():
+    """Of nearly dependent columns each support takes an inverse: that is counted, and the walk pauses in between."""
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((90, 40)) + 3 * rng.standard_normal((90, 1))
+    core, calls = Problem(A, rng.standard_normal(90), 37).core, []
+    assert not few_supports(core, 1e8)
+    assert few_supports(core, 3e8)
+    supports_bound(core, lambda: calls.append(1))
+    assert len(calls) > 10
+
+
+@pytest.mark.parametrize("power", [20, 150, 400, 480])
+def test_columns_of_any_size(power):
+    """Where squares of columns, or products of them, underflow, nothing is proven that is false."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        A, b = rng.standard_normal((7, 6)), rng.standard_normal(7)
+        A[:, :3] *= 2.0**-power
+        A[:, 1] += A[:, 0]
+        problem = Problem(A, b, 3)
+        bound = problem.units.lower(supports_bound(problem.core)[0].value)
+        optimum = Exact.of(A, b, 3).optimum()
+        assert Fraction(bound) <= optimum
+        assert power > 300 or bound >= float(optimum) * (1 - 1e-10)
