@@ -215,3 +215,18 @@ def test_a_bound_cut_short_is_no_convergence(ridge):
         result = l0quad.minimize(A, b, 5, ridge=ridge, method="magnitude", bound="tight", time_limit=limit)
         assert result.status is not Status.CONVERGED
         assert not result.message.startswith("converged")
+
+
+def test_a_tree_beside_a_large_constant_is_checked_to_its_digits():
+    rng = np.random.default_rng(1)
+    A, b = rng.standard_normal((8, 5)), rng.standard_normal(8)
+    problem = Problem.from_gram(A.T @ A, A.T @ b, 2, const=1e10)
+    result = solve(problem, "exact")
+    assert result.status is Status.OPTIMAL
+    check = result.check(problem)
+    assert check.ok, check.message
+
+
+def test_a_constant_that_cannot_stand_beside_g_is_named():
+    with pytest.raises(ValueError, match=r"^const: must not overflow"):
+        Problem.from_gram(np.eye(2), [1e-170, 0.0], 1, const=1e9)

@@ -234,7 +234,9 @@ class Result:
             faults.append(f"the certificate proves {lower_bound:.10g}, not {claimed:.10g}")
         if tree is not None:
             lower_bound = tree.lower_bound
-            bound = Bound(units.own_lower(lower_bound), tree, bound.basis, math.inf)
+            # Beside a large constant the user's units have lost digits.
+            nearby = lower_bound + 4 * _EPS * abs(lower_bound)
+            bound = Bound(units.own_lower(nearby), tree, bound.basis, math.inf)
             if not self.lower_bound <= lower_bound:
                 faults.append(f"the tree has proven {lower_bound:.10g}, not {self.lower_bound:.10g}")
         if self.gap != min(self.objective - self.lower_bound, _LARGEST) or self.gap < 0:

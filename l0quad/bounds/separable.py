@@ -53,16 +53,16 @@ def separable_bound(problem: CoreProblem, w: FloatArray, d: FloatArray, expanded
     """
     F, q, F_error, q_error = expansion(problem, w) if expanded is None else expanded
     p, constraint = w.size, problem.constraint
-    kept = d > 0
-    inverse = np.divide(1.0, d, out=np.zeros(p), where=kept)
-    size, product = np.abs(q), d * np.abs(w)
+    # Beside the root of d, so that nothing underflows where columns' sizes are far apart.
+    root = np.divide(1.0, np.sqrt(d), out=np.zeros(p), where=d > 0)
+    size, product, beside, off = np.abs(q), d * np.abs(w), q * root, q_error * root
     inside = np.zeros(p, dtype=np.bool_)
-    scores = (q + d * w) ** 2 * inverse
+    scores = ((q + d * w) * root) ** 2
     inside[constraint.select(scores)] = True
-    terms = np.where(inside, -0.5 * q * q * inverse, w * (q + 0.5 * d * w))
+    terms = np.where(inside, -0.5 * beside * beside, w * (q + 0.5 * d * w))
     # What q's error, the choice of S by rounded scores and the terms' own rounding may change.
-    wrong = constraint.largest_sum((size + 0.5 * q_error) * q_error * inverse) + float(np.abs(w) @ q_error)
-    chosen = constraint.largest_sum(gamma(8) * (size + product) ** 2 * inverse)
+    wrong = constraint.largest_sum((np.abs(beside) + 0.5 * off) * off) + float(np.abs(w) @ q_error)
+    chosen = constraint.largest_sum(gamma(16) * ((size + product) * root) ** 2)
     chosen += gamma(p + 8) * float(scores[inside].sum())
     own = gamma(p + 16) * (float(np.abs(terms).sum()) + abs(F)) + gamma(8) * float(np.abs(w) @ (size + product))
     allowance = SLACK * (F_error + wrong + chosen + own)

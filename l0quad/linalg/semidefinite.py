@@ -10,8 +10,8 @@ import numpy as np
 from l0quad.linalg.rounding import SLACK, gamma
 from l0quad.types import FloatArray
 
-# No diagonal entry is smaller, so that what underflows is far below one rounding of any entry.
-_SMALLEST = 2.0**-600
+# No diagonal entry is smaller, so that what underflowed in it is far below one rounding.
+_SMALLEST = 2.0**-900
 
 
 def is_semidefinite(H: FloatArray, subtracted: FloatArray) -> bool:
@@ -25,8 +25,12 @@ def is_semidefinite(H: FloatArray, subtracted: FloatArray) -> bool:
     p = diagonal.size
     if not (np.all(diagonal >= _SMALLEST) and np.all(subtracted < diagonal)):
         return False
+    # By powers of two to a diagonal of about 1.
+    exponents = -(np.frexp(diagonal)[1] // 2)
+    shifted = np.ldexp(H, exponents)
+    np.ldexp(shifted, exponents[:, None], out=shifted)
+    diagonal, subtracted = shifted.diagonal().copy(), np.ldexp(subtracted, 2 * exponents)
     own = SLACK * (p * gamma(p + 8) + gamma(8)) * diagonal
-    shifted = H.copy()
     np.fill_diagonal(shifted, diagonal - (np.maximum(subtracted, 0.0) + own))
     try:
         np.linalg.cholesky(shifted)

@@ -242,7 +242,7 @@ class Problem:
             core = CoreProblem(*terms, slack=units.slack, fold=units.fold)
         else:
             core = gram.core(terms, units)
-            units = replace(units, offset=units.own_objective(gram.const))
+            units = replace(units, offset=_offset(gram.const, units))
         self.__dict__.update(
             matrix=matrix, b=b, k=budget.k, ridge=ridge, w0=w0, linear=linear, _gram=gram,
             constraint=budget.constraint, units=units, core=core,
@@ -351,6 +351,13 @@ class _Gram(NamedTuple):
             else units.slack + 2 * gamma(1) * norm_above(np.abs(g) + np.abs(units.linear))
         )
         return GramCore(*terms, constant=-0.5 * float(b @ b), slack=slack, fold=units.fold, g=g)
+
+
+def _offset(const: float, units: Units) -> float:
+    try:
+        return units.own_objective(const)
+    except OverflowError:
+        raise ValueError(f"const: must not overflow float64 beside g, got {const:g}; it decides nothing") from None
 
 
 def _exponent(matrix: Matrix) -> int | None:

@@ -173,3 +173,16 @@ def test_the_ridge_alone(k):
         assert Fraction(bound.value) <= exact.optimum()
         least = float(exact.least(problem.constraint.usable))
         assert bound.value >= least - 1e-9 * abs(least)
+
+
+def test_columns_of_sizes_far_apart_lose_nothing_to_underflow():
+    """Orthogonal columns, w = 0 and half of H: L is F(0) less the two largest b_j^2, whatever the columns are."""
+    sizes, b = np.ldexp(1.0, [190, -40, -180, -120]), np.array([10.0, 8.0, -9.0, 7.0, 1.0])
+    A = np.vstack([np.diag(sizes), np.zeros(4)])
+    problem = Problem(A, b, 2, w0=np.full(4, 1e4))
+    core, units = problem.core, problem.units
+    d = 0.5 * units.own_diagonal(sizes**2)
+    assert is_proven(core, np.zeros(4), d)
+    bound = separable_bound(core, np.zeros(4), d)
+    assert units.size(bound.value) <= 0.5 * float(b @ b) - 181.0
+    assert units.size(bound.value) == pytest.approx(0.5 * float(b @ b) - 181.0, rel=1e-12)
