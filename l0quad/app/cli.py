@@ -145,25 +145,22 @@ def _draw(figure: Any, picture: Path) -> str:
 
 
 def _solve(arguments: argparse.Namespace) -> int:
-    with _before_a_point():
-        with _held_back():
-            importlib.import_module(_KERNELS)
-            from l0quad.app import solve
-
-        answer = solve.answered(arguments)
-    solve.report(answer, arguments)
-    return _status(answer.result.status)
+    return _status(_answered("solve", arguments).result.status)
 
 
 def _path(arguments: argparse.Namespace) -> int:
+    return _status(_answered("path", arguments).found.status)
+
+
+def _answered(command: str, arguments: argparse.Namespace) -> Any:
+    """Have the module of a command answer, and report that."""
     with _before_a_point():
         with _held_back():
             importlib.import_module(_KERNELS)
-            from l0quad.app import path
-
-        paths = path.answered(arguments)
-    path.report(paths, arguments)
-    return _status(paths.found.status)
+            module = importlib.import_module(f"l0quad.app.{command}")
+        answer = module.answered(arguments)
+    module.report(answer, arguments)
+    return answer
 
 
 @contextmanager

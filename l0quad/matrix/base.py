@@ -75,7 +75,7 @@ class Matrix(ABC):
 
     @property
     def in_files(self) -> bool:
-        """Whether every pass reads A from files."""
+        """Whether every pass reads A from files, here or on other machines."""
         return self.counted
 
     @property

@@ -20,7 +20,7 @@ class _Over(Matrix):
 
     @property
     def in_files(self) -> bool:
-        """Whether every pass reads A from files."""
+        """Whether every pass reads A from files, here or on other machines."""
         return self.base.in_files
 
     @property

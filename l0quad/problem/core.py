@@ -23,7 +23,7 @@ from l0quad.types import FloatArray, IntArray, Pause, go_on
 _SMALLEST_MU = 2.0**-60
 # Files of so little that they could as well be in memory.
 FILE_BYTES = 1 << 27
-# Up to so many columns, larger ones with as many rows or more are reduced to p rows.
+# Up to so many columns, larger ones with more rows than columns are reduced to p rows.
 _REDUCED_COLUMNS = 2048
 
 

@@ -25,7 +25,7 @@ class Needs:
     most_entries : int, optional
         The largest k p, the size of its table.
     in_memory : bool
-        A in memory, or files that take little of it: it holds tables, or passes over A again and again.
+        A in memory, or files that take little of it, or tall ones: it holds tables, or passes over A again and again.
     parts : bool
         A constraint that is a budget of columns, or groups, for each part of a partition.
     unless : callable, optional

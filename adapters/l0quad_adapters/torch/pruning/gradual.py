@@ -339,9 +339,8 @@ def _recalibrated(model: nn.Module, course: _Course, stages: list[StageReport]) 
     plan = replace(course.plan, samples=Samples(course.data))
 
     def compared_on() -> tuple[Batch, str]:
-        return next(
-            plan.samples.all_batches(_COMPARED, compared)
-        ), "the pruned network's loss on samples of the training"
+        batch = next(plan.samples.all_batches(_COMPARED, compared))
+        return batch, "the pruned network's loss on samples of the training"
 
     renews, told = statistics(model, plan, course.recalibrate, drawn, compared_on)
     if renews:
