@@ -32,17 +32,22 @@ def is_optimal(problem: Problem, point: Point, bound: Bound, affords: Callable[[
     value = units.unfolded(core, point)
     lower = bound.value + units.fold - units.fold_error - units.moved
     gap = value - lower
+    # An offset in b that no column can follow adds to the rounding, but not to what has been gained over w = 0.
+    gained = max(core.objective_at_zero - point.objective, 0.0)
+    slight = max(OPTIMAL * gained, gamma(16) * abs(value))
+    small = OPTIMAL * (point.objective - core.constant)
+    # Most gaps are too large whatever rounding is, which takes a product with A to know.
+    if not gap <= max(slight, small):
+        return False
     error = rounding_error(problem, point)
     # Not of the folded w0, which a linear term and a small ridge make as large as they like.
     allowed = min(2 * bound.allowance, 16 * gamma(sum(core.shape) + 8) * core.matrix.spread * problem.size)
     # Of reduced rows the bound is off by as much as the objective.
     allowed += units.moved
-    # An offset in b that no column can follow adds to the rounding, but not to what has been gained over w = 0.
-    gained = max(core.objective_at_zero - point.objective, 0.0)
-    if gap <= min(error + allowed, max(OPTIMAL * gained, gamma(16) * abs(value))):
+    if gap <= min(error + allowed, slight):
         return True
     gap = gap + error
-    if not gap <= OPTIMAL * (point.objective - core.constant):
+    if not gap <= small:
         return False
     if not affords(2.0 * _STEPS * core.matrix.nbytes, 0.0):
         return False

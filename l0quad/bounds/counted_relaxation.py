@@ -14,7 +14,7 @@ import numpy as np
 
 from l0quad.bounds.dual import proven
 from l0quad.bounds.relaxation import DENSE_ROWS, FEW, SIGMA_GROWTH, Relaxation, SlowlyChangingOuter
-from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted, as_numbers, compact, norm_on, size_of, union
+from l0quad.matrix.sweeps import Columns, Follow, Outer, Swept, Wanted, as_numbers, compact, norm_on, size_of, union
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.counted import Refit, first_sweep
@@ -90,11 +90,11 @@ class CountedRelaxation(Relaxation):
         self._taken = as_numbers(wanted.columns[-1]), swept.gather
         at, gradient = here, swept.products[0] - problem.b - self.nu
         self.primal = min(self.primal, self._value(swept.products[0], here.penalty))
-        self._take_over(here, swept.outers[:4])
+        self._take_over(here, swept.outers[:2])
         if self._reached(gradient, dual):
             self.centre, self.sigma, at = here.w, self.sigma * SIGMA_GROWTH, there
             gradient = swept.products[2] - problem.b - self.nu
-            self._take_over(there, swept.outers[4:8])
+            self._take_over(there, swept.outers[2:4])
         self._coupled = swept.products[1 if at is here else 3][:, None]
         direction = self._newton_direction(gradient, at.ones, at.between, at.beta)
         y = None if support is None else self._dual_of(support, swept)
@@ -165,16 +165,16 @@ class CountedRelaxation(Relaxation):
 
     def _wanted(self, here: _Newton, there: _Newton, support: BoolArray | None) -> Wanted:
         weights: tuple[Columns, ...] = (*here.weights, *there.weights)
-        outers: list[ColumnSet] = [_NONE] * 8
+        outers = [Outer(_NONE)] * 4
         if not here.few:
-            outers[:2] = self._outer_ones.changes(here.ones)
-            outers[2:4] = self._outer_between.changes(here.between.columns)
+            outers[0] = self._outer_ones.changes(here.ones)
+            outers[1] = self._outer_between.changes(here.between.columns)
         if not there.few:
-            outers[4:6] = self._outer_ones.changes(there.ones, None if here.few else here.ones)
-            outers[6:8] = self._outer_between.changes(there.between.columns, None if here.few else here.between.columns)
+            outers[2] = self._outer_ones.changes(there.ones, None if here.few else here.ones)
+            outers[3] = self._outer_between.changes(there.between.columns, None if here.few else here.between.columns)
         if support is not None:
             weights = (*weights, Columns(support, self.problem.w0))
-            outers += self._outer_kept.changes(support)
+            outers.append(self._outer_kept.changes(support))
         few = [
             _NONE,
             *(
@@ -187,8 +187,8 @@ class CountedRelaxation(Relaxation):
 
     def _take_over(self, newton: _Newton, outers: tuple[FloatArray, ...]) -> None:
         if not newton.few:
-            self._outer_ones.change(newton.ones, *outers[:2])
-            self._outer_between.change(newton.between.columns, *outers[2:])
+            self._outer_ones.change(newton.ones, outers[0])
+            self._outer_between.change(newton.between.columns, outers[1])
 
     def _columns(self, columns: IntArray) -> FloatArray:
         if self._taken is None:
@@ -202,7 +202,7 @@ class CountedRelaxation(Relaxation):
     def _dual_of(self, support: BoolArray, swept: Swept) -> FloatArray | None:
         """Return the dual solution of the refit on a support."""
         problem = self.problem
-        self._outer_kept.change(support, *swept.outers[8:])
+        self._outer_kept.change(support, swept.outers[4])
         return dual_solution(self._outer_kept(support), problem.b - swept.products[4], problem.mu, problem.pause)
 
 

@@ -24,7 +24,7 @@ from l0quad.bounds.dual import dual_bound
 from l0quad.certificates import Bound
 from l0quad.linalg.cholesky import cholesky
 from l0quad.linalg.pieces import pieces
-from l0quad.matrix.sweeps import as_numbers, compact, size_of, union
+from l0quad.matrix.sweeps import Outer, as_numbers, compact, size_of, union
 from l0quad.problem.constraints.base import Jacobian, RankOnes
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray
@@ -325,18 +325,21 @@ class SlowlyChangingOuter:
         """Go on from a state."""
         self._inside, self._outer = inside, None if outer is None else outer.copy()
 
-    def changes(self, columns: ColumnSet, since: ColumnSet | None = None) -> tuple[ColumnSet, ColumnSet]:
+    def changes(self, columns: ColumnSet, since: ColumnSet | None = None) -> Outer:
         """Return the columns to add and to take away, since the last set unless told otherwise."""
         after = union((columns,), self._size)
         if since is None:
             before: BoolArray = np.unpackbits(self._inside, count=self._size).view(np.bool_)
         else:
             before = union((since,), self._size)
-        return compact(after & ~before), compact(before & ~after)
+        return Outer(compact(after & ~before), compact(before & ~after))
 
-    def change(self, columns: ColumnSet, added: FloatArray, removed: FloatArray) -> None:
-        """Take over the outer products of these changes."""
-        self._outer = added - removed if self._outer is None else self._outer + added - removed
+    def change(self, columns: ColumnSet, difference: FloatArray) -> None:
+        """Take over what these changes make."""
+        if self._outer is None:
+            self._outer = difference
+        else:
+            self._outer += difference
         self._inside = np.packbits(union((columns,), self._size))
 
     def __call__(self, columns: ColumnSet) -> FloatArray:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-from l0quad.linalg.symmetric import mirror, set_lower
+from l0quad.linalg.symmetric import block_rows, mirror, set_lower, upper_product
 from l0quad.types import FloatArray, Pause, RealArray, go_on
 
 # A pivot that has lost this share of its diagonal entry (times the order) is left to an orthogonal method.
@@ -15,7 +15,6 @@ SINGULAR = 16 * float(np.finfo(np.float64).eps)
 
 # A matrix up to this order is factored in one piece, a larger one by blocks of columns.
 _AT_ONCE = 4096
-_BLOCK = 256
 
 
 def cholesky(
@@ -66,9 +65,9 @@ def factored_in_place(gram: FloatArray, shift: float, pause: Pause = go_on) -> I
 
         def product(x: FloatArray) -> FloatArray:
             np.fill_diagonal(gram, own)
-            found = scipy.linalg.blas.dsymv(1.0, gram.T, x, lower=1)
+            found = upper_product(gram, x)
             np.fill_diagonal(gram, pivots)
-            return np.asarray(found)
+            return found
 
         yield None if pivots is None or _lost(pivots, own + shift) else InPlace(_solver(gram), product)
     finally:
@@ -103,15 +102,18 @@ def _by_blocks(gram: FloatArray, pause: Pause) -> FloatArray:
 
 def _factor(L: FloatArray, pause: Pause) -> None:
     """Replace the lower triangle by its factor, by blocks of columns, the rest brought up to date after each."""
-    for first in range(0, L.shape[0], _BLOCK):
-        last = first + _BLOCK
+    step = block_rows(L.shape[0])
+    for first in range(0, L.shape[0], step):
+        last = first + step
         pause()
         D = np.linalg.cholesky(L[first:last, first:last])
         set_lower(L[first:last, first:last], D)
+        if last >= L.shape[0]:
+            break
         panel = L[last:, first:last] = np.linalg.solve(D, L[last:, first:last].T).T
-        for start in range(0, panel.shape[0], _BLOCK):
+        for start in range(0, panel.shape[0], step):
             pause()
-            rows, below = panel[start : start + _BLOCK], panel[start + _BLOCK :]
+            rows, below = panel[start : start + step], panel[start + step :]
             i, j = last + start, last + start + rows.shape[0]
             set_lower(L[i:j, i:j], L[i:j, i:j] - rows @ rows.T)
             L[j:, i:j] -= below @ rows.T

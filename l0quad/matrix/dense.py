@@ -14,7 +14,7 @@ SUBSET_BYTES = 1 << 26
 # Above this share of the columns, one BLAS product with all of A beats a product with the gathered ones.
 _GATHER_SHARE = 0.05
 # A product of so many flops is made in one piece, a larger one in slices.
-_AT_ONCE_FLOPS = 1e9
+_AT_ONCE_FLOPS = 4e9
 
 
 class DenseMatrix(Matrix):
@@ -98,12 +98,12 @@ class DenseMatrix(Matrix):
         return DenseMatrix(block, self._exponent).matvec(None, w)
 
     def outer(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
-        if columns is None and self._at_once(self.shape[0]):
+        if columns is None and self._at_once(1.0 * self.shape[0] ** 2 * self.shape[1]):
             return self._X.T @ self._X if self._by_columns else self._X @ self._X.T
         return super().outer(columns, pause)
 
     def inner(self, columns: IntArray | None = None, pause: Pause = go_on) -> FloatArray:
-        if columns is None and self._at_once(self.shape[1]):
+        if columns is None and self._at_once(1.0 * self.shape[0] * self.shape[1] ** 2):
             return self._X @ self._X.T if self._by_columns else self._X.T @ self._X
         every = self._every(columns)
         if 8 * every.size * self.shape[0] <= CHUNK_BYTES:
@@ -124,7 +124,7 @@ class DenseMatrix(Matrix):
         return total
 
     def cross(self, columns: IntArray, pause: Pause = go_on) -> FloatArray:
-        if self._at_once(columns.size):
+        if self._at_once(2.0 * self.shape[0] * self.shape[1] * columns.size):
             A_S = self._take64(columns)
             return (self._X @ A_S).T if self._by_columns else A_S.T @ self._X
         return super().cross(columns, pause)
@@ -173,10 +173,9 @@ class DenseMatrix(Matrix):
             w = full
         return self._X @ w if self._blas else self._kernel_rows(np.arange(self.shape[0]), w)
 
-    def _at_once(self, n_others: int) -> bool:
-        """Whether the products of all columns with as many others are one call of BLAS that takes no long time."""
-        n, p = self.shape
-        return self._blas and not self._exponent and 2.0 * n * p * n_others <= _AT_ONCE_FLOPS
+    def _at_once(self, flops: float) -> bool:
+        """Whether a product with all columns is one call of BLAS that takes no long time."""
+        return self._blas and not self._exponent and flops <= _AT_ONCE_FLOPS
 
     def _take64(self, columns: IntArray) -> FloatArray:
         return np.asarray(self.take(columns), dtype=np.float64)

@@ -8,7 +8,7 @@ A set of columns is an array of their numbers, sorted, or a mask of all columns:
 eighth of a vector as long as w0.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray, Pause, Real
 
 # Columns are converted to float64 so many bytes at a time; those for an outer product are gathered before it is made.
 _CACHE_BYTES = 1 << 17
-_GATHER_BYTES = 1 << 23
+_GATHER_BYTES = 1 << 22
 _LEAST_GATHERED = 256
 _NONE: IntArray = np.empty(0, dtype=np.int64)
 
@@ -41,6 +41,13 @@ class Follow(NamedTuple):
     dtype: np.dtype[Any]
 
 
+class Outer(NamedTuple):
+    """A_S A_S' for the columns S that are ``added``, less that for those that are ``removed``."""
+
+    added: ColumnSet
+    removed: ColumnSet = _NONE
+
+
 class Wanted(NamedTuple):
     """What is asked of one sweep.
 
@@ -52,8 +59,8 @@ class Wanted(NamedTuple):
         A_S w for each.
     follow : Follow, optional
         Weights that come out of the same columns' A'r, and their A_S v.
-    outers : tuple of ndarray
-        A_S A_S' for each of these sets of columns.
+    outers : tuple of Outer
+        A_S A_S' for each of these sets of columns, or the difference of two.
     gather : ndarray of int, optional
         These columns themselves (sorted).
     norms : bool
@@ -71,7 +78,7 @@ class Wanted(NamedTuple):
     rows: tuple[FloatArray, ...] = ()
     weights: tuple[Columns, ...] = ()
     follow: Follow | None = None
-    outers: tuple[ColumnSet, ...] = ()
+    outers: tuple[Outer, ...] = ()
     gather: IntArray | None = None
     norms: bool = False
 
@@ -94,7 +101,7 @@ class Wanted(NamedTuple):
             self.rows,
             tuple(Columns(*on(*each)) for each in self.weights),
             follow,
-            tuple(part(s) for s in self.outers),
+            tuple(Outer(part(each.added), part(each.removed)) for each in self.outers),
             None if self.gather is None else self.gather[_within(self.gather, first, last)] - first,
             self.norms,
         )
@@ -108,7 +115,8 @@ class Wanted(NamedTuple):
     def columns(self) -> tuple[ColumnSet, ...]:
         """The sets of columns that are needed apart from that."""
         gather = () if self.gather is None else (self.gather,)
-        return (*(each.support for each in self.weights), *self.outers, *gather)
+        outers = (columns for each in self.outers for columns in each)
+        return (*(each.support for each in self.weights), *outers, *gather)
 
 
 class Swept(NamedTuple):
@@ -123,7 +131,7 @@ class Swept(NamedTuple):
     follow, follow_product : ndarray of shape (S,), (n,)
         The weights v of `Wanted.follow`, and A_S v.
     outers : tuple of ndarray of shape (n, n)
-        A_S A_S' for each of `Wanted.outers`.
+        The product, or the difference of two, for each of `Wanted.outers`.
     gather : ndarray of shape (n, S)
         The columns of `Wanted.gather` in Fortran order, as float64.
     norms : ndarray of shape (p,)
@@ -196,7 +204,7 @@ class _Answer:
         self._rows = tuple(np.empty(p) for _ in wanted.rows)
         self._products = [np.zeros(n) for _ in wanted.weights]
         self._v, self._product, self._followed = np.empty(size_of(self._follow.support)), np.zeros(n), 0
-        self._outers = tuple(_Outer(n) for _ in wanted.outers)
+        self._outers = tuple(_OuterSum(n) for _ in wanted.outers)
         self._taken = np.empty((n, self._gather.size), order="F")
         self._norms = np.empty(p if wanted.norms else 0)
 
@@ -217,8 +225,8 @@ class _Answer:
             columns, values = _values(support, w, first, last)
             if columns.size:
                 self._products[number] += B[:, columns] @ values
-        for outer, support in zip(self._outers, wanted.outers, strict=True):
-            outer.add(B, numbers_of(support, first, last))
+        for total, outer in zip(self._outers, wanted.outers, strict=True):
+            total.add(B, numbers_of(outer.added, first, last), numbers_of(outer.removed, first, last))
         at = _within(self._gather, first, last)
         self._taken[:, at] = B[:, self._gather[at] - first]
 
@@ -228,28 +236,49 @@ class _Answer:
         return Swept(self._rows, tuple(self._products), self._v, self._product, outers, self._taken, self._norms)
 
 
-class _Outer:
-    """A sum of outer products of columns, which are gathered until there are enough for one fast product."""
+class _OuterSum:
+    """A sum of outer products of columns, of some less those of others."""
 
     def __init__(self, n: int) -> None:
-        self._columns = np.empty((max(_LEAST_GATHERED, _GATHER_BYTES // (8 * n)), n))
-        self._filled, self._sum = 0, np.zeros((n, n))
+        self._sum = np.zeros((n, n))
+        self._added, self._removed = _Gathered(n), _Gathered(n)
 
-    def add(self, B: FloatArray, columns: IntArray) -> None:
-        while columns.size:
-            taken = columns[: self._columns.shape[0] - self._filled]
-            self._columns[self._filled : self._filled + taken.size] = B.T[taken]
-            self._filled, columns = self._filled + taken.size, columns[taken.size :]
-            if self._filled == self._columns.shape[0]:
-                self.total()
+    def add(self, B: FloatArray, added: IntArray, removed: IntArray) -> None:
+        for product in self._added.products(B, added):
+            self._sum += product
+        for product in self._removed.products(B, removed):
+            self._sum -= product
 
     def total(self) -> FloatArray:
         """Return the sum with all that has been gathered."""
-        if self._filled:
-            waiting = self._columns[: self._filled]
-            self._sum += waiting.T @ waiting
-            self._filled = 0
+        self._sum += self._added.product()
+        self._sum -= self._removed.product()
         return self._sum
+
+
+class _Gathered:
+    """Columns that wait until there are enough of them for one fast product."""
+
+    def __init__(self, n: int) -> None:
+        self._most = max(_LEAST_GATHERED, _GATHER_BYTES // (8 * n))
+        self._columns, self._filled = np.empty((0, n)), 0
+
+    def products(self, B: FloatArray, columns: IntArray) -> Iterator[FloatArray]:
+        """Take these columns in; yield the outer products of as many as make one."""
+        if columns.size and not self._columns.size:
+            self._columns = np.empty((self._most, B.shape[0]))
+        while columns.size:
+            taken = columns[: self._most - self._filled]
+            self._columns[self._filled : self._filled + taken.size] = B.T[taken]
+            self._filled, columns = self._filled + taken.size, columns[taken.size :]
+            if self._filled == self._most:
+                yield self.product()
+                self._filled = 0
+
+    def product(self) -> FloatArray:
+        """Return the outer products of what waits, added up."""
+        waiting = self._columns[: self._filled]
+        return waiting.T @ waiting
 
 
 def compact(mask: BoolArray) -> ColumnSet:

@@ -14,7 +14,7 @@ import numpy as np
 
 from l0quad.certificates import Bound
 from l0quad.matrix import DenseMatrix, Matrix
-from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted, as_numbers, norm_on, size_of, union
+from l0quad.matrix.sweeps import Columns, Follow, Outer, Swept, Wanted, as_numbers, norm_on, size_of, union
 from l0quad.problem.restricted import (
     DIRECT_LIMIT,
     dual_solution,
@@ -61,7 +61,7 @@ class TwoSweeps:
             self.first = Wanted(gather=as_numbers(support))
         else:
             self._support = union((support,), matrix.shape[1])
-            self.first = Wanted(weights=(Columns(self._support, w0),), outers=(self._support,))
+            self.first = Wanted(weights=(Columns(self._support, w0),), outers=(Outer(self._support),))
         self.second, self.solved = Wanted(), False
         self._gram: FloatArray = np.empty((0, 0))
         self.w: FloatArray = np.empty(0)

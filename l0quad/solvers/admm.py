@@ -10,7 +10,7 @@ from l0quad import validation
 from l0quad.bounds.dual import proven, with_bound
 from l0quad.linalg.cholesky import cholesky
 from l0quad.linalg.pieces import pieces
-from l0quad.matrix.sweeps import Columns, Swept, Wanted, as_numbers, compact, size_of, union
+from l0quad.matrix.sweeps import Columns, Outer, Swept, Wanted, as_numbers, compact, size_of, union
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.counted import TwoSweeps, first_sweep
 from l0quad.run.checkpoint import Saved
@@ -162,7 +162,7 @@ class _CountedPasses(_Passes):
         every = np.ones(problem.shape[1], dtype=np.bool_)
         self.refit(start.support)
         del start
-        swept = self._first(Wanted(rows=(problem.b,), weights=(Columns(every, problem.w0),), outers=(every,)))
+        swept = self._first(Wanted(rows=(problem.b,), weights=(Columns(every, problem.w0),), outers=(Outer(every),)))
         self._target, self._centre, self._gram = swept.rows[0], swept.products[-1], swept.outers[-1]
         self.finish()
 

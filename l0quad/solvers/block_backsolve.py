@@ -13,7 +13,7 @@ from l0quad.errors import Unsuited
 from l0quad.kernels.blocks import solve_blocks
 from l0quad.matrix import DenseMatrix, Matrix
 from l0quad.matrix.base import CHUNK_BYTES
-from l0quad.matrix.sweeps import Columns, Wanted, union
+from l0quad.matrix.sweeps import Columns, Outer, Wanted, union
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.counted import Refit, first_sweep
 from l0quad.problem.restricted import DIRECT_LIMIT, dual_solution, orthogonal_solve
@@ -119,7 +119,7 @@ def _first_sweep(problem: CoreProblem, start: Point) -> tuple[Point, FloatArray,
     direct = problem.mu > 0 and n <= DIRECT_LIMIT
     every, chosen = np.ones(p, dtype=np.bool_), union((support,), p)
     weights = (Columns(every, problem.w0), Columns(support, start.w), Columns(chosen, problem.w0))
-    wanted = Wanted(weights=weights, outers=(chosen,) if direct else ())
+    wanted = Wanted(weights=weights, outers=(Outer(chosen),) if direct else ())
     swept = first_sweep(problem.matrix, wanted, problem.pause)
     at_w0, at_start, kept = swept.products
     y = dual_solution(swept.outers[0], b - kept, problem.mu, problem.pause) if direct else None

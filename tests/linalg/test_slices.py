@@ -52,8 +52,8 @@ def thin(monkeypatch):
     monkeypatch.setattr(l0quad.linalg.orthogonal, "_PANEL", 2)
     monkeypatch.setattr(l0quad.linalg.orthogonal, "_SLICE_FLOPS", 1)
     monkeypatch.setattr(l0quad.linalg.cholesky, "_AT_ONCE", 0)
-    for module in (l0quad.linalg.cholesky, l0quad.linalg.symmetric):
-        monkeypatch.setattr(module, "_BLOCK", 3)
+    monkeypatch.setattr(l0quad.linalg.symmetric, "_LEAST_ROWS", 3)
+    monkeypatch.setattr(l0quad.linalg.symmetric, "_BYTES", 0)
     monkeypatch.setattr(l0quad.matrix.dense, "_AT_ONCE_FLOPS", 0)
     for module in (l0quad.matrix.base, l0quad.matrix.dense):
         monkeypatch.setattr(module, "CHUNK_BYTES", 256)
@@ -169,8 +169,8 @@ def test_a_dual_solve_takes_one_square_matrix(monkeypatch):
     # Of the last support nothing is kept, and columns are converted a few at a time.
     for name, size in (("SINGLE_SUPPORT_BYTES", 0), ("CHUNK_BYTES", 1 << 16)):
         monkeypatch.setattr(l0quad.matrix.base, name, size)
-    for module in (l0quad.linalg.cholesky, l0quad.linalg.symmetric):
-        monkeypatch.setattr(module, "_BLOCK", 32)
+    monkeypatch.setattr(l0quad.linalg.symmetric, "_LEAST_ROWS", 32)
+    monkeypatch.setattr(l0quad.linalg.symmetric, "_BYTES", 0)
     rng = np.random.default_rng(0)
     A = as_matrix(np.asfortranarray(rng.standard_normal((400, 900)), dtype=np.float32))
     b, w0 = rng.standard_normal(400), rng.standard_normal(900)

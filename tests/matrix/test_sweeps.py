@@ -8,7 +8,7 @@ from matrices import KINDS, SHAPES, column_files, values
 
 from l0quad.matrix import as_matrix
 from l0quad.matrix.columns import ScaledColumns
-from l0quad.matrix.sweeps import Columns, Follow, Swept, Wanted, sweep_blocks
+from l0quad.matrix.sweeps import Columns, Follow, Outer, Swept, Wanted, sweep_blocks
 
 over_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
@@ -22,7 +22,12 @@ def everything(A, dtype=np.float64):
     many = np.arange(p)
     w, start = rng.standard_normal(p), rng.standard_normal(few.size)
     wanted = Wanted(
-        (r, q), (Columns(many, w), Columns(few, w[few])), Follow(few, start, np.dtype(dtype)), (few, many), few, True
+        (r, q),
+        (Columns(many, w), Columns(few, w[few])),
+        Follow(few, start, np.dtype(dtype)),
+        (Outer(few), Outer(many), Outer(few, many[1::2])),
+        few,
+        True,
     )
     v = (start + A[:, few].T @ r).astype(dtype).astype(np.float64)
     expected = (
@@ -30,7 +35,7 @@ def everything(A, dtype=np.float64):
         (A @ w, A[:, few] @ w[few]),
         v,
         A[:, few] @ v,
-        (A[:, few] @ A[:, few].T, A @ A.T),
+        (A[:, few] @ A[:, few].T, A @ A.T, A[:, few] @ A[:, few].T - A[:, 1::2] @ A[:, 1::2].T),
         A[:, few],
         (A**2).sum(axis=0),
     )
@@ -72,7 +77,7 @@ def as_masks(wanted, p):
     return wanted._replace(
         weights=tuple(Columns(*marked(each.support, each.values, p)) for each in wanted.weights),
         follow=Follow(mask, start, wanted.follow.dtype),
-        outers=tuple(marked(each, 0.0, p)[0] for each in wanted.outers),
+        outers=tuple(Outer(*(marked(each, 0.0, p)[0] for each in outer)) for outer in wanted.outers),
     )
 
 
@@ -97,7 +102,7 @@ def test_only_what_is_needed_is_read(tmp_path, monkeypatch):
     A = values((17, 40), np.float64)
     M = column_files(A, "F", tmp_path, 1 << 16)
     support = np.array([3, 4, 21])
-    swept = M.swept(Wanted(weights=(Columns(support, np.ones(3)),), outers=(support[:1],)))
+    swept = M.swept(Wanted(weights=(Columns(support, np.ones(3)),), outers=(Outer(support[:1]),)))
     np.testing.assert_allclose(swept.products[0], A[:, support].sum(axis=1), atol=1e-14)
     np.testing.assert_allclose(swept.outers[0], np.outer(A[:, 3], A[:, 3]), atol=1e-14)
     assert M.bytes_read == 3 * 17 * 8
@@ -132,8 +137,8 @@ def test_many_columns_go_into_an_outer_product_in_pieces(monkeypatch):
 
     monkeypatch.setattr(sweeps, "_GATHER_BYTES", 0)
     A = values((5, 1000), np.float64)
-    swept = as_matrix(A).swept(Wanted(outers=(np.arange(1000),)))
-    np.testing.assert_allclose(swept.outers[0], A @ A.T, atol=1e-11)
+    swept = as_matrix(A).swept(Wanted(outers=(Outer(np.arange(1000), np.arange(0, 1000, 3)),)))
+    np.testing.assert_allclose(swept.outers[0], A @ A.T - A[:, ::3] @ A[:, ::3].T, atol=1e-11)
 
 
 def test_a_pause_comes_between_blocks():
