@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from l0quad.certificates import Bound
+from l0quad.linalg.pieces import pieces
 from l0quad.linalg.rounding import SLACK, gamma
-from l0quad.problem.core import CoreProblem, GramCore, Point
+from l0quad.problem.core import CoreProblem, GramCore, Point, squared_distance
 from l0quad.problem.problem import Problem
 from l0quad.types import FloatArray
 
@@ -67,23 +68,26 @@ def rounding_error(problem: Problem, point: Point) -> float:
     """
     core, units = problem.core, problem.units
     n, p = core.shape
-    w = np.abs(point.w)
-    pull = units.w0.copy()
-    pull[point.support] -= point.w
-    ridge = 0.5 * core.mu * float(pull @ pull)
-    linear = 0.0 if units.linear is None else float(np.abs(units.linear[point.support]) @ w)
+    ridge = 0.5 * core.mu * squared_distance(point.support, point.w, units.w0)
+    linear = 0.0 if units.linear is None else _sizes(units.linear, point)
     rest = gamma(p + 8) * (ridge + linear)
     if isinstance(core, GramCore):
-        H = np.abs(core.matrix.inner(point.support))
+        H, w = np.abs(core.matrix.inner(point.support)), np.abs(point.w)
         data = gamma(2 * w.size + 8) * (0.5 * float(w @ (H @ w)) + float(np.abs(core.g[point.support]) @ w))
     else:
         r = core.residual_at(point)
         size = float(np.linalg.norm(r))
         lengths = float(np.linalg.norm(core.b))
-        lengths += float(core.rounding_norms[point.support] @ w) if w.size else 0.0
-        d = gamma(w.size + 8) * lengths
+        lengths += core.matrix.spread * _sizes(core.column_sq_norms, point, np.sqrt) if point.w.size else 0.0
+        d = gamma(point.w.size + 8) * lengths
         data = size * d + 0.5 * d * d + gamma(n + 8) * 0.5 * size * size
     return 4 * SLACK * (data + rest) + units.moved
+
+
+def _sizes(factors: FloatArray, point: Point, of: Callable[[FloatArray], FloatArray] = np.abs) -> float:
+    """Return ``sum_i of(factors_i) |w_i|`` over a point's support, without a vector as long as that."""
+    parts = (of(factors[point.support[here]]) @ np.abs(point.w[here]) for here in pieces(point.w.size))
+    return float(sum(parts))
 
 
 def descent(core: CoreProblem, point: Point, enough: float) -> float:

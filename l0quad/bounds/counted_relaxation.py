@@ -25,7 +25,7 @@ _NONE: IntArray = np.empty(0, dtype=np.int64)
 
 
 class _Newton(NamedTuple):
-    """What a Newton step takes from a prox: w(nu), the columns that are active, h(w) and the conjugate.
+    """What a Newton step takes from a prox: w(nu), the columns that are active, and the conjugate.
 
     w is dense: a vector as long as w0, however many columns it has. ``coupled`` is the v of the rank-one term. ``few``
     says that the active columns make the smaller system, for which that is not needed.
@@ -36,7 +36,6 @@ class _Newton(NamedTuple):
     between: Jacobian
     coupled: Columns
     beta: float
-    penalty: float
     conjugate: float
     few: bool
 
@@ -79,6 +78,7 @@ class CountedRelaxation(Relaxation):
         problem = self.problem
         here = self._newton(self.centre, self.sigma)
         support = None if here is None or last is None else self._new_support(here.w, last)
+        penalty = 0.0 if here is None else self._penalty(here.w)
         there = None if here is None else self._newton(here.w, self.sigma * SIGMA_GROWTH)
         if here is None or there is None:
             del here
@@ -89,17 +89,19 @@ class CountedRelaxation(Relaxation):
         swept = first_sweep(problem.matrix, wanted, problem.pause)
         self._taken = as_numbers(wanted.columns[-1]), swept.gather
         at, gradient = here, swept.products[0] - problem.b - self.nu
-        self.primal = min(self.primal, self._value(swept.products[0], here.penalty))
+        self.primal = min(self.primal, self._value(swept.products[0], penalty))
         self._take_over(here, swept.outers[:2])
         if self._reached(gradient, dual):
             self.centre, self.sigma, at = here.w, self.sigma * SIGMA_GROWTH, there
             gradient = swept.products[2] - problem.b - self.nu
             self._take_over(there, swept.outers[2:4])
         self._coupled = swept.products[1 if at is here else 3][:, None]
-        direction = self._newton_direction(gradient, at.ones, at.between, at.beta)
         y = None if support is None else self._dual_of(support, swept)
-        conjugate = at.conjugate
+        ones, between, beta, conjugate = at.ones, at.between, at.beta, at.conjugate
+        # The vectors as long as w0.
         del here, there, at, wanted, swept
+        direction = self._newton_direction(gradient, ones, between, beta)
+        del ones, between
         return self._second_sweep(conjugate, gradient, direction, support, y)
 
     def _second_sweep(
@@ -111,7 +113,7 @@ class CountedRelaxation(Relaxation):
         y: FloatArray | None,
     ) -> Point | None:
         """Move nu along the direction; return the refit on a support where y solves its dual."""
-        problem, found = self.problem, None
+        problem, refit = self.problem, None
         if support is None or y is None:
             (Atd,) = problem.matrix.swept(Wanted(rows=(direction,)), problem.pause).rows
         else:
@@ -121,17 +123,18 @@ class CountedRelaxation(Relaxation):
             del swept
             exact = keeps_digits(self._outer_kept(support), y, norm_on(support, t))
             t *= -problem.mu
-            refit = proven(problem, Refit(w, residual, -problem.mu * y, t))
+            refit = proven(problem, Refit(w, residual, -problem.mu * y, t)) if exact else None
             del t, w
-            if exact:
-                found = replace(problem.evaluate(np.flatnonzero(support), refit.w, residual), refit=refit)
-            del refit
         self._search(conjugate, gradient, direction, Atd)
-        return found
+        del Atd
+        if refit is None or support is None:
+            return None
+        point = problem.evaluate(np.flatnonzero(support), refit.w, refit.residual)
+        return replace(point, refit=refit)
 
     def _newton(self, centre: FloatArray, sigma: float) -> _Newton | None:
         """Return what a Newton step needs, None where that is more than one sweep brings."""
-        prox = self._prox_from(centre, sigma, self.Atnu)
+        prox = self._prox_from(centre, sigma, self.Atnu.__getitem__)
         ones = compact(prox.z == 1)
         between = self.problem.constraint.jacobian(prox.x, prox.z, prox.beta)
         n, terms = self.problem.shape[0], between.rank_ones
@@ -145,7 +148,7 @@ class CountedRelaxation(Relaxation):
             between, coupled = self._compacted(between)
         beta, conjugate, w = prox.beta, self._conjugate(prox), prox.last_w()
         del prox
-        return _Newton(w, ones, between, coupled, beta, self._penalty(w), conjugate, few)
+        return _Newton(w, ones, between, coupled, beta, conjugate, few)
 
     def _compacted(self, between: Jacobian) -> tuple[Jacobian, Columns]:
         """Return a Jacobian of at most one rank-one term with its columns compact, and the values of that term."""
@@ -159,9 +162,8 @@ class CountedRelaxation(Relaxation):
 
     def _new_support(self, w: FloatArray, last: ColumnSet) -> BoolArray | None:
         """Return the largest entries of w, marked; None where these are the columns of the last support."""
-        p = self.problem.shape[1]
-        support = union((self.problem.constraint.nearest(w),), p)
-        return None if np.array_equal(support, union((last,), p)) else support
+        support = self.problem.constraint.marked_nearest(w.copy())
+        return None if np.array_equal(support, union((last,), w.size)) else support
 
     def _wanted(self, here: _Newton, there: _Newton, support: BoolArray | None) -> Wanted:
         weights: tuple[Columns, ...] = (*here.weights, *there.weights)
@@ -202,8 +204,8 @@ class CountedRelaxation(Relaxation):
     def _dual_of(self, support: BoolArray, swept: Swept) -> FloatArray | None:
         """Return the dual solution of the refit on a support."""
         problem = self.problem
-        self._outer_kept.change(support, swept.outers[4])
-        return dual_solution(self._outer_kept(support), problem.b - swept.products[4], problem.mu, problem.pause)
+        gram = self._outer_kept.change(support, swept.outers[4])
+        return dual_solution(gram, problem.b - swept.products[4], problem.mu, problem.pause)
 
 
 def relaxation_of(

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from l0quad.certificates import Bound, Dual
+from l0quad.linalg.pieces import pieces
 from l0quad.linalg.rounding import down
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.counted import Refit
@@ -62,10 +63,11 @@ def _lowered(
     squares = np.divide(Atnu, -mu, out=Atnu if overwrite else None)
     squares += w0
     squares *= squares
-    kept = squares[problem.constraint.marked(squares, fixed_in, fixed_out)]
-    # The values themselves: the root of a rounded square is the number that was squared.
-    np.sqrt(kept, out=kept)
-    inside = float(kept @ kept)
+    marked, inside = problem.constraint.marked(squares, fixed_in, fixed_out), 0.0
+    for here in pieces(squares.size):
+        # The values themselves: the root of a rounded square is the number that was squared.
+        kept = np.sqrt(squares[here][marked[here]])
+        inside += float(kept @ kept)
     square, product, ridge = float(nu @ nu), float(problem.b @ nu), float(w0 @ w0)
     value = -0.5 * square - product + 0.5 * mu * (ridge - inside)
     off = (nu.size + 4) * _EPS * problem.largest_rounding**0.5 * max(square**0.5, reach) / mu + 2 * _EPS * (

@@ -25,7 +25,7 @@ from l0quad.certificates import Bound
 from l0quad.linalg.cholesky import cholesky
 from l0quad.linalg.pieces import pieces
 from l0quad.matrix.sweeps import Outer, as_numbers, compact, size_of, union
-from l0quad.problem.constraints.base import Jacobian, RankOnes
+from l0quad.problem.constraints.base import Jacobian, RankOnes, Some
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray
 
@@ -44,26 +44,33 @@ _STATE = ("centre", "nu", "Atnu", "reach", "primal", "sigma")
 
 
 class Prox(NamedTuple):
-    """What w(nu) and its Jacobian come from; ``beta`` is sigma mu."""
+    """What w(nu) and its Jacobian come from; ``beta`` is sigma mu, ``x`` brings its entries on some columns.
+
+    x is as long as w0 and costs a few operations an entry, so that it is not held.
+    """
 
     z: FloatArray
-    x: FloatArray
+    x: Some
     beta: float
 
     @property
     def w(self) -> FloatArray:
         """w(nu), computed anew."""
-        w = self.x * self.z
-        w /= self.z + self.beta
-        return w
+        return self._replace(z=self.z.copy()).last_w()
 
     def last_w(self) -> FloatArray:
-        """Return the same in the memory of x and z, which hold something else from then on."""
-        w, share = self.x, self.z
-        w *= share
-        share += self.beta
-        w /= share
-        return w
+        """Return the same in the memory of z, which holds something else from then on."""
+        for here in pieces(self.z.size):
+            share = self.z[here]
+            w = self.x(here)
+            w *= share
+            share += self.beta
+            np.divide(w, share, out=share)
+        return self.z
+
+    def pull(self) -> float:
+        """Return ``sum x^2 z / (z + beta)``."""
+        return sum(_pull(self.z[here], self.x(here), self.beta) for here in pieces(self.z.size))
 
 
 class Relaxation:
@@ -145,21 +152,22 @@ class Relaxation:
         return 0.5 * float(gradient @ gradient) <= _INNER_SHARE * max(self.primal - dual, 0.0)
 
     def _prox(self, Atnu: FloatArray) -> Prox:
-        return self._prox_from(self.centre, self.sigma, Atnu)
+        return self._prox_from(self.centre, self.sigma, Atnu.__getitem__)
 
-    def _prox_from(self, centre: FloatArray, sigma: float, Atnu: FloatArray) -> Prox:
-        x, beta = np.empty(centre.size), sigma * self.problem.mu
-        for here in pieces(x.size):
-            x[here] = self._shifted(here, centre, sigma, Atnu[here])
-        return Prox(self.problem.constraint.relaxed(x, beta), x, beta)
+    def _prox_from(self, centre: FloatArray, sigma: float, Atnu: Some) -> Prox:
+        mu, w0 = self.problem.mu, self.problem.w0
 
-    def _shifted(self, here: slice, centre: FloatArray, sigma: float, Atnu: FloatArray) -> FloatArray:
-        """Return the x that w(nu) comes from on a piece of the columns, from A'nu there."""
-        x = self.problem.mu * self.problem.w0[here]
-        x -= Atnu
-        x *= sigma
-        x += centre[here]
-        return x
+        def x(here: slice | IntArray) -> FloatArray:
+            some = mu * w0[here]
+            some -= Atnu(here)
+            some *= sigma
+            some += centre[here]
+            return some
+
+        z, beta = np.empty(centre.size), sigma * mu
+        for here in pieces(z.size):
+            z[here] = x(here)
+        return Prox(self.problem.constraint.relaxed_in_place(z, beta), x, beta)
 
     def _product(self, w: FloatArray) -> FloatArray:
         """Return A w."""
@@ -192,22 +200,13 @@ class Relaxation:
 
         With the h of w0 = 0: the problem's w0 is in x.
         """
-        total = sum(_pull(prox.z[here], prox.x[here], prox.beta) for here in pieces(prox.x.size))
         # beta is sigma mu, of the sigma that the prox belongs to.
-        return total * self.problem.mu / (2 * prox.beta)
+        return prox.pull() * self.problem.mu / (2 * prox.beta)
 
     def _conjugate_after(self, step: float, Atd: FloatArray) -> float:
         """Return the same at A'nu + step A'd, with one vector as long as w0."""
-        beta, x = self.sigma * self.problem.mu, np.empty(Atd.size)
-
-        def moved(here: slice) -> FloatArray:
-            return self._shifted(here, self.centre, self.sigma, self.Atnu[here] + step * Atd[here])
-
-        for here in pieces(x.size):
-            x[here] = moved(here)
-        z = self.problem.constraint.relaxed_in_place(x, beta)
-        total = sum(_pull(z[here], moved(here), beta) for here in pieces(z.size))
-        return total * self.problem.mu / (2 * beta)
+        moved = self._prox_from(self.centre, self.sigma, lambda here: self.Atnu[here] + step * Atd[here])
+        return self._conjugate(moved)
 
     def _inner_value(self, nu: FloatArray, conjugate: float) -> float:
         """Return Phi(nu) up to a constant."""
@@ -334,13 +333,14 @@ class SlowlyChangingOuter:
             before = union((since,), self._size)
         return Outer(compact(after & ~before), compact(before & ~after))
 
-    def change(self, columns: ColumnSet, difference: FloatArray) -> None:
-        """Take over what these changes make."""
+    def change(self, columns: ColumnSet, difference: FloatArray) -> FloatArray:
+        """Take over what these changes make; return the product."""
         if self._outer is None:
             self._outer = difference
         else:
             self._outer += difference
         self._inside = np.packbits(union((columns,), self._size))
+        return self._outer
 
     def __call__(self, columns: ColumnSet) -> FloatArray:
         """Return A_S A_S' for these columns, from that of the last ones where few have changed."""

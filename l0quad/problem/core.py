@@ -29,7 +29,7 @@ _REDUCED_COLUMNS = 2048
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
-    """A feasible w, as solvers hold it: values on a support, in the problem's own units.
+    """A feasible w, as solvers hold it: values on a support, which is sorted, in the problem's own units.
 
     ``restricted_optimum`` says that ``w`` minimises the objective over all points with this support. ``refit`` is what
     its two sweeps brought, where passes over A are counted.
@@ -175,11 +175,9 @@ class CoreProblem:
         self, support: IntArray, w: FloatArray, residual: FloatArray | None = None, restricted_optimum: bool = False
     ) -> Point:
         """Return the point with these values on this support, its objective accumulated in float64."""
-        pull = self.w0.copy()
-        for here in pieces(support.size):
-            pull[support[here]] -= w[here]
         data, constant = self.data_term(support, w, residual)
-        return Point(support, w, data + 0.5 * self.mu * float(pull @ pull) + constant, restricted_optimum)
+        ridge = 0.5 * self.mu * squared_distance(support, w, self.w0)
+        return Point(support, w, data + ridge + constant, restricted_optimum)
 
     def data_term(self, support: IntArray, w: FloatArray, residual: FloatArray | None = None) -> tuple[float, float]:
         """Return ``1/2 ||A w - b||^2`` and the constant that belongs to it; the residual spares a pass over A."""
@@ -315,6 +313,17 @@ class GramCore(CoreProblem):
     def reduced(self) -> "CoreProblem":
         """Return the problem itself: it has p rows."""
         return self
+
+
+def squared_distance(support: IntArray, w: FloatArray, w0: FloatArray) -> float:
+    """Return ``||w - w0||^2`` for the values on a support, sorted; no vector as long as w0 is made."""
+    total, first = 0.0, 0
+    for here in pieces(w0.size):
+        pull = w0[here].copy()
+        last = first + int(np.searchsorted(support[first:], here.stop))
+        pull[support[first:last] - here.start] -= w[first:last]
+        total, first = total + float(pull @ pull), last
+    return total
 
 
 def frozen(array: FloatArray) -> FloatArray:

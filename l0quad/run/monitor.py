@@ -51,6 +51,10 @@ class Monitor(Protocol):
         """Take note of an iteration, and of a tree's nodes (all, open); return whether to end."""
         ...
 
+    def keep(self, point: Point) -> None:
+        """Take a point within an iteration, so that a worse one need not be held any longer."""
+        ...
+
     def prove(self, bound: Bound) -> bool:
         """Take note of a bound; return whether to end."""
         ...
@@ -134,9 +138,7 @@ class SolveMonitor:
 
         ``tree`` is how many nodes have been looked at and how many are open.
         """
-        best = self.best
-        if point.objective < best.objective or (point.restricted_optimum and point.objective == best.objective):
-            self.best = point
+        self.keep(point)
         count = len(self.history) + 1
         if self.limits.bound_at is not None and count & (count - 1) == 0 and not self.proven:
             self.prove(self.limits.bound_at(self.best))
@@ -154,6 +156,12 @@ class SolveMonitor:
         if self.callback is not None and self.callback(state):
             self.stopped = Status.INTERRUPTED
         return self.stopped is not None or self.expired()
+
+    def keep(self, point: Point) -> None:
+        """Note a point where it is the best one."""
+        best = self.best
+        if point.objective < best.objective or (point.restricted_optimum and point.objective == best.objective):
+            self.best = point
 
     def prove(self, bound: Bound) -> bool:
         """Note a lower bound; True when the solver must stop."""
@@ -280,13 +288,20 @@ class SubMonitor:
 
     def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool:
         """Record the point of the whole problem that this one stands for."""
+        return self.parent.record(self._of_whole(point), tree)
+
+    def keep(self, point: Point) -> None:
+        """Keep the point of the whole problem that this one stands for."""
+        self.parent.keep(self._of_whole(point))
+
+    def _of_whole(self, point: Point) -> Point:
         if self.exponents is not None:
             point = replace(point, w=np.ldexp(point.w, self.exponents[point.support]))
         if self.columns is not None:
             point = replace(point, support=self.columns[point.support])
         if self.columns is not None or self.exponents is not None:
             point = replace(point, refit=None)
-        return self.parent.record(point, tree)
+        return point
 
     def prove(self, bound: Bound) -> bool:
         """Pass over the bound, which is not one of the whole problem."""
@@ -330,6 +345,9 @@ class _Part:
 
     def record(self, point: Point, tree: tuple[int, int] | None = None) -> bool:
         return self._whole.record(point, tree)
+
+    def keep(self, point: Point) -> None:
+        self._whole.keep(point)
 
     def prove(self, bound: Bound) -> bool:
         return self._whole.prove(bound)

@@ -14,6 +14,9 @@ from l0quad.solvers.iht import IHT, hard_thresholding_step, iht, pursuit_step
 from l0quad.solvers.needs import Needs
 from l0quad.types import FloatArray, IntArray
 
+# Of large files a working set of more than this share of the columns has too much beside it that is as long.
+_LARGEST_SHARE = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class ActiveSet:
@@ -23,7 +26,8 @@ class ActiveSet:
     columns with the largest |w - tau gradient|; when `IHT` has converged on it, one look at all columns chooses the
     next. Begins with the refit of its start, and never ends above it. A round costs a look (a pass over A for A'r, and
     the step's own) and passes over the working set. On files (`l0quad.open_columns`) the refit of the start takes two
-    sweeps, a round one and two for each refit of the look, and two of the working set for each refit there.
+    sweeps, a round one and two for each refit of the look, and two of the working set for each refit there; where the
+    working set would be more than a quarter of the columns of large files, ``inner`` runs on all of them.
 
     Parameters
     ----------
@@ -58,6 +62,9 @@ class ActiveSet:
 
 def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: Monitor) -> Outcome:
     """Alternate between `iht` on a working set and a look at all columns."""
+    extra = int(options.extra * problem.shape[1])
+    if problem.in_large_files and start.support.size + extra > _LARGEST_SHARE * problem.shape[1]:
+        return iht(problem, start, options.inner, monitor)
     monitor, saved = monitor.begin()
     point: Point = saved["point"] if saved else problem.optimised(start)
     del start

@@ -288,7 +288,7 @@ class _Wide(_Split):
         self._overwrite(x, rho, tau)
         self._both = x
         self._Ax = (Av - self._gram @ y) / tau + self._Au
-        inside = union((self._constraint.nearest(x),), x.size)
+        inside = self._constraint.marked_nearest(x.copy())
         for here in pieces(x.size):
             # u = (x - z) / growth.
             np.divide(x[here], growth, out=x[here], where=~inside[here])

@@ -158,7 +158,10 @@ def auto(problem: CoreProblem, start: Point, options: Auto, monitor: Monitor) ->
     monitor, saved = monitor.begin()
     if not problem.in_large_files and table_fits(problem) and _descent_flops(problem) <= effort.table_flops:
         return _small(problem, start, effort, monitor, saved)
-    return _large(problem, start, effort, monitor, saved)
+    # Its support may be as long as w0: what solves from it takes it out, and lets go of it.
+    held = [start]
+    del start
+    return _large(problem, held, effort, monitor, saved)
 
 
 def prove(problem: CoreProblem, best: Point, options: Auto, monitor: Monitor) -> Outcome | None:
@@ -264,12 +267,13 @@ def _basis(problem: CoreProblem, effort: _Effort) -> Point | None:
     return problem.restricted(columns) if problem.constraint.allows(columns) else None
 
 
-def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor, saved: Saved | None) -> Outcome:
+def _large(problem: CoreProblem, held: list[Point], effort: _Effort, monitor: Monitor, saved: Saved | None) -> Outcome:
     """Round the relaxation, then exchange: with the columns that promise most, and in batches."""
     if saved is None:
         # Of the start only the support is asked for.
-        begin = start if start.support.size else Point(largest_entries(problem)[0], np.empty(0), np.inf)
-        first = (_pursued if problem.ridge_is_lost else _rounded)(problem, begin, effort, monitor)
+        if not held[0].support.size:
+            held = [Point(largest_entries(problem)[0], np.empty(0), np.inf)]
+        first = (_pursued if problem.ridge_is_lost else _rounded)(problem, held, effort, monitor)
         monitor.save(first=first)
     else:
         first = saved["first"]
@@ -286,15 +290,15 @@ def _large(problem: CoreProblem, start: Point, effort: _Effort, monitor: Monitor
     return swap(problem, found.point, batches, monitor)._replace(bound=first.bound)
 
 
-def _pursued(problem: CoreProblem, begin: Point, effort: _Effort, monitor: Monitor) -> Outcome:
-    return iht(problem, begin, IHT(refit=True), monitor)
+def _pursued(problem: CoreProblem, held: list[Point], effort: _Effort, monitor: Monitor) -> Outcome:
+    return iht(problem, held.pop(), IHT(refit=True), monitor)
 
 
-def _rounded(problem: CoreProblem, begin: Point, effort: _Effort, monitor: Monitor) -> Outcome:
-    n, k = problem.shape[0], begin.support.size
+def _rounded(problem: CoreProblem, held: list[Point], effort: _Effort, monitor: Monitor) -> Outcome:
+    n, k = problem.shape[0], held[0].support.size
     affordable = int(_ROUNDING_FLOPS / (float(n) * n * (k / 4 + n / 3)))
     steps = min(max(effort.rounding_steps, affordable), _MOST_STEPS)
-    return rounding(problem, begin, Rounding(steps, effort.proven), monitor)
+    return rounding(problem, held.pop(), Rounding(steps, effort.proven), monitor)
 
 
 def _with_exchanges(problem: CoreProblem, outcome: Outcome, effort: _Effort, monitor: Monitor) -> Outcome:

@@ -14,7 +14,7 @@ from l0quad.run.monitor import Monitor
 from l0quad.run.outcome import Outcome, Status
 from l0quad.solvers.coordinate_descent import CoordinateDescent, coordinate_descent
 from l0quad.solvers.needs import Needs
-from l0quad.types import FloatArray, IntArray
+from l0quad.types import BoolArray, FloatArray, IntArray
 
 # Steps tried beyond the first breakpoint double until the objective rises; steps below it halve until it is found.
 _MOST_HALVINGS = 30
@@ -125,7 +125,9 @@ def pursuit_step(problem: CoreProblem, point: Point, monitor: Monitor) -> Point 
     tau = 1 / max(float(problem.column_sq_norms.mean()) + problem.mu, _SMALLEST_CURVATURE)
     data = _data_gradient(problem, point)
     for _ in range(_MOST_HALVINGS):
-        support = problem.constraint.nearest(_moved(point, _gradient(problem, point, data), tau))
+        moved = _moved(point, _gradient(problem, point, data), tau)
+        support = np.flatnonzero(problem.constraint.marked_nearest(moved))
+        del moved
         if np.array_equal(support, point.support) or monitor.expired():
             return None
         found = problem.restricted(support)
@@ -148,17 +150,15 @@ def hard_thresholding_step(
     residual = problem.residual_at(point) if residual is None else residual
     ray = _Ray(problem, point, _gradient(problem, point, problem.data_gradient(point, residual)), residual)
     tau = ray.minimiser(point.objective)
-    if tau > 0 and np.array_equal(ray.support(tau), ray.kept):
-        best = ray.at(tau)
-        return best if best[0].objective < point.objective else None
+    if tau > 0 and ray.keeps(tau):
+        return ray.better(tau)
     longer = _longer_steps(ray, tau, point.objective)
     if longer is not None:
         return longer
     for _ in range(_MOST_HALVINGS if tau > 0 else 0):
         tau /= 2
-        if np.array_equal(ray.support(tau), ray.kept):
-            best = ray.at(tau)
-            return best if best[0].objective < point.objective else None
+        if ray.keeps(tau):
+            return ray.better(tau)
     return None
 
 
@@ -184,23 +184,32 @@ class _Ray:
         tau = slope / curvature if curvature > 0 else 0.0
         return tau if np.isfinite(tau) and tau * slope > _STATIONARY * abs(objective) else 0.0
 
-    def support(self, tau: float) -> IntArray:
-        """Return the support of the point at tau."""
-        return self.problem.constraint.nearest(_moved(self.point, self.gradient, tau))
+    def keeps(self, tau: float) -> bool:
+        """Whether the point at tau has the kept set for its support."""
+        inside = self.problem.constraint.marked_nearest(_moved(self.point, self.gradient, tau))
+        return np.count_nonzero(inside) == self.kept.size and bool(inside[self.kept].all())
 
-    def at(self, tau: float) -> tuple[Point, FloatArray]:
-        """Return the point at tau and its residual."""
-        problem, moved = self.problem, _moved(self.point, self.gradient, tau)
-        support = problem.constraint.nearest(moved)
+    def reached(self, tau: float) -> tuple[BoolArray, FloatArray]:
+        """Return the support of the point at tau, as a mask, and its residual."""
+        inside = self.problem.constraint.marked_nearest(_moved(self.point, self.gradient, tau))
         residual = self.residual - tau * self.product
-        joined = union((support,), moved.size)
-        changed = np.flatnonzero(joined ^ union((self.kept,), moved.size))
+        changed = np.flatnonzero(inside ^ union((self.kept,), inside.size))
         if changed.size:
-            residual += problem.matrix.matvec(changed, np.where(joined[changed], 1.0, -1.0) * moved[changed])
-        values = moved[support]
-        # As long as w0, as is what the objective takes.
-        del moved, joined, changed
-        return problem.evaluate(support, values, residual), residual
+            joined = np.where(inside[changed], 1.0, -1.0)
+            joined *= _moved(self.point, self.gradient, tau)[changed]
+            residual += self.problem.matrix.matvec(changed, joined)
+        return inside, residual
+
+    def at(self, tau: float, inside: BoolArray, residual: FloatArray) -> tuple[Point, FloatArray]:
+        """Return the point at tau and its residual, from its support."""
+        support = np.flatnonzero(inside)
+        values = _moved(self.point, self.gradient, tau)[support]
+        return self.problem.evaluate(support, values, residual), residual
+
+    def better(self, tau: float) -> tuple[Point, FloatArray] | None:
+        """Return the same where it is better than where the ray begins."""
+        best = self.at(tau, *self.reached(tau))
+        return best if best[0].objective < self.point.objective else None
 
 
 def _longer_steps(ray: _Ray, first: float, below: float) -> tuple[Point, FloatArray] | None:
@@ -214,15 +223,17 @@ def _longer_steps(ray: _Ray, first: float, below: float) -> tuple[Point, FloatAr
     # Where the gradient vanishes on the support, the shortest step worth a try is the first breakpoint, passed by
     # enough that rounding does not decide which column it keeps.
     tau = max(first, _BEYOND * ray.smallest / largest)
-    best = None
+    # Not the point itself, whose values are as many as the support has.
+    best: tuple[float, BoolArray, FloatArray] | None = None
     for _ in range(_MOST_DOUBLINGS if 0 < tau < np.inf else 0):
-        if not np.array_equal(ray.support(tau), ray.kept):
-            trial = ray.at(tau)
-            if not trial[0].objective < below:
+        if not ray.keeps(tau):
+            trial = tau, *ray.reached(tau)
+            objective = ray.at(*trial)[0].objective
+            if not objective < below:
                 break
-            best, below = trial, trial[0].objective
+            best, below = trial, objective
         tau *= 2
-    return best
+    return None if best is None else ray.at(*best)
 
 
 def _data_gradient(problem: CoreProblem, point: Point) -> FloatArray:

@@ -10,7 +10,7 @@ from l0quad.bounds.counted_relaxation import CountedRelaxation, relaxation_of
 from l0quad.bounds.dual import with_bound
 from l0quad.bounds.relaxation import Relaxation
 from l0quad.bounds.reweighting import SeparableRelaxation
-from l0quad.matrix.sweeps import as_numbers, compact, union
+from l0quad.matrix.sweeps import compact, union
 from l0quad.problem.core import CoreProblem, Point
 from l0quad.problem.counted import Refit
 from l0quad.run.checkpoint import Saved
@@ -101,16 +101,21 @@ def rounding(problem: CoreProblem, start: Point, options: Rounding, monitor: Mon
         solved = relaxation.primal - bound.value <= _SOLVED * abs(relaxation.primal)
         close = relaxation.primal - bound.value <= options.tol * abs(relaxation.primal)
         due = close if problem.matrix.counted else (iteration + 1) % _REFIT_EVERY == 0
-        if solved or due or iteration == options.max_iter - 1:
-            support = problem.constraint.nearest(relaxation.point())
-            if not np.array_equal(support, as_numbers(last)):
-                last = support
-                last, best = _with(problem, with_bound(problem, problem.restricted(support)), last, best)
-            del support
+        ends = solved or iteration == options.max_iter - 1
+        if ends or due:
+            inside = problem.constraint.marked_nearest(relaxation.point())
+            if ends:
+                # The refit needs room.
+                del relaxation
+            if not np.array_equal(inside, union((last,), inside.size)):
+                last = np.flatnonzero(inside)
+                monitor.keep(best)
+                last, best = _with(problem, with_bound(problem, problem.restricted(last)), last, best)
+            del inside
         proven = monitor.relative_gap(best, bound) <= options.tol
         if monitor.record(best) or solved or proven:
             return Outcome(best, Status.CONVERGED, bound)
-        if monitor.due():
+        if not ends and monitor.due():
             state = relaxation.state()
             monitor.save(begun=begun, relaxation=state, best=best, bound=bound, last=last, done=iteration + 1)
     return Outcome(best, Status.ITERATION_LIMIT, bound)

@@ -5,7 +5,7 @@ beside this one (docs/adding-a-constraint.md).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -59,6 +59,10 @@ class Parts(NamedTuple):
     part: IntArray
     budgets: IntArray
     held: BoolArray
+
+
+# The entries of a long vector on some columns, which may be computed where they are asked for.
+Some = Callable[[slice | IntArray], FloatArray]
 
 
 class RankOnes(NamedTuple):
@@ -165,7 +169,7 @@ class Constraint(ABC):
         return self.relaxed(x, beta)
 
     @abstractmethod
-    def jacobian(self, x: FloatArray, z: FloatArray, beta: float) -> Jacobian:
+    def jacobian(self, x: Some, z: FloatArray, beta: float) -> Jacobian:
         """Return how ``x z / (z + beta)`` changes with x, for z = ``relaxed(x, beta)`` and ``beta > 0``."""
 
     @abstractmethod
@@ -179,6 +183,12 @@ class Constraint(ABC):
     def nearest(self, x: FloatArray, fixed_in: IntArray | None = None) -> IntArray:
         """Return the allowed support that keeps most of x: outside of it, the sum of x_i^2 is least."""
         return self.select(np.abs(x), fixed_in)
+
+    def marked_nearest(self, x: FloatArray) -> BoolArray:
+        """Return that as a mask of all columns; x may be overwritten."""
+        mask = np.zeros(self.n_columns, dtype=np.bool_)
+        mask[self.nearest(x)] = True
+        return mask
 
     def marked(
         self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from l0quad import validation
-from l0quad.problem.constraints.base import Columns, Constraint, Exchanges, Jacobian, Kind, Parts, RankOnes
+from l0quad.problem.constraints.base import Columns, Constraint, Exchanges, Jacobian, Kind, Parts, RankOnes, Some
 from l0quad.problem.constraints.per_block import numbers
 from l0quad.problem.constraints.ranking import top_k
 from l0quad.problem.constraints.shares import clipped_ratio, thresholds
@@ -181,7 +181,7 @@ class GroupBudget(Constraint):
         z[self._held] = 1.0
         return np.where(self._usable, z[self.group], 0.0)
 
-    def jacobian(self, x: FloatArray, z: FloatArray, beta: float) -> Jacobian:
+    def jacobian(self, x: Some, z: FloatArray, beta: float) -> Jacobian:
         """Return the Jacobian on the groups in between.
 
         With u_g = x_g / ||x_g|| and f_g = z_g / (z_g + beta), it is f_g I + (1 - f_g) u_g u_g' on each group, and
@@ -189,7 +189,7 @@ class GroupBudget(Constraint):
         """
         between = np.flatnonzero((z > 0) & (z < 1))
         groups, home = np.unique(self.group[between], return_inverse=True)
-        u = x[between] / self._norms(x)[groups][home]
+        u = x(between) / self._norms(x(slice(None)))[groups][home]
         factor = z[between] / (z[between] + beta)
         share = np.zeros(groups.size)
         share[home] = z[between]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from l0quad.linalg.pieces import pieces
-from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, Parts, RankOnes
+from l0quad.problem.constraints.base import Constraint, Exchanges, Jacobian, Parts, RankOnes, Some
 from l0quad.problem.constraints.ranking import marked_top_k, top_k
 from l0quad.problem.constraints.shares import clipped_ratio, thresholds
 from l0quad.types import BoolArray, FloatArray, IntArray
@@ -91,6 +91,10 @@ class Partition(Constraint):
         # There is no super() in a dataclass with slots.
         return Constraint.marked(self, scores, fixed_in, fixed_out)
 
+    def marked_nearest(self, x: FloatArray) -> BoolArray:
+        """Return the allowed support that keeps most of x as a mask; x is overwritten."""
+        return self.marked(np.abs(x, out=x))
+
     @property
     def _plain(self) -> bool:
         """Whether no column has a place of its own, or none."""
@@ -170,7 +174,7 @@ class Partition(Constraint):
         z[self.must] = 1.0
         return z
 
-    def jacobian(self, x: FloatArray, z: FloatArray, beta: float) -> Jacobian:
+    def jacobian(self, x: Some, z: FloatArray, beta: float) -> Jacobian:
         """Return the Jacobian in between: in each part I - gamma s s', s the signs, because c moves with them.
 
         gamma = beta / (budget - #ones + beta m) where there are m in between, which add up to what the ones leave.
@@ -179,7 +183,7 @@ class Partition(Constraint):
         signs = np.empty(between.size, dtype=np.int8)
         # Where many are in between, each vector over them counts.
         for here in pieces(between.size):
-            signs[here] = np.sign(x[between[here]])
+            signs[here] = np.sign(x(between[here]))
         if self.part is None:
             home, share = np.broadcast_to(np.int64(0), between.size), 0.0
             for here in pieces(between.size):

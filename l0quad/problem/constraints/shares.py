@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from l0quad.linalg.pieces import pieces
 from l0quad.types import FloatArray, IntArray
 
 
@@ -17,10 +18,12 @@ def thresholds(magnitudes: FloatArray, starts: IntArray, budgets: IntArray, beta
 def clipped_ratio(magnitudes: FloatArray, c: FloatArray | float, beta: float) -> FloatArray:
     """Return clip(magnitudes / c - beta, 0, 1), 1 where c = 0 and the magnitude is not, in place of the magnitudes."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        one, zero = magnitudes >= (1 + beta) * c, magnitudes <= beta * c
-        z = np.divide(magnitudes, c, out=magnitudes)
-        z -= beta
-        np.clip(z, 0.0, 1.0, out=z)
-        z[one] = 1.0
-        z[zero] = 0.0
-    return z
+        for here in pieces(magnitudes.size):
+            z, own = magnitudes[here], c if isinstance(c, float) else c[here]
+            one, zero = z >= (1 + beta) * own, z <= beta * own
+            z /= own
+            z -= beta
+            np.clip(z, 0.0, 1.0, out=z)
+            z[one] = 1.0
+            z[zero] = 0.0
+    return magnitudes
