@@ -58,7 +58,7 @@ def against_floor(instance: Instance) -> list[list[object]]:
         "backsolve against gather + Gram + Cholesky": (
             lambda: run(l0quad.Backsolve(steps=0)),
             lambda: naive_backsolve(instance, support),
-            "<= 1.5",
+            "<= 1.3",
         ),
         "one iht step from the magnitude point against gemv": (
             lambda: hard_thresholding_step(problem, point, residual),

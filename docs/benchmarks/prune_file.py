@@ -1,4 +1,4 @@
-"""Memory of `prune` with the gradients in a file: beside the network, for MLPNet and one of 1.2 million weights."""
+"""Memory of `prune` with the gradients in a file: MLPNet, and networks of 1.2 and 4.1 million weights."""
 
 import copy
 import ctypes
@@ -19,8 +19,8 @@ from torch import nn
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 # Method and sparsity.
 RUNS = [("backsolve", 0.9), ("backsolve", 0.3), ("block_backsolve", 0.9), ("rounding", 0.9), ("auto", 0.9)]
-# The rows for each network.
-NETWORKS = {"MLPNet": 1000, "784-1000-400-10": 100}
+# The rows for each network; the last has 4.1 million weights.
+NETWORKS = {"MLPNet": 1000, "784-1000-400-10": 100, "784-4000-240-10": 100}
 MB = 1e6
 
 

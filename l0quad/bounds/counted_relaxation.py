@@ -172,8 +172,10 @@ class CountedRelaxation(Relaxation):
             outers[0] = self._outer_ones.changes(here.ones)
             outers[1] = self._outer_between.changes(here.between.columns)
         if not there.few:
-            outers[2] = self._outer_ones.changes(there.ones, None if here.few else here.ones)
-            outers[3] = self._outer_between.changes(there.between.columns, None if here.few else here.between.columns)
+            # Not onto what is kept: it is not known whether here is reached.
+            before = (None, None) if here.few else (here.ones, here.between.columns)
+            outers[2] = self._outer_ones.since(there.ones, before[0])
+            outers[3] = self._outer_between.since(there.between.columns, before[1])
         if support is not None:
             weights = (*weights, Columns(support, self.problem.w0))
             outers.append(self._outer_kept.changes(support))

@@ -22,12 +22,13 @@ import numpy as np
 
 from l0quad.bounds.dual import dual_bound
 from l0quad.certificates import Bound
-from l0quad.linalg.cholesky import cholesky
+from l0quad.linalg.cholesky import factored_in_place
 from l0quad.linalg.pieces import pieces
+from l0quad.linalg.symmetric import block_rows
 from l0quad.matrix.sweeps import Outer, as_numbers, compact, size_of, union
 from l0quad.problem.constraints.base import Jacobian, RankOnes, Some
 from l0quad.problem.core import CoreProblem, Point
-from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray
+from l0quad.types import ColumnSet, FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
 DENSE_ROWS = 4096
@@ -223,12 +224,18 @@ class Relaxation:
         rank = sum(each.weights.size for each in between.rank_ones)
         if n > DENSE_ROWS or rank > n:
             return self._newton_by_cg(gradient, as_numbers(ones), between, beta)
-        system = (self.sigma / (1 + beta)) * self._outer_ones(ones) + self.sigma * self._weighted_outer(between)
-        for each in between.rank_ones if between.columns.size else ():
-            coupled = self._combined_columns(between, each)
-            system += (coupled * (self.sigma * each.weights)) @ coupled.T
-        solve = cholesky(system, 1.0)
-        return gradient if solve is None else solve(gradient)
+        system = (self.sigma / (1 + beta)) * self._outer_ones(ones)
+        terms = between.rank_ones if between.columns.size else ()
+        coupled = [self._combined_columns(between, each) for each in terms]
+        weighted = self._weighted_outer(between)
+        # Of n x n matrices there are enough: no further one, and the factor lies in this one's place.
+        for first in range(0, n, block_rows(n)):
+            rows = slice(first, first + block_rows(n))
+            system[rows] += self.sigma * weighted[rows]
+            for vectors, each in zip(coupled, terms, strict=True):
+                system[rows] += (vectors[rows] * (self.sigma * each.weights)) @ vectors.T
+        with factored_in_place(system, 1.0, self.problem.pause) as factored:
+            return gradient if factored is None else factored.solve(gradient)
 
     def _newton_by_columns(self, gradient: FloatArray, ones: IntArray, between: Jacobian, beta: float) -> FloatArray:
         """Solve it by Woodbury's identity, where few columns S are active.
@@ -324,27 +331,31 @@ class SlowlyChangingOuter:
         """Go on from a state."""
         self._inside, self._outer = inside, None if outer is None else outer.copy()
 
-    def changes(self, columns: ColumnSet, since: ColumnSet | None = None) -> Outer:
-        """Return the columns to add and to take away, since the last set unless told otherwise."""
-        after = union((columns,), self._size)
-        if since is None:
-            before: BoolArray = np.unpackbits(self._inside, count=self._size).view(np.bool_)
-        else:
-            before = union((since,), self._size)
+    def changes(self, columns: ColumnSet) -> Outer:
+        """Return the columns to add and to take away since the last set, onto its product."""
+        if self._outer is None:
+            self._outer = np.zeros((self._matrix.shape[0], self._matrix.shape[0]))
+        return self.since(columns)._replace(onto=self._outer)
+
+    def since(self, columns: ColumnSet, before: ColumnSet | None = None) -> Outer:
+        """Return the columns to add and to take away since another set, or since the last; the product stays."""
+        if before is None:
+            before = np.unpackbits(self._inside, count=self._size).view(np.bool_)
+        before, after = union((before,), self._size), union((columns,), self._size)
         return Outer(compact(after & ~before), compact(before & ~after))
 
-    def change(self, columns: ColumnSet, difference: FloatArray) -> FloatArray:
-        """Take over what these changes make; return the product."""
+    def change(self, columns: ColumnSet, found: FloatArray) -> FloatArray:
+        """Take over what a sweep has brought of these changes; return the product."""
         if self._outer is None:
-            self._outer = difference
-        else:
-            self._outer += difference
+            self._outer = found
+        elif found is not self._outer:
+            self._outer += found
         self._inside = np.packbits(union((columns,), self._size))
         return self._outer
 
     def __call__(self, columns: ColumnSet) -> FloatArray:
         """Return A_S A_S' for these columns, from that of the last ones where few have changed."""
-        added, removed = (as_numbers(each) for each in self.changes(columns))
+        added, removed = (as_numbers(each) for each in self.since(columns)[:2])
         if self._outer is not None and added.size + removed.size == 0:
             return self._outer
         if self._outer is None or added.size + removed.size >= size_of(columns):

@@ -16,12 +16,22 @@ def block_rows(order: int) -> int:
 
 def add_outer(total: FloatArray, block: FloatArray) -> None:
     """Add what block @ block' has on and above the diagonal, and in the squares along it."""
+    _change(np.add, total, block)
+
+
+def subtract_outer(total: FloatArray, block: FloatArray) -> None:
+    """Subtract it."""
+    _change(np.subtract, total, block)
+
+
+def _change(operation: np.ufunc, total: FloatArray, block: FloatArray) -> None:
     step = block_rows(block.shape[0])
-    for first in range(0, block.shape[0], step):
+    for first in range(0, block.shape[0] if block.size else 0, step):
         rows = block[first : first + step]
         last = first + rows.shape[0]
-        total[first:last, first:last] += rows @ rows.T
-        total[first:last, last:] += rows @ block[last:].T
+        square, beside = total[first:last, first:last], total[first:last, last:]
+        operation(square, rows @ rows.T, out=square)
+        operation(beside, rows @ block[last:].T, out=beside)
 
 
 def mirror(matrix: FloatArray) -> None:

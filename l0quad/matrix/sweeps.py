@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l0quad.linalg.pieces import pieces
+from l0quad.linalg.symmetric import add_outer, mirror, subtract_outer
 from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray, Pause, RealArray, SignArray, go_on
 
 # Columns are converted to float64 so many bytes at a time; those for an outer product are gathered before it is made.
@@ -42,10 +43,14 @@ class Follow(NamedTuple):
 
 
 class Outer(NamedTuple):
-    """A_S A_S' for the columns S that are ``added``, less that for those that are ``removed``."""
+    """A_S A_S' for the columns S that are ``added``, less that for those that are ``removed``.
+
+    ``onto`` is a symmetric n x n array that it is added to, and that comes back in its place.
+    """
 
     added: ColumnSet
     removed: ColumnSet = _NONE
+    onto: FloatArray | None = None
 
 
 class Wanted(NamedTuple):
@@ -83,7 +88,7 @@ class Wanted(NamedTuple):
     norms: bool = False
 
     def part(self, first: int, last: int) -> "Wanted":
-        """Return what is wanted of the columns ``first:last``, which are counted from 0 there."""
+        """Return what is wanted of the columns ``first:last``, which are counted from 0 there; onto nothing."""
 
         def part(columns: ColumnSet) -> ColumnSet:
             here = columns[_within(columns, first, last)]
@@ -115,7 +120,7 @@ class Wanted(NamedTuple):
     def columns(self) -> tuple[ColumnSet, ...]:
         """The sets of columns that are needed apart from that."""
         gather = () if self.gather is None else (self.gather,)
-        outers = (columns for each in self.outers for columns in each)
+        outers = (columns for each in self.outers for columns in each[:2])
         return (*(each.support for each in self.weights), *outers, *gather)
 
 
@@ -144,7 +149,7 @@ class Swept(NamedTuple):
     >>> import numpy as np, l0quad
     >>> wanted = l0quad.Wanted(rows=(np.array([1.0, 1.0]),))
     >>> parts = [l0quad.as_matrix([[j], [j + 2.0]]).swept(wanted.part(j - 1, j)) for j in (1, 2)]
-    >>> l0quad.Swept.joined(parts).rows[0].tolist()
+    >>> l0quad.Swept.joined(parts, wanted).rows[0].tolist()
     [4.0, 6.0]
     """
 
@@ -157,7 +162,7 @@ class Swept(NamedTuple):
     norms: FloatArray
 
     @staticmethod
-    def joined(parts: "Sequence[Swept]") -> "Swept":
+    def joined(parts: "Sequence[Swept]", wanted: Wanted) -> "Swept":
         """Return the answer for a matrix from those for consecutive ranges of its columns, added in order."""
 
         def added(several: Iterable[tuple[FloatArray, ...]]) -> tuple[FloatArray, ...]:
@@ -168,7 +173,7 @@ class Swept(NamedTuple):
             added(part.products for part in parts),
             np.concatenate([part.follow for part in parts]),
             added((part.follow_product,) for part in parts)[0],
-            added(part.outers for part in parts),
+            tuple(map(_onto, wanted.outers, added(part.outers for part in parts))),
             np.asfortranarray(np.concatenate([part.gather for part in parts], axis=1)),
             np.concatenate([part.norms for part in parts]),
         )
@@ -204,7 +209,7 @@ class _Answer:
         self._rows = tuple(np.empty(p) for _ in wanted.rows)
         self._products = [np.zeros(n) for _ in wanted.weights]
         self._v, self._product, self._followed = np.empty(size_of(self._follow.support)), np.zeros(n), 0
-        self._outers = tuple(_OuterSum(n) for _ in wanted.outers)
+        self._outers = tuple(_OuterSum(n, each.onto) for each in wanted.outers)
         self._taken = np.empty((n, self._gather.size), order="F")
         self._norms = np.empty(p if wanted.norms else 0)
 
@@ -236,23 +241,28 @@ class _Answer:
         return Swept(self._rows, tuple(self._products), self._v, self._product, outers, self._taken, self._norms)
 
 
-class _OuterSum:
-    """A sum of outer products of columns, of some less those of others."""
+def _onto(outer: Outer, found: FloatArray) -> FloatArray:
+    return found if outer.onto is None else np.add(outer.onto, found, out=outer.onto)
 
-    def __init__(self, n: int) -> None:
-        self._sum = np.zeros((n, n))
+
+class _OuterSum:
+    """A sum of outer products of columns, of some less those of others; on and above the diagonal until the end."""
+
+    def __init__(self, n: int, onto: FloatArray | None) -> None:
+        self._sum = np.zeros((n, n)) if onto is None else onto
         self._added, self._removed = _Gathered(n), _Gathered(n)
 
     def add(self, B: FloatArray, added: IntArray, removed: IntArray) -> None:
-        for product in self._added.products(B, added):
-            self._sum += product
-        for product in self._removed.products(B, removed):
-            self._sum -= product
+        for block in self._added.blocks(B, added):
+            add_outer(self._sum, block)
+        for block in self._removed.blocks(B, removed):
+            subtract_outer(self._sum, block)
 
     def total(self) -> FloatArray:
         """Return the sum with all that has been gathered."""
-        self._sum += self._added.product()
-        self._sum -= self._removed.product()
+        add_outer(self._sum, self._added.rest())
+        subtract_outer(self._sum, self._removed.rest())
+        mirror(self._sum)
         return self._sum
 
 
@@ -263,8 +273,8 @@ class _Gathered:
         self._most = max(_LEAST_GATHERED, _GATHER_BYTES // (8 * n))
         self._columns, self._filled = np.empty((0, n)), 0
 
-    def products(self, B: FloatArray, columns: IntArray) -> Iterator[FloatArray]:
-        """Take these columns in; yield the outer products of as many as make one."""
+    def blocks(self, B: FloatArray, columns: IntArray) -> Iterator[FloatArray]:
+        """Take these columns in; yield them, with those that wait, as often as there are enough."""
         if columns.size and not self._columns.size:
             self._columns = np.empty((self._most, B.shape[0]))
         while columns.size:
@@ -272,13 +282,12 @@ class _Gathered:
             self._columns[self._filled : self._filled + taken.size] = B.T[taken]
             self._filled, columns = self._filled + taken.size, columns[taken.size :]
             if self._filled == self._most:
-                yield self.product()
+                yield self._columns.T
                 self._filled = 0
 
-    def product(self) -> FloatArray:
-        """Return the outer products of what waits, added up."""
-        waiting = self._columns[: self._filled]
-        return waiting.T @ waiting
+    def rest(self) -> FloatArray:
+        """Return those that wait."""
+        return self._columns[: self._filled].T
 
 
 def compact(mask: BoolArray) -> ColumnSet:

@@ -16,6 +16,7 @@ import l0quad
 from l0quad import Backsolve, BadFile, Status
 from l0quad.bounds.dual import dual_bound, dual_bound_at, with_bound
 from l0quad.linalg import pieces as linalg_pieces
+from l0quad.linalg import symmetric
 from l0quad.matrix import sweeps
 from l0quad.problem import core
 from l0quad.problem.constraints import ranking
@@ -275,7 +276,7 @@ FRUGAL: dict[str, Any] = {
     "iht": l0quad.IHT(max_iter=2),
     "iht, refit": l0quad.IHT(max_iter=2, refit=True),
     "active_set": l0quad.ActiveSet(max_iter=2),
-    "active_set, iht": l0quad.ActiveSet(max_iter=2, inner=l0quad.IHT()),
+    "active_set, iht": l0quad.ActiveSet(max_iter=2, inner=l0quad.IHT(max_iter=2)),
     "admm": l0quad.ADMM(max_iter=6),
     "rounding": l0quad.Rounding(max_iter=3),
     "auto": l0quad.Auto(),
@@ -284,11 +285,8 @@ FRUGAL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("noise", [0, 1])
-@pytest.mark.parametrize(("share", "given"), [(0.5, 1), (0.9, 0)])
-@pytest.mark.parametrize("name", FRUGAL)
-def test_ten_vectors_as_long_as_w0_are_enough(name, share, given, noise, tmp_path, monkeypatch):
-    """What NumPy allocates; of half of the columns with the caller's w0. Buffers are small; b is near A w0, or not."""
+@pytest.fixture
+def small_buffers(monkeypatch):
     monkeypatch.setattr(core, "FILE_BYTES", 0)
     monkeypatch.setattr(sweeps, "_GATHER_BYTES", 0)
     monkeypatch.setattr(sweeps, "_CACHE_BYTES", 1 << 14)
@@ -296,6 +294,15 @@ def test_ten_vectors_as_long_as_w0_are_enough(name, share, given, noise, tmp_pat
     monkeypatch.setattr(block_backsolve, "CHUNK_BYTES", 1 << 16)
     monkeypatch.setattr(ranking, "_PARTITIONED", 0)
     monkeypatch.setattr(linalg_pieces, "_PIECE", 1 << 10)
+    monkeypatch.setattr(symmetric, "_BYTES", 0)
+    monkeypatch.setattr(symmetric, "_LEAST_ROWS", 32)
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+@pytest.mark.parametrize(("share", "given"), [(0.5, 1), (0.9, 0)])
+@pytest.mark.parametrize("name", FRUGAL)
+def test_ten_vectors_as_long_as_w0_are_enough(name, share, given, noise, tmp_path, small_buffers):
+    """What NumPy allocates; of half of the columns with the caller's w0. Buffers are small; b is near A w0, or not."""
     p = 50_000
     rng = np.random.default_rng(0)
     w0 = rng.standard_normal(p)
@@ -311,6 +318,26 @@ def test_ten_vectors_as_long_as_w0_are_enough(name, share, given, noise, tmp_pat
     tracemalloc.stop()
     assert result.support.size == int(share * p)
     assert peak + given * w0.nbytes <= 10 * 8 * p + 1e5
+
+
+@pytest.mark.parametrize("noise", [0, 1])
+@pytest.mark.parametrize("name", ["active_set", "admm", "rounding", "backsolve", "block_backsolve"])
+def test_five_matrices_of_rows_by_rows_are_enough(name, noise, tmp_path, small_buffers):
+    n, p = 200, 2000
+    rng = np.random.default_rng(0)
+    w0 = rng.standard_normal(p)
+    A = rng.standard_normal((n, p)).astype(np.float32)
+    b = A.astype(np.float64) @ w0 + noise * 30 * p**0.5 * rng.standard_normal(n)
+    M = column_files(A, "F", tmp_path, 1 << 17)
+    small = l0quad.Problem(column_files(A[:4, :600], "C", tmp_path), b[:4], 60, ridge=1.0, w0=w0[:600])
+    l0quad.solve(small, FRUGAL[name])
+    del A
+    tracemalloc.start()
+    l0quad.solve(l0quad.Problem(M, b, 700, ridge=10.0, w0=w0), FRUGAL[name])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Of n x n matrices 5, vectors, the columns that wait for a product (twice 16 for each sum) and what is read.
+    assert peak <= 8 * (5 * n**2 + 10 * p + 10 * 16 * n) + 4e5
 
 
 @pytest.mark.parametrize("method", ["exact", "forward", "obs", "swap"])

@@ -77,7 +77,7 @@ def as_masks(wanted, p):
     return wanted._replace(
         weights=tuple(Columns(*marked(each.support, each.values, p)) for each in wanted.weights),
         follow=Follow(mask, start, wanted.follow.dtype),
-        outers=tuple(Outer(*(marked(each, 0.0, p)[0] for each in outer)) for outer in wanted.outers),
+        outers=tuple(Outer(*(marked(each, 0.0, p)[0] for each in outer[:2])) for outer in wanted.outers),
     )
 
 
@@ -120,7 +120,25 @@ def test_ranges_of_columns_swept_apart_are_joined(edges, masks):
     for first, last in itertools.pairwise(edges):
         blocks = ((j, A[:, first + j : min(first + j + 7, last)]) for j in range(0, last - first, 7))
         parts.append(sweep_blocks(blocks, (5, last - first), wanted.part(first, last)))
-    agree(Swept.joined(parts), expected)
+    agree(Swept.joined(parts, wanted), expected)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_sums_are_put_onto_what_is_there(apart):
+    A = values((17, 40), np.float64)
+    known = A[:, :20] @ A[:, :20].T
+    wanted = Wanted(outers=(Outer(np.arange(10, 25), np.arange(5), known), Outer(np.arange(3))))
+    blocks = [(first, A[:, first : first + 8]) for first in range(0, 40, 8)]
+    if apart:
+        parts = [sweep_blocks([(0, block)], block.shape, wanted.part(first, first + 8)) for first, block in blocks]
+        swept = Swept.joined(parts, wanted)
+    else:
+        swept = sweep_blocks(blocks, A.shape, wanted)
+    assert swept.outers[0] is known
+    expected = A[:, :20] @ A[:, :20].T + A[:, 10:25] @ A[:, 10:25].T - A[:, :5] @ A[:, :5].T
+    np.testing.assert_allclose(known, expected, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(known, known.T)
+    np.testing.assert_allclose(swept.outers[1], A[:, :3] @ A[:, :3].T, rtol=0, atol=1e-13)
 
 
 def test_weights_that_follow_are_rounded(tmp_path):

@@ -127,7 +127,7 @@ class Shards(l0quad.Matrix):
         """Read A once, or what is needed of it, and do all that is wanted of its columns: a task a shard."""
         ranges = pairwise(self._starts.tolist())
         asked = [(product, "swept", wanted.part(first, last)) for first, last in ranges]
-        return l0quad.Swept.joined(self._cluster.ask(self._shards, asked, pause))
+        return l0quad.Swept.joined(self._cluster.ask(self._shards, asked, pause), wanted)
 
     def largest_exponent(self, name: str = "A") -> int | None:
         """Return None: values are looked at as they are read."""
