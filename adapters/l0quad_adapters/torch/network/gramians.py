@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from l0quad_adapters.torch.network.data import Data, Samples
 from l0quad_adapters.torch.network.inputs import Source, sources_of
 from l0quad_adapters.torch.network.named import named, parameters
 from l0quad_adapters.torch.network.trees import call, leaves, mapped
+
+# So many numbers of X are in float64 on a device at a time.
+_ENTRIES = 1 << 25
 
 
 class Layer(NamedTuple):
@@ -123,15 +127,60 @@ def in_order(model: nn.Module, batches: list[Any], layers: list[Layer]) -> Seen:
     return Seen(sorted(layers, key=lambda layer: first[layer.name]), once)
 
 
-def gramians(model: nn.Module, batches: list[Any], layer: Layer, once: bool) -> tuple[list[np.ndarray], int]:
+class _HostSums:
+    """X'X of each of a layer's matrices, by NumPy."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._sums, self._d = [l0quad.GramAccumulator() for _ in layer.places], layer.places.shape[1]
+
+    def update(self, rows: torch.Tensor) -> None:
+        """Add rows (matrices, n, d)."""
+        wide = rows if rows.dtype == torch.float64 else rows.float()
+        for gram, X in zip(self._sums, wide.cpu().numpy(), strict=True):
+            gram.update(X)
+
+    def found(self) -> tuple[list[np.ndarray], int]:
+        """Return the sums and the rows of each."""
+        return [np.zeros((self._d, self._d)) if gram.H is None else gram.H for gram in self._sums], self._sums[0].count
+
+
+class _DeviceSums:
+    """X'X of each of a layer's matrices, by torch where the weight is: the sums go to the host, no row does."""
+
+    def __init__(self, layer: Layer) -> None:
+        count, d, _ = layer.places.shape
+        self._H = torch.zeros((count, d, d), dtype=torch.float64, device=layer.parameter.device)
+        self._count = 0
+
+    def update(self, rows: torch.Tensor) -> None:
+        """Add rows (matrices, n, d)."""
+        matrices, n, d = rows.shape
+        for some in torch.split(rows, max(1, _ENTRIES // (matrices * d)), dim=1):
+            wide = some.double()
+            self._H.baddbmm_(wide.mT, wide)
+        # A sum of squares is finite only where all of X is.
+        if not bool(torch.isfinite(self._H.diagonal(dim1=1, dim2=2)).all()):
+            raise ValueError("X: all values must be finite, and their squares too")
+        self._count += n
+
+    def found(self) -> tuple[list[np.ndarray], int]:
+        """Return the sums and the rows of each."""
+        return list(self._H.cpu().numpy()), self._count
+
+
+def gramians(
+    model: nn.Module, batches: list[Any], layer: Layer, once: bool, xp: ModuleType = np
+) -> tuple[list[np.ndarray], int]:
     """Return X'X (d x d, float64) of each of a layer's matrices, and the rows of X.
 
     Parameters
     ----------
     once : bool
         Whether each batch calls the layer once at most, so that its pass may end there.
+    xp : namespace
+        What sums: NumPy, or torch on the model's device.
     """
-    sums = [l0quad.GramAccumulator() for _ in layer.places]
+    sums = _DeviceSums(layer) if xp is torch else _HostSums(layer)
     by_module = {id(source.module): source for source in layer.sources}
     busy = False
 
@@ -142,9 +191,7 @@ def gramians(model: nn.Module, batches: list[Any], layer: Layer, once: bool) -> 
         busy = True
         try:
             for rows in by_module[id(module)].rows(args, kwargs, output):
-                wide = rows if rows.dtype == torch.float64 else rows.float()
-                for gram, X in zip(sums, wide.cpu().numpy(), strict=True):
-                    gram.update(X)
+                sums.update(rows)
         except ValueError as error:
             raise ValueError(f"batches: what {layer.name} sees of them: {error}") from error
         finally:
@@ -158,10 +205,8 @@ def gramians(model: nn.Module, batches: list[Any], layer: Layer, once: bool) -> 
                 _run(model, inputs)
             except _Enough:
                 continue
-    found = [gram.H for gram in sums]
-    # As in the survey, some batch reaches the layer; but which ones may depend on the weights.
-    width = layer.places.shape[1]
-    return [np.zeros((width, width)) if H is None else H for H in found], sums[0].count
+    # As in the survey, some batch reaches the layer, though which ones may depend on the weights: the sums may be zero.
+    return sums.found()
 
 
 @contextmanager

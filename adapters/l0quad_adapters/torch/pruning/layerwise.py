@@ -127,7 +127,7 @@ def prune_layers(
     n_threads : int, optional
         Threads over a layer's outputs; the answer is the same for every number.
     xp : namespace
-        What computes the dense parts, see `l0quad.Layer.solve`: NumPy, or torch, on the device of each weight.
+        What computes X'X and the dense parts, see `l0quad.Layer.solve`: NumPy, or torch, on the device of each weight.
     evaluate : callable, optional
         ``evaluate(model)``, a number that the report keeps for before, after and each layer.
     callback : callable, optional
@@ -211,7 +211,7 @@ def _prune_one(
     evaluate: Callable[[nn.Module], float] | None,
 ) -> StageReport:
     begin = time.perf_counter()
-    sums, rows = gramians(model, inputs, layer, once)
+    sums, rows = gramians(model, inputs, layer, once, plan.xp)
     gathered = time.perf_counter()
     weight = layer.parameter
     flat = weight.detach().cpu().reshape(-1)
