@@ -22,6 +22,8 @@ import l0quad
 
 MB = 1e6
 SHARE = 0.1
+# Of noise in b where it is to be far from A w0, over the size of an entry of A w0.
+FAR = 30.0
 FIGURES = {
     "backsolve": l0quad.Backsolve(steps=0),
     "block_backsolve": l0quad.BlockBacksolve(),
@@ -66,8 +68,8 @@ def read_bytes() -> int:
     return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
 
 
-def child(path: Path, name: str, share: float) -> None:
-    """Run one method and print its row."""
+def child(path: Path, name: str, share: float, far: bool) -> None:
+    """Run one method and print its row; with b far from A w0, or near."""
     drop(path)
     method = RUNS[name]
     if method is None:
@@ -86,6 +88,8 @@ def child(path: Path, name: str, share: float) -> None:
     with PeakMemory() as peak:
         p = A.shape[1]
         w0 = np.random.default_rng(1).standard_normal(p)
+        if far:
+            b = b + FAR * p**0.5 * np.random.default_rng(2).standard_normal(b.size)
         result = l0quad.solve(l0quad.Problem(A, b, int(share * p), ridge=1.0, w0=w0), method)
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     reads = (read_bytes() - had) / A.nbytes
@@ -101,33 +105,39 @@ def child(path: Path, name: str, share: float) -> None:
 
 
 def measured(
-    n: int, p: int, names: Iterable[str], order: str = "F", shares: tuple[float, ...] = (SHARE,)
-) -> Iterator[tuple[str, float, list[str]]]:
-    """Make the file and run each method in a process of its own for each share of columns kept; yield what it says."""
+    n: int, p: int, names: Iterable[str], order: str = "F", cases: Iterable[tuple[float, bool]] = ((SHARE, False),)
+) -> Iterator[tuple[str, float, bool, list[str]]]:
+    """Make the file and run each method in a process of its own for each case; yield what it says.
+
+    A case is the share of the columns that is kept, and whether b is far from A w0.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "A.npy"
         make(path, n, p, order)
-        for share, name in itertools.product(shares, names):
-            command = [sys.executable, __file__, "run", str(path), name, str(share)]
+        for (share, far), name in itertools.product(cases, names):
+            command = [sys.executable, __file__, "run", str(path), name, str(share), "far" if far else "near"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             found = [line for line in done.stdout.splitlines() if line.startswith("row|")]
             failed = "Unsuited" if "Unsuited" in done.stderr else done.stderr[-300:]
             cells = found[0].split("|")[1:] if found else [failed, "", "", "", ""]
-            print(n, p, order, share, name, *cells, file=sys.stderr, flush=True)
-            yield name, share, cells
+            print(n, p, order, share, far, name, *cells, file=sys.stderr, flush=True)
+            yield name, share, far, cells
 
 
 def methods(p: int = 4_000_000, n: int = 50, *shares: float) -> None:
     """Report the memory and the sweeps of every method that works there."""
     names = [name for name, method in ALL.items() if not method.needs.in_memory]
-    rows = [[name, share, *cells] for name, share, cells in measured(n, p, names, "F", shares or (0.1, 0.5, 0.9))]
+    cases = list(itertools.product(shares or (0.1, 0.5, 0.9), (False, True)))
+    rows = [
+        [name, share, "far" if far else "near", *cells] for name, share, far, cells in measured(n, p, names, "F", cases)
+    ]
     report(
         "larger-than-memory-methods",
         "Larger than memory: every method",
-        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); ridge 1; few iterations of what has no end. "
+        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); ridge 1; few iterations of what has no end; b = A w0, or far from it. "
         f"Private memory over what the process had before, the caller's w0 included; a p-vector: {8 * p / MB:.0f} MB. "
         f"Asked for: at most 10 p-vectors + 128 MB + 5 n^2 doubles = {rule(n, p)} MB. {machine()}.",
-        table(["method", "kept", "reads", "private MB", "wall s", "CPU s", "gap"], rows),
+        table(["method", "kept", "b", "reads", "private MB", "wall s", "CPU s", "gap"], rows),
     )
 
 
@@ -136,7 +146,7 @@ def scale(n: int = 200, *sizes: int) -> None:
     sizes, rows = sizes or (100_000, 650_000, 4_200_000), []
     names = [name for name, method in ALL.items() if not method.needs.in_memory and name != "auto"]
     for order in "FC":
-        found = [{name: cells for name, _, cells in measured(n, p, names, order)} for p in sizes]
+        found = [{name: cells for name, _, _, cells in measured(n, p, names, order)} for p in sizes]
         for name in names:
             seconds = [float(each[name][3]) for each in found]
             exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
@@ -153,7 +163,7 @@ def scale(n: int = 200, *sizes: int) -> None:
 def main(p: int, n: int, *names: str) -> None:
     """Make the file and run the figures' methods, or those that are named; keep their rows and report all kept."""
     kept = RESULTS / "larger-than-memory.jsonl"
-    for name, _, cells in measured(n, p, names or FIGURES):
+    for name, _, _, cells in measured(n, p, names or FIGURES):
         with kept.open("a", encoding="utf-8") as file:
             print(json.dumps([n, p, name, *cells, machine()]), file=file)
     rows = {tuple(row[:3]): row for row in map(json.loads, kept.read_text(encoding="utf-8").splitlines())}
@@ -181,7 +191,7 @@ def rule(n: int, p: int) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["run"]:
-        child(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
+        child(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), sys.argv[5] == "far")
     elif sys.argv[1:2] == ["methods"]:
         methods(*(int(float(each)) for each in sys.argv[2:4]), *map(float, sys.argv[4:]))
     elif sys.argv[1:2] == ["scale"]:
