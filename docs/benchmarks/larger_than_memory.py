@@ -134,7 +134,8 @@ def methods(p: int = 4_000_000, n: int = 50, *shares: float) -> None:
     report(
         "larger-than-memory-methods",
         "Larger than memory: every method",
-        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); ridge 1; few iterations of what has no end; b = A w0, or far from it. "
+        f"A of {n} x {p}, float32, by columns ({4 * n * p / 1e9:.3g} GB); ridge 1; few iterations of what has no end; "
+        f"b is A w0, or far from it (with noise of {FAR:g} times its size). "
         f"Private memory over what the process had before, the caller's w0 included; a p-vector: {8 * p / MB:.0f} MB. "
         f"Asked for: at most 10 p-vectors + 128 MB + 5 n^2 doubles = {rule(n, p)} MB. {machine()}.",
         table(["method", "kept", "b", "reads", "private MB", "wall s", "CPU s", "gap"], rows),
