@@ -234,7 +234,7 @@ class Relaxation:
             system[rows] += self.sigma * weighted[rows]
             for vectors, each in zip(coupled, terms, strict=True):
                 system[rows] += (vectors[rows] * (self.sigma * each.weights)) @ vectors.T
-        with factored_in_place(system, 1.0, self.problem.pause) as factored:
+        with factored_in_place(system, 1.0) as factored:
             return gradient if factored is None else factored.solve(gradient)
 
     def _newton_by_columns(self, gradient: FloatArray, ones: IntArray, between: Jacobian, beta: float) -> FloatArray:
