@@ -8,7 +8,7 @@ A set of columns is an array of their numbers, sorted, or a mask of all columns:
 eighth of a vector as long as w0.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,7 +149,7 @@ class Swept(NamedTuple):
     >>> import numpy as np, l0quad
     >>> wanted = l0quad.Wanted(rows=(np.array([1.0, 1.0]),))
     >>> parts = [l0quad.as_matrix([[j], [j + 2.0]]).swept(wanted.part(j - 1, j)) for j in (1, 2)]
-    >>> l0quad.Swept.joined(parts, wanted).rows[0].tolist()
+    >>> l0quad.Swept.joined(parts, wanted, (2, 2)).rows[0].tolist()
     [4.0, 6.0]
     """
 
@@ -162,21 +162,15 @@ class Swept(NamedTuple):
     norms: FloatArray
 
     @staticmethod
-    def joined(parts: "Sequence[Swept]", wanted: Wanted) -> "Swept":
-        """Return the answer for a matrix from those for consecutive ranges of its columns, added in order."""
+    def joined(parts: "Iterable[Swept]", wanted: Wanted, shape: tuple[int, int]) -> "Swept":
+        """Return the answer for a matrix from those for consecutive ranges of its columns, added in order.
 
-        def added(several: Iterable[tuple[FloatArray, ...]]) -> tuple[FloatArray, ...]:
-            return tuple(sum(each[1:], start=each[0]) for each in zip(*several, strict=True))
-
-        return Swept(
-            tuple(np.concatenate(each) for each in zip(*(part.rows for part in parts), strict=True)),
-            added(part.products for part in parts),
-            np.concatenate([part.follow for part in parts]),
-            added((part.follow_product,) for part in parts)[0],
-            tuple(map(_onto, wanted.outers, added(part.outers for part in parts))),
-            np.asfortranarray(np.concatenate([part.gather for part in parts], axis=1)),
-            np.concatenate([part.norms for part in parts]),
-        )
+        Each is taken in before the next is asked for.
+        """
+        answer = _Answer(shape, wanted)
+        for part in parts:
+            answer.join(part)
+        return answer.swept()
 
 
 def sweep_blocks(
@@ -212,6 +206,7 @@ class _Answer:
         self._outers = tuple(_OuterSum(n, each.onto) for each in wanted.outers)
         self._taken = np.empty((n, self._gather.size), order="F")
         self._norms = np.empty(p if wanted.norms else 0)
+        self._joined, self._gathered = 0, 0
 
     def add(self, first: int, B: FloatArray) -> None:
         """Do what is wanted with the columns from ``first`` on."""
@@ -235,14 +230,26 @@ class _Answer:
         at = _within(self._gather, first, last)
         self._taken[:, at] = B[:, self._gather[at] - first]
 
+    def join(self, part: Swept) -> None:
+        """Take in what the next range of columns has brought."""
+        for t, own in zip(self._rows, part.rows, strict=True):
+            t[self._joined : self._joined + own.size] = own
+        self._norms[self._joined : self._joined + part.norms.size] = part.norms
+        self._joined += part.norms.size or (part.rows[0].size if part.rows else 0)
+        self._v[self._followed : self._followed + part.follow.size] = part.follow
+        self._followed += part.follow.size
+        self._taken[:, self._gathered : self._gathered + part.gather.shape[1]] = part.gather
+        self._gathered += part.gather.shape[1]
+        self._product += part.follow_product
+        for number, own in enumerate(part.products):
+            self._products[number] += own
+        for total, own in zip(self._outers, part.outers, strict=True):
+            total.join(own)
+
     def swept(self) -> Swept:
         """Return all of it."""
         outers = tuple(each.total() for each in self._outers)
         return Swept(self._rows, tuple(self._products), self._v, self._product, outers, self._taken, self._norms)
-
-
-def _onto(outer: Outer, found: FloatArray) -> FloatArray:
-    return found if outer.onto is None else np.add(outer.onto, found, out=outer.onto)
 
 
 class _OuterSum:
@@ -257,6 +264,10 @@ class _OuterSum:
             add_outer(self._sum, block)
         for block in self._removed.blocks(B, removed):
             subtract_outer(self._sum, block)
+
+    def join(self, found: FloatArray) -> None:
+        """Add what has been summed elsewhere."""
+        self._sum += found
 
     def total(self) -> FloatArray:
         """Return the sum with all that has been gathered."""

@@ -120,7 +120,7 @@ def test_ranges_of_columns_swept_apart_are_joined(edges, masks):
     for first, last in itertools.pairwise(edges):
         blocks = ((j, A[:, first + j : min(first + j + 7, last)]) for j in range(0, last - first, 7))
         parts.append(sweep_blocks(blocks, (5, last - first), wanted.part(first, last)))
-    agree(Swept.joined(parts, wanted), expected)
+    agree(Swept.joined(parts, wanted, (5, 40)), expected)
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -131,7 +131,7 @@ def test_sums_are_put_onto_what_is_there(apart):
     blocks = [(first, A[:, first : first + 8]) for first in range(0, 40, 8)]
     if apart:
         parts = [sweep_blocks([(0, block)], block.shape, wanted.part(first, first + 8)) for first, block in blocks]
-        swept = Swept.joined(parts, wanted)
+        swept = Swept.joined(parts, wanted, A.shape)
     else:
         swept = sweep_blocks(blocks, A.shape, wanted)
     assert swept.outers[0] is known

@@ -51,8 +51,11 @@ class Cluster:
         finally:
             self._solve.expired = before
 
-    def ask(self, shards: Sequence[Shard], asked: Sequence[tuple[Any, ...]], pause: Pause = go_on) -> list[Any]:
-        """Return the answer for each shard, in their order: ``function(shard, *arguments)``, done by any worker."""
+    def ask(self, shards: Sequence[Shard], asked: Sequence[tuple[Any, ...]], pause: Pause = go_on) -> Iterator[Any]:
+        """Yield the answer for each shard, in their order: ``function(shard, *arguments)``, done by any worker.
+
+        What comes before its turn stays with its worker, so that one answer at a time is here.
+        """
         # Which parts of p-vectors go along is known; Dask's advice about them is not for these tasks.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
             futures = [
@@ -63,34 +66,43 @@ class Cluster:
         for future in futures:
             future.add_done_callback(done.put)
         path = {future.key: shard.path for future, shard in zip(futures, shards, strict=True)}
-        answers: dict[str, Any] = {}
+        finished: set[str] = set()
         waiting = _Waiting(self._patience, getattr(self._solve, "expired", None))
+
+        def given_up(key: str) -> TimeoutError:
+            return waiting.given_up([path[each] for each in path if each not in finished] or [path[key]])
+
         try:
-            while len(answers) < len(futures):
-                pause()
-                finished = _drained(done)
-                for future in finished:
-                    _require(future, path[future.key])
-                brought = self._brought(finished, pause, waiting)
-                if brought is None:
-                    raise waiting.given_up([path[key] for key in path if key not in answers])
-                for future, (answer_of, nbytes) in zip(finished, brought, strict=True):
-                    if isinstance(answer_of, Exception):
-                        raise answer_of
-                    answers[future.key] = answer_of
-                    self.nbytes += nbytes
+            while futures:
+                future = futures[0]
+                while future.key not in finished:
+                    pause()
+                    for each in _drained(done):
+                        _require(each, path[each.key])
+                        finished.add(each.key)
+                        waiting.begin()
+                    if waiting.is_over():
+                        raise given_up(future.key)
+                found = self._brought(future, pause, waiting)
+                if found is None:
+                    raise given_up(future.key)
+                # So that its worker lets go of what it holds.
+                del futures[0], future
+                answer_of, nbytes = found
+                if isinstance(answer_of, Exception):
+                    raise answer_of
+                self.nbytes += nbytes
+                del found
+                yield answer_of
         finally:
             for future in futures:
                 if not future.done():
                     future.cancel()
-        return [answers[future.key] for future in futures]
 
-    def _brought(self, finished: list[Future], pause: Pause, waiting: "_Waiting") -> list[Any] | None:
-        """Return what finished tasks have left with the workers, or None where nothing comes any more."""
-        if not finished:
-            return None if waiting.is_over() else []
+    def _brought(self, future: Future, pause: Pause, waiting: "_Waiting") -> tuple[Any, int] | None:
+        """Return what a finished task has left with its worker, or None where nothing comes any more."""
         coming = asyncio.run_coroutine_threadsafe(
-            self._client.gather(finished, asynchronous=True), self._client.loop.asyncio_loop
+            self._client.gather(future, asynchronous=True), self._client.loop.asyncio_loop
         )
         try:
             while not concurrent.futures.wait([coming], _POLL).done:
@@ -100,7 +112,7 @@ class Cluster:
         finally:
             coming.cancel()
         waiting.begin()
-        found: list[Any] = coming.result()
+        found: tuple[Any, int] = coming.result()
         return found
 
 

@@ -127,7 +127,7 @@ class Shards(l0quad.Matrix):
         """Read A once, or what is needed of it, and do all that is wanted of its columns: a task a shard."""
         ranges = pairwise(self._starts.tolist())
         asked = [(product, "swept", wanted.part(first, last)) for first, last in ranges]
-        return l0quad.Swept.joined(self._cluster.ask(self._shards, asked, pause), wanted)
+        return l0quad.Swept.joined(self._cluster.ask(self._shards, asked, pause), wanted, self.shape)
 
     def largest_exponent(self, name: str = "A") -> int | None:
         """Return None: values are looked at as they are read."""
@@ -236,7 +236,7 @@ class Sharded(Shards):
         """Read A once, by rows, which come here."""
         for start in range(0, self.shape[0], n_rows):
             asked = [(rows, start, min(start + n_rows, self.shape[0]))] * len(self._shards)
-            yield np.concatenate(self._cluster.ask(self._shards, asked), axis=1)
+            yield np.concatenate(list(self._cluster.ask(self._shards, asked)), axis=1)
 
     def descend(self, residual: np.ndarray, w: np.ndarray, w0: np.ndarray, mu: float) -> float:
         """Do one sweep of cyclic coordinate descent, shard by shard, which wait for each other."""
