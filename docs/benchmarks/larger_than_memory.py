@@ -173,8 +173,9 @@ def main(p: int, n: int, *names: str) -> None:
         "Larger than memory",
         "A in float32, by columns; 10 % of the columns kept, ridge 1. Asked for: at most 2.05 reads (rounding: 30), "
         "and 10 p-vectors + 128 MB + 5 n^2 doubles. "
-        f"{machines(row[8] if len(row) > 8 else None for row in rows.values())}. Rows were measured one after the "
-        "other while much other work ran on the machine, and the code went on: wall times are upper bounds.",
+        f"{machines(row[8] if len(row) > 8 else None for row in rows.values())}. Rows of 1000 rows "
+        "were measured with nothing else running, the others beside much other work: their wall times are upper "
+        "bounds.",
         table(
             ["rows", "columns", "GB", "method", "reads", "private MB", "allowed", "wall s", "CPU s", "gap"],
             [

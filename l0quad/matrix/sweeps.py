@@ -170,6 +170,7 @@ class Swept(NamedTuple):
         answer = _Answer(shape, wanted)
         for part in parts:
             answer.join(part)
+            del part
         return answer.swept()
 
 

@@ -94,6 +94,8 @@ class Cluster:
                 self.nbytes += nbytes
                 del found
                 yield answer_of
+                # Before the next one comes.
+                del answer_of
         finally:
             for future in futures:
                 if not future.done():
