@@ -28,7 +28,7 @@ from l0quad.linalg.symmetric import block_rows
 from l0quad.matrix.sweeps import Outer, as_numbers, compact, size_of, union
 from l0quad.problem.constraints.base import Jacobian, RankOnes, Some
 from l0quad.problem.core import CoreProblem, Point
-from l0quad.types import ColumnSet, FloatArray, IntArray
+from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray
 
 # Beyond this many rows the Newton system is solved by conjugate gradients instead of a factorization.
 DENSE_ROWS = 4096
@@ -340,9 +340,12 @@ class SlowlyChangingOuter:
     def since(self, columns: ColumnSet, before: ColumnSet | None = None) -> Outer:
         """Return the columns to add and to take away since another set, or since the last; the product stays."""
         if before is None:
-            before = np.unpackbits(self._inside, count=self._size).view(np.bool_)
-        before, after = union((before,), self._size), union((columns,), self._size)
-        return Outer(compact(after & ~before), compact(before & ~after))
+            leaving: BoolArray = np.unpackbits(self._inside, count=self._size).view(np.bool_)
+        else:
+            leaving = union((before,), self._size)
+        staying = union((columns,), self._size)
+        added = compact(np.greater(staying, leaving))
+        return Outer(added, compact(np.greater(leaving, staying, out=leaving)))
 
     def change(self, columns: ColumnSet, found: FloatArray) -> FloatArray:
         """Take over what a sweep has brought of these changes; return the product."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l0quad import frames, validation
+from l0quad.linalg.pieces import pieces
 from l0quad.shown import few
 from l0quad.types import BoolArray, ColumnSet, FloatArray, IntArray, SignArray
 
@@ -202,7 +203,8 @@ class Constraint(ABC):
         self, scores: FloatArray, fixed_in: IntArray | None = None, fixed_out: IntArray | None = None
     ) -> float:
         """Return the largest sum of scores over an allowed support."""
-        return float(scores[self.select(scores, fixed_in, fixed_out)].sum())
+        marked = self.marked(scores, fixed_in, fixed_out)
+        return float(sum(scores[here][marked[here]].sum() for here in pieces(scores.size)))
 
     @property
     def usable(self) -> IntArray:
