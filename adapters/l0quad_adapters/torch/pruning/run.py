@@ -38,18 +38,20 @@ def run_stages(
 ) -> tuple[Plan, Done]:
     """Run the stages that are not done yet; return what was done, and the plan with its damping settled."""
     begin = time.perf_counter() - done.seconds
-    step, mean = np.zeros(plan.weights.size), np.zeros(plan.weights.size)
+    # As long as the weights, where they are asked for.
+    step = np.zeros(plan.weights.size if plan.refit.momentum else 0)
+    mean = np.zeros(plan.weights.size if plan.refit.average else 0)
     if done.stages:
         plan = replace(plan, l2=done.l2)
-        step[:], mean[:] = done.more["step"].numpy(), done.more["mean"].numpy()
+        step, mean = done.more["step"].numpy().copy(), done.more["mean"].numpy().copy()
         if "window" in done.more:
             window.state = done.more["window"]
     for stage in shown(todo[len(done.stages) :], progress):
-        before = plan.weights.read(model) if stage.is_refit else np.empty(0)
+        before = plan.weights.read(model) if stage.is_refit and plan.refit.momentum else np.empty(0)
         report, answer = run_stage(model, plan, window, stage, step)
         if stage.is_refit:
             # Pruning has no part in the momentum: what it moves makes up for what it removes, once.
-            step = answer.w - before
+            step = answer.w - before if plan.refit.momentum else step
         else:
             # "auto" is settled by the first stage.
             plan = replace(plan, l2=answer.l2)

@@ -120,21 +120,22 @@ def run_stage(
         columns = support if support.size else np.arange(1)
     A, first_order = _rows(plan, window, stage, columns)
     solved = time.perf_counter()
-    task = _Task(A, _at(w0, columns), first_order, columns, stage)
+    task, size = _Task(A, _at(w0, columns), first_order, columns, stage), w0.size
+    del w0
     if stage.is_refit:
-        answer = _renewed(plan, task, _at(step, columns))
+        answer = _renewed(plan, task, _at(step, columns) if plan.refit.momentum else None)
     elif plan.l2 == "auto":
         answer = _best(model, plan, task)
     else:
         answer = _solve(plan, task, float(plan.l2))
-    answer = answer._replace(w=_spread(answer.w, columns, w0.size))
+    answer = answer._replace(w=_spread(answer.w, columns, size))
     plan.weights.write(model, answer.w)
     done = time.perf_counter()
     if plan.recalibrate:
         recalibrate_batchnorm(model, plan.samples, n_samples=STATISTICS, seed=(plan.seed, stage.number))
     report = StageReport(
         stage=stage.number + 1,
-        sparsity=1 - stage.target.bind(w0.size).total / w0.size,
+        sparsity=1 - stage.target.bind(size).total / size,
         kept=int(np.count_nonzero(plan.weights.read(model))),
         objective=answer.objective,
         lower_bound=answer.lower_bound,
@@ -216,14 +217,17 @@ def _rows(plan: Plan, window: Window, stage: Stage, columns: np.ndarray | None) 
     return window.filled(A), window.first_order[part] if plan.first_order and stage.descends else np.zeros(())
 
 
-def _renewed(plan: Plan, task: _Task, step: np.ndarray) -> Answer:
+def _renewed(plan: Plan, task: _Task, step: np.ndarray | None) -> Answer:
     """Return the best weights on the support that there is."""
     l2 = float(plan.l2 if plan.refit.l2 is None else plan.refit.l2)
-    support = np.flatnonzero(task.w0)
-    centre = np.zeros_like(task.w0)
-    centre[support] = task.w0[support] + plan.refit.momentum * step[support]
-    k = l0quad.Cardinality(support.size)
+    kept, centre = task.w0 != 0, None
+    if step is not None:
+        centre = np.where(kept, task.w0 + plan.refit.momentum * step, 0.0)
+    k = l0quad.Cardinality(int(np.count_nonzero(kept)))
     problem = pruning_problem(task.A, task.w0, k, l2, task.first_order, plan.batch_size, centre)
+    # Where all columns are kept, that is where a solve begins, and its numbers are as long as the weights.
+    support = None if kept.all() else np.flatnonzero(kept)
+    del step, centre, kept
     result = l0quad.solve(problem, l0quad.Backsolve(steps=0), start=support, bound="none", seed=plan.seed)
     return _answer(result, l2, False)
 
