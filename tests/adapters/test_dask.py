@@ -348,7 +348,7 @@ def test_a_shard_that_is_lost_before_its_turn_and_cannot_be_read_again_is_named(
     def note(shard):
         import os
 
-        with open(f"{os.path.dirname(shard.path)}/pid", "w") as file:
+        with open(f"{os.path.dirname(shard.path)}/pid", "w", encoding="utf-8") as file:
             file.write(str(os.getpid()))
 
     monkeypatch.setattr(adapter, "answer", waiting_for(f"{tmp_path}/go", "0of2.npy", note))
