@@ -17,6 +17,7 @@ from problems import PROBLEMS, gaussian, pruning, suited
 import l0quad
 import l0quad.api.checkpoint
 import l0quad.files.checkpoint
+import l0quad.problem.core
 from l0quad import METHODS, Status, solve
 
 ABLE = [name for name, method in METHODS.items() if method.needs.resumes]
@@ -138,6 +139,20 @@ def test_column_files(tmp_path, path, seconds, method):
             assert result.n_sweeps < expected.n_sweeps + 1
     again = solve(problem(), method, checkpoint=path)
     assert again.n_sweeps - result.n_sweeps <= 2
+
+
+@pytest.mark.parametrize("inner", [l0quad.IHT(6), l0quad.IHT(refit=True)], ids=str)
+def test_an_active_set_that_is_all_columns_of_large_files(tmp_path, path, seconds, monkeypatch, inner):
+    """That it is all of them does not hang on the start, of which a solve that goes on has none."""
+    monkeypatch.setattr(l0quad.problem.core, "FILE_BYTES", 0)
+    instance = pruning(40, 300, 120, seed=3)
+    b = instance.b + np.random.default_rng(0).standard_normal(40)
+    problem = instance.but(A=column_files(instance.A.astype(np.float32), "F", tmp_path), b=b).problem()
+    expected = solve(problem, l0quad.ActiveSet(inner=inner))
+    for count in some(expected.n_iter):
+        path.unlink(missing_ok=True)
+        solve(problem, l0quad.ActiveSet(inner=inner), checkpoint=path, callback=stop_at(count))
+        is_the_same(solve(problem, l0quad.ActiveSet(inner=inner), checkpoint=path), expected)
 
 
 def test_a_ridgeless_problem_of_uneven_columns(path, seconds):

@@ -63,7 +63,8 @@ class ActiveSet:
 def active_set(problem: CoreProblem, start: Point, options: ActiveSet, monitor: Monitor) -> Outcome:
     """Alternate between `iht` on a working set and a look at all columns."""
     extra = int(options.extra * problem.shape[1])
-    if problem.in_large_files and start.support.size + extra > _LARGEST_SHARE * problem.shape[1]:
+    # Not of the start: a solve that goes on from a checkpoint has none.
+    if problem.in_large_files and problem.constraint.total + extra > _LARGEST_SHARE * problem.shape[1]:
         return iht(problem, start, options.inner, monitor)
     monitor, saved = monitor.begin()
     point: Point = saved["point"] if saved else problem.optimised(start)

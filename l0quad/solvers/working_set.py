@@ -22,6 +22,8 @@ def exchanged(problem: CoreProblem, point: Point, extra: int, most_flops: float,
     files the columns are read into memory: one sweep for r where no refit has brought it, one for the columns.
     """
     size = point.support.size
+    if size + extra == 0:
+        return point
     if 4.0 * float(size) ** 2 * min(size + extra, problem.shape[1]) > most_flops:
         return point
     columns = _promising(problem, point, extra)

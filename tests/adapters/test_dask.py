@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -306,3 +307,70 @@ def test_files_that_are_missing_changed_or_bad_are_named(client, pruning, tmp_pa
     paths[1].unlink()
     with pytest.raises(FileNotFoundError, match=r"A: a worker cannot read .*1of2.npy"):
         solved(M, b, w0)
+
+
+def waiting_for(signal_file, first, then=None):
+    """Tasks of which that of the ``first`` file waits until a file is there; the others ``then`` do something."""
+
+    def waits(shard, do, *arguments):
+        import os
+        import time
+
+        from l0quad_adapters.dask.shard import answer
+
+        while shard.path.endswith(first) and not os.path.exists(signal_file):
+            time.sleep(0.02)
+        if then is not None and not shard.path.endswith(first):
+            then(shard)
+        return answer(shard, do, *arguments)
+
+    return waits
+
+
+def test_a_bad_file_is_named_while_an_earlier_one_is_waited_for(client, pruning, tmp_path, monkeypatch):
+    A, b, w0 = pruning
+    A[7, 800] = np.nan
+    M = sharded(shards(A, tmp_path, 2), client, timeout=2.0)
+    monkeypatch.setattr(adapter, "answer", waiting_for(f"{tmp_path}/go", "0of2.npy"))
+    try:
+        with pytest.raises(l0quad.BadFile, match=r"got nan in row 7, column 350 of .*1of2.npy"):
+            solved(M, b, w0)
+    finally:
+        (tmp_path / "go").touch()
+
+
+@posix
+def test_a_shard_that_is_lost_before_its_turn_and_cannot_be_read_again_is_named(client, pruning, tmp_path, monkeypatch):
+    A, b, w0 = pruning
+    paths = shards(A, tmp_path, 2)
+    M = sharded(paths, client)
+
+    def note(shard):
+        import os
+
+        with open(f"{os.path.dirname(shard.path)}/pid", "w", encoding="utf-8") as file:
+            file.write(str(os.getpid()))
+
+    monkeypatch.setattr(adapter, "answer", waiting_for(f"{tmp_path}/go", "0of2.npy", note))
+
+    def held():
+        return {key for keys in client.has_what().values() for key in keys}
+
+    before = held()
+
+    def lose():
+        while not held() - before:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        paths[1].unlink()
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        time.sleep(0.5)
+        (tmp_path / "go").touch()
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    try:
+        with pytest.raises(FileNotFoundError, match=r"A: a worker cannot read .*1of2.npy"):
+            solved(M, b, w0)
+    finally:
+        thread.join()

@@ -340,6 +340,16 @@ def test_five_matrices_of_rows_by_rows_are_enough(name, noise, tmp_path, small_b
     assert peak <= 8 * (5 * n**2 + 10 * p + 10 * 16 * n) + 4e5
 
 
+@pytest.mark.parametrize("k", [0, l0quad.NofM(0, 3), l0quad.Cardinality(9, never=range(900))], ids=str)
+@pytest.mark.parametrize("ridge", [0.0, 0.01])
+def test_no_column_of_large_files_may_be_used(k, ridge, pruning, monkeypatch):
+    M, _, b, w0 = pruning
+    monkeypatch.setattr(core, "FILE_BYTES", 0)
+    result = l0quad.solve(l0quad.Problem(M, b, k, ridge=ridge, w0=w0))
+    assert result.status is Status.OPTIMAL
+    assert not result.w.any()
+
+
 @pytest.mark.parametrize("method", ["exact", "forward", "obs", "swap"])
 def test_methods_that_hold_tables_say_so(method, pruning, monkeypatch):
     M, _, b, w0 = pruning

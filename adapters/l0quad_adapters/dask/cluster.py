@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import dask.config
 from distributed import Client, Future, KilledWorker
 
-from l0quad_adapters.dask.shard import Shard, answer
+from l0quad_adapters.dask.shard import Refused, Shard, answer
 
 # How often a task is tried again that raised what may pass, such as a file that one of the workers does not see.
 _RETRIES = 3
@@ -69,39 +69,47 @@ class Cluster:
         finished: set[str] = set()
         waiting = _Waiting(self._patience, getattr(self._solve, "expired", None))
 
-        def given_up(key: str) -> TimeoutError:
-            return waiting.given_up([path[each] for each in path if each not in finished] or [path[key]])
+        def brought(future: Future) -> tuple[Any, int] | Refused:
+            found = self._brought(future, path[future.key], pause, waiting)
+            if found is None:
+                # Its worker may have been lost since it had it.
+                finished.discard(future.key)
+                raise waiting.given_up([path[each] for each in path if each not in finished])
+            return found
+
+        def note() -> None:
+            """Note what is done by now, and raise what has failed, whoever's turn it is."""
+            for each in _drained(done):
+                _require(each, path[each.key])
+                finished.add(each.key)
+                waiting.begin()
+                if each.type is Refused:
+                    _accepted(brought(each))
 
         try:
             while futures:
                 future = futures[0]
                 while future.key not in finished:
                     pause()
-                    for each in _drained(done):
-                        _require(each, path[each.key])
-                        finished.add(each.key)
-                        waiting.begin()
+                    note()
                     if waiting.is_over():
-                        raise given_up(future.key)
-                found = self._brought(future, pause, waiting)
-                if found is None:
-                    raise given_up(future.key)
+                        raise waiting.given_up([path[each] for each in path if each not in finished])
+                answer_of, nbytes = _accepted(brought(future))
                 # So that its worker lets go of what it holds.
                 del futures[0], future
-                answer_of, nbytes = found
-                if isinstance(answer_of, Exception):
-                    raise answer_of
                 self.nbytes += nbytes
-                del found
                 yield answer_of
-                # Before the next one comes.
+                # Before the next one comes; the time the caller took is no waiting.
                 del answer_of
+                waiting.begin()
         finally:
             for future in futures:
                 if not future.done():
                     future.cancel()
 
-    def _brought(self, future: Future, pause: Pause, waiting: "_Waiting") -> tuple[Any, int] | None:
+    def _brought(
+        self, future: Future, path: str, pause: Pause, waiting: "_Waiting"
+    ) -> tuple[Any, int] | Refused | None:
         """Return what a finished task has left with its worker, or None where nothing comes any more."""
         coming = asyncio.run_coroutine_threadsafe(
             self._client.gather(future, asynchronous=True), self._client.loop.asyncio_loop
@@ -114,8 +122,20 @@ class Cluster:
         finally:
             coming.cancel()
         waiting.begin()
-        found: tuple[Any, int] = coming.result()
+        try:
+            found: tuple[Any, int] | Refused = coming.result()
+        except Exception:
+            # Lost with its worker, it has been tried again.
+            _require(future, path)
+            raise
         return found
+
+
+def _accepted(found: tuple[Any, int] | Refused) -> tuple[Any, int]:
+    """Return an answer, and raise what is none."""
+    if isinstance(found, Refused):
+        raise found.error
+    return found
 
 
 def _drained(done: "queue.SimpleQueue[Future]") -> list[Future]:

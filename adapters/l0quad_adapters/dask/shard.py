@@ -30,12 +30,18 @@ class Shard(NamedTuple):
         return matrix.scaled(self.exponent) if self.exponent else matrix
 
 
-def answer(shard: Shard, do: Callable[..., tuple[Any, int]], *arguments: Any) -> tuple[Any, int]:
-    """Return what is asked for and the bytes read; an error that no retry mends is an answer too."""
+class Refused(NamedTuple):
+    """An error that no retry mends, in place of an answer: a type of its own, which is known before it is here."""
+
+    error: ValueError
+
+
+def answer(shard: Shard, do: Callable[..., tuple[Any, int]], *arguments: Any) -> tuple[Any, int] | Refused:
+    """Return what is asked for and the bytes read."""
     try:
         return do(shard, *aligned(arguments))
     except ValueError as error:
-        return error, 0
+        return Refused(error)
 
 
 def aligned(value: Any) -> Any:
