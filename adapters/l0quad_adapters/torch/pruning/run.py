@@ -57,6 +57,8 @@ def run_stages(
             plan = replace(plan, l2=answer.l2)
         if stage.number >= len(todo) - plan.refit.average:
             mean += answer.w / plan.refit.average
+        # As long as the weights, of which the next stage needs its own.
+        del before, answer
         done.stages.append(report)
         done.l2, done.seconds = float(plan.l2), time.perf_counter() - begin
         if saved is not None:
