@@ -151,7 +151,10 @@ def _dual(
     if y is None:
         return None
     v, product = A_S.rmatvec_and_matvec(columns, y, w0)
-    return (w0 + v, product) if keeps_digits(gram, y, float(np.linalg.norm(v))) else None
+    if not keeps_digits(gram, y, float(np.linalg.norm(v))):
+        return None
+    v += w0
+    return v, product
 
 
 def dual_solution(gram: FloatArray, r: FloatArray, mu: float, pause: Pause = go_on) -> FloatArray | None:

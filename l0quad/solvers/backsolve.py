@@ -44,5 +44,8 @@ class Backsolve:
 
 def backsolve(problem: CoreProblem, start: Point, options: Backsolve, monitor: Monitor) -> Outcome:
     """Solve on the support of the start, then on those of a few gradient steps from there while that helps."""
-    pursued = iht(problem, start, IHT(max_iter=options.steps, refit=True), monitor)
+    # The start is as long as its support: what pursues from it lets go of it.
+    held = [start]
+    del start
+    pursued = iht(problem, held.pop(), IHT(max_iter=options.steps, refit=True), monitor)
     return pursued._replace(status=Status.CONVERGED)
