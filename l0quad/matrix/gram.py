@@ -40,8 +40,7 @@ class GramMatrix(DenseMatrix):
         super().__init__(self.factor.R)
 
     def subset(self, columns: IntArray) -> "GramMatrix":
-        R = np.asfortranarray(self.take(columns), dtype=np.float64)
-        return GramMatrix(self.inner(columns), GramFactor(R, False, self.factor.error))
+        return GramMatrix(self.inner(columns), self.factor.subset(columns))
 
     def scaled(self, exponent: int) -> "GramMatrix":
         return GramMatrix(np.ldexp(self.H, 2 * exponent), self.factor.scaled(exponent))

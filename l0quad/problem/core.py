@@ -63,6 +63,8 @@ class CoreProblem:
         term e'(w - w0) with ``||e|| <= slack``.
     fold : float
         What is left out of the objective where a linear term was folded, to be added to it.
+    share : float
+        How far rounding has moved the inner products of A's columns from those that are meant, beside their norms.
     pause : callable
         What a solve's long work calls between slices: at a limit of the solve it raises `Stopped`.
     exponents : ndarray of int, shape (p,), or None
@@ -77,6 +79,7 @@ class CoreProblem:
     constant: float = 0.0
     slack: float = 0.0
     fold: float = 0.0
+    share: float = 0.0
     pause: Pause = go_on
     exponents: IntArray | None = None
 
@@ -202,6 +205,10 @@ class CoreProblem:
         # Columns of so different sizes that float64 cannot hold the solution: zero is a point with this support too.
         return self.evaluate(point.support, np.zeros(point.support.size))
 
+    def doubt(self, point: Point) -> float:
+        """Return by how much a refit's objective may miss the least one on its support, A not being what is given."""
+        return 0.0
+
     def optimised(self, point: Point) -> Point:
         """Return the point itself where it is the best one with its support, else that one."""
         return point if point.restricted_optimum else self.restricted(point.support)
@@ -296,6 +303,15 @@ class GramCore(CoreProblem):
     def objective_at_zero(self) -> float:
         """The objective at w = 0."""
         return 0.5 * self.mu * float(self.w0 @ self.w0) + self.const
+
+    def doubt(self, point: Point) -> float:
+        """Return by how much a refit's objective may miss the least one on its support: H and g are not R'R and R'b."""
+        S, w = point.support, np.abs(point.w)
+        squares = self.column_sq_norms
+        norms = np.sqrt(np.where(squares[S] > 0, squares[S], squares.max(initial=0.0)))
+        size = float(w @ norms)
+        target = np.abs(self.g - self.matrix.prepared.product(self.b))[S]
+        return self.share * size * (size + norm_above(self.b)) + float(w @ target)
 
     def data_term(self, support: IntArray, w: FloatArray, residual: FloatArray | None = None) -> tuple[float, float]:
         """Return ``1/2 w'Hw - g'w`` and the constant that belongs to it."""

@@ -350,7 +350,8 @@ class _Gram(NamedTuple):
             if units.linear is None
             else units.slack + 2 * gamma(1) * norm_above(np.abs(g) + np.abs(units.linear))
         )
-        return GramCore(*terms, constant=-0.5 * float(b @ b), slack=slack, fold=units.fold, g=g)
+        share = terms[0].factor.share if isinstance(terms[0], GramMatrix) else 0.0
+        return GramCore(*terms, constant=-0.5 * float(b @ b), slack=slack, fold=units.fold, share=share, g=g)
 
 
 def _offset(const: float, units: Units) -> float:

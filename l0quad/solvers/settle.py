@@ -21,6 +21,8 @@ _REFIT_FLOPS = 1e9
 _REFIT_OVERHEAD = 2e5
 # The least pivot, beside the largest and the larger size, at which an orthogonal solve has digits left.
 _CERTAIN = 64 * float(np.finfo(np.float64).eps)
+# The table has its digits where inner products are off by less than this, beside the norms of their columns.
+_SHARE = 1e-10
 
 
 def threshold(problem: CoreProblem, objective: float) -> float:
@@ -39,7 +41,7 @@ def settle(tableau: Tableau, point: Point, monitor: Monitor) -> tuple[Point, boo
     if least > 2 * threshold(problem, point.objective + problem.fold):
         # Beside what a linear term and a small ridge were folded to, an exchange that counts does not show.
         return point, False
-    if point.objective - problem.constant <= least:
+    if problem.share == 0 and point.objective - problem.constant <= least:
         return point, True
     support = problem.constraint.closed(point.support)
     tableau.reset(support)
@@ -52,14 +54,16 @@ def settle(tableau: Tableau, point: Point, monitor: Monitor) -> tuple[Point, boo
             return best, False
     n, size = problem.shape[0], max(support.size, 1)
     refits = int(_REFIT_FLOPS / (2.0 * n * size * min(n, size) + _REFIT_OVERHEAD))
-    certain = True
+    certain = problem.share <= _SHARE
     for other in _doubtful(tableau, support, exact):
         refits -= 1
         if refits < 0 or monitor.expired():
             certain = False
             break
-        best = _better(best, problem.restricted(other))
-        certain = certain and _is_certain(problem, other)
+        refit = problem.restricted(other)
+        best = _better(best, refit)
+        doubt = problem.doubt(point) + problem.doubt(refit)
+        certain = certain and refit.objective - doubt >= point.objective - least and _is_certain(problem, other)
     better = best.objective < point.objective - least
     return (best, False) if better else (point, certain)
 
@@ -80,7 +84,9 @@ def _is_certain(problem: CoreProblem, support: IntArray) -> bool:
     A = np.asfortranarray(np.unique(A * signs, axis=1))
     to_norm_one(A)
     pivots = np.abs(pivoted_qr(A, np.zeros(A.shape[0]), problem.pause).R.diagonal())
-    return bool(pivots.size == A.shape[1] and pivots.min() > _CERTAIN * max(A.shape) * pivots[0])
+    # What is given by inner products alone has half the digits.
+    least = max(_CERTAIN * max(A.shape), 4 * problem.share**0.5 * A.shape[1])
+    return bool(pivots.size == A.shape[1] and pivots.min() > least * pivots[0])
 
 
 def _is_regular(tableau: Tableau) -> bool:

@@ -281,6 +281,29 @@ def test_gram_factor_takes_what_rounding_has_left_for_nothing():
     np.testing.assert_allclose(some(rest), g, atol=1e-14)
 
 
+def test_gram_factor_keeps_small_columns():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((3, 5)) * [1e10, 1e-9, 1.0, 1e-3, 1e5], rng.standard_normal(3)
+    factor, norms = gram_factor(X.T @ X), np.linalg.norm(X, axis=0)
+    for each, shift in ((factor, 0), (factor.scaled(-7), -7)):
+        R = np.ldexp(each.R, -shift) / norms
+        np.testing.assert_allclose(R.T @ R, X.T @ X / np.outer(norms, norms), rtol=0, atol=1e-14)
+        b, rest = each.target(np.ldexp(X.T @ y, shift))
+        assert rest is None
+        np.testing.assert_allclose(R.T @ b, X.T @ y / norms, rtol=0, atol=1e-14)
+    # Outside of the range, what is left over is the least.
+    rest = some(factor.target(X.T @ y + [0.0, 0.0, 1.0, 0.0, 0.0])[1])
+    assert np.linalg.norm(rest) <= 1.0
+
+
+def test_gram_factor_says_by_how_much_it_misses():
+    H = np.array([[1.0, 1.0, 1e-9], [1.0, 1.0, 1e-9], [1e-9, 1e-9, 1e-20]])
+    assert gram_factor(H).share > 1
+    assert gram_factor(H[:2, :2]).share < 1e-14
+    skew = np.array([[2.0, 1.0], [1.0 + 1e-9, 2.0]])
+    assert 1e-10 < gram_factor(skew).share < 1e-9
+
+
 def test_gram_factor_refuses_what_is_indefinite():
     with pytest.raises(ValueError, match=r"H: must be positive semidefinite, got the eigenvalue -1"):
         gram_factor(np.diag([1.0, -1.0]))
